@@ -6,7 +6,7 @@
 __all__ = ['LABELLED', 'NOUNS', 'COVER', 'VERBS', 'NO_CHANGE_SENTENCES', 'VALUES', 'Mention', 'CaptionReading', 'read_caption',
            'position_region', 'in_position', 'Region', 'split_mask', 'select_region', 'view_caption']
 
-# %% ../nbs/00c_captions.ipynb #b1c39904
+# %% ../nbs/00c_captions.ipynb #06d442c1
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +17,7 @@ from fastcore.basics import patch
 
 from .geometry import connected_components, mask_box, merge_components, view_point
 
-# %% ../nbs/00c_captions.ipynb #ae11554a
+# %% ../nbs/00c_captions.ipynb #f1f38f6b
 LABELLED = ("building", "road") # the kinds that LEVIR-MCI's masks label
 
 NOUNS = dict( # kind of thing -> its names in the singular
@@ -59,7 +59,7 @@ def _noun_at(words, i):
             if kind: return kind, n, last != words[i + n - 1]
     return None
 
-# %% ../nbs/00c_captions.ipynb #fa559f52
+# %% ../nbs/00c_captions.ipynb #15c4e75b
 VERBS = dict( # what happened -> verbs; "appear*" stands for appear, appears, appeared, appearing
     built="""appear* emerge* arise* arose build builds built construct* erect* add* establish* create* develop* completed completes finish* form* locate* situate* arrange* lined
         placed planted grow grows grew grown paved increase* distribute* scattered stands lies run runs ran wind winds stretch* go goes rise rose put occur* parked fulfilled make* made
@@ -84,7 +84,7 @@ _PARTICIPLES = set("built rebuilt grown torn cut made put dug".split())
 _BE = set("is are was were be been being get gets got".split())
 _AUX = _BE | set("has have had will".split())
 
-# %% ../nbs/00c_captions.ipynb #84f2df78
+# %% ../nbs/00c_captions.ipynb #d748d19d
 _PREPOSITIONS = set("""along beside besides near nearby by on in at among amongst between around across through throughout inside within outside over under underneath beneath behind opposite
     alongside from off onto toward towards to against amid above below beyond next close adjacent parallel adjoining round attached surrounding facing bordering infront into as upon via""".split())
 _LIKE_ADJECTIVES = set("near nearby round parallel opposite adjacent adjoining surrounding attached close inside outside existing".split()) # "two parallel roads"
@@ -99,7 +99,7 @@ _JOINTS = set("and or while but then when whereas , ;".split())
 _OLD, _NEW = set("old existing original former previous other main".split()), set("new newly reconstructed rebuilt widened".split())
 _FRAME = set("scene image picture screen photo photograph map frame view area region tile".split()) # "of the scene"
 
-# %% ../nbs/00c_captions.ipynb #ffcb7601
+# %% ../nbs/00c_captions.ipynb #584b7119
 _V = dict(top="top", upper="top", higher="top", topmost="top", uppermost="top", north="top", northern="top",
           bottom="bottom", lower="bottom", bottommost="bottom", lowermost="bottom", south="bottom", southern="bottom")
 _H = dict(left="left", leftmost="left", west="left", western="left", right="right", rightmost="right", east="right", eastern="right")
@@ -129,7 +129,7 @@ def _meet(a, b):
     if not both: both = [(v2 if v1 in (None, "middle") and v2 else v1, h2 if h1 in (None, "middle") and h2 else h1) for v1, h1 in a for v2, h2 in b]
     return tuple(dict.fromkeys(both))
 
-# %% ../nbs/00c_captions.ipynb #4f470f0e
+# %% ../nbs/00c_captions.ipynb #c6833c57
 @dataclass
 class _Token:
     type: str # noun verb aux det prep and of with place relative pronoun quantity old new them end word
@@ -160,7 +160,7 @@ def _tokens(text):
         i += n
     return out + [_Token("end", "")]
 
-# %% ../nbs/00c_captions.ipynb #bd31cb49
+# %% ../nbs/00c_captions.ipynb #1ef3bce6
 def _noun_token(words, i):
     found = _noun_at(words, i)
     return found and (_Token("noun", " ".join(words[i:i + found[1]]), (found[0], found[2])), found[1])
@@ -179,7 +179,7 @@ def _plain_token(words, i, out):
     if w.isdigit(): return _Token("det", w), 1
     return _Token("verb", w, _VERB[w]) if w in _VERB else _Token("word", w), 1
 
-# %% ../nbs/00c_captions.ipynb #49d572f1
+# %% ../nbs/00c_captions.ipynb #29a48042
 def _place_token(words, i, out):
     if words[i] in ("above", "below"): return _above_token(words, i, out)
     governed = bool(out) and (out[-1].type == "prep" or out[-1].type in ("det", "and") and len(out) > 1 and out[-2].type in ("prep", "place"))
@@ -215,7 +215,7 @@ def _above_token(words, i, out):
     if after == "the" and words[i + 2:i + 3] and words[i + 2] in _FRAME: return place, 3
     return (place, 1) if out and (after in _AUX | _JOINTS | {".", "with"} or after in _VERB) else (_Token("prep", words[i]), 1)
 
-# %% ../nbs/00c_captions.ipynb #59a9c161
+# %% ../nbs/00c_captions.ipynb #7a60d951
 @dataclass(frozen=True)
 class Mention:
     "One thing in a sentence."
@@ -240,7 +240,7 @@ class CaptionReading:
     place_from_landmark: bool # placed beside something only ("along the road")
     mentions: tuple = () # every `Mention`, in the order of the sentence
 
-# %% ../nbs/00c_captions.ipynb #cc5c7ccf
+# %% ../nbs/00c_captions.ipynb #7eda9b5a
 class _Group: # things that share a place
     def __init__(self): self.places, self.ground = (), False
 
@@ -274,7 +274,7 @@ class _Reader:
 
     def on_word(self, i, t): pass
 
-# %% ../nbs/00c_captions.ipynb #2eaeda2b
+# %% ../nbs/00c_captions.ipynb #c887ffba
 @patch
 def on_noun(self: _Reader, i, t):
     following, before = self.tokens[i + 1], self.tokens[i - 1] if i else t
@@ -313,7 +313,7 @@ def on_old(self: _Reader, i, t): self.on_det(i, t); self.is_old = True
 @patch
 def on_new(self: _Reader, i, t): self.on_det(i, t); self.is_new = True
 
-# %% ../nbs/00c_captions.ipynb #17dbdc07
+# %% ../nbs/00c_captions.ipynb #280c7d44
 @patch
 def has_object(self: _Reader, i):
     "Does a noun phrase follow token `i`?"
@@ -352,7 +352,7 @@ def on_of(self: _Reader, i, t):
 def on_them(self: _Reader, i, t):
     if self.mode == "landmark": self.mentions.append(dict(kind="it", role="landmark", plural=False, group=self.group, events=set(), clause=self.clause, loose=False))
 
-# %% ../nbs/00c_captions.ipynb #c364eebf
+# %% ../nbs/00c_captions.ipynb #9dc8ce3c
 def _join(places, token):
     "Two places joined by 'and'; each may complete the other: 'top left and right corners', 'upper and lower left corners'."
     words, (v, h), new = token.text.split(), places[-1], token.value
@@ -374,7 +374,7 @@ def on_place(self: _Reader, i, t):
 @patch
 def on_relative(self: _Reader, i, t): self.landmarks += 1
 
-# %% ../nbs/00c_captions.ipynb #9793e16d
+# %% ../nbs/00c_captions.ipynb #9bfff183
 @patch
 def on_aux(self: _Reader, i, t): self.has_verb = True; self.set_mode("changed")
 
@@ -397,7 +397,7 @@ def on_verb(self: _Reader, i, t):
     elif t.text.startswith(("surround", "cross", "join", "divide", "connect", "leave")): self.set_mode("landmark")
     else: self.set_mode("changed", result=t.text.startswith("becom") or t.text == "became")
 
-# %% ../nbs/00c_captions.ipynb #1f82e3d9
+# %% ../nbs/00c_captions.ipynb #856c20b6
 @patch
 def on_and(self: _Reader, i, t):
     after = self.tokens[i + 1].type
@@ -433,7 +433,7 @@ def landmark_follows(self: _Reader, i):
 def on_end(self: _Reader, i, t):
     if i + 1 < len(self.tokens): self.break_clause()
 
-# %% ../nbs/00c_captions.ipynb #413da5bc
+# %% ../nbs/00c_captions.ipynb #32f843ad
 def _imply(mentions):
     "The implied places of each mention, and whether they are those of a ground."
     out = []
@@ -449,7 +449,7 @@ def _imply(mentions):
         out.append((tuple(dict.fromkeys(place for p in sources for place in p["group"].places)), any(p["group"].ground for p in sources)))
     return out
 
-# %% ../nbs/00c_captions.ipynb #1bd74c69
+# %% ../nbs/00c_captions.ipynb #9a3a43f6
 NO_CHANGE_SENTENCES = ("there is no difference", "the two scenes seem identical", "the scene is the same as before", "no change has occurred", "almost nothing has changed")
 
 _UNCHANGED = re.compile(r"\b(?:no|not any|without|without any|little) (?:obvious |significant |visible )?(?:changes?|differences?)\b|\bidentical\b|\bthe same as\b|\bunchanged\b|\bnot (?:been )?chang\w*"
@@ -480,7 +480,7 @@ def _mention(m, implied, broad):
     if m["role"] == "landmark": return Mention(m["kind"], "landmark", singular=not m["plural"])
     return Mention(m["kind"], "with" if m["role"] == "with" else "changed", frozenset(m["events"]), m["group"].places, implied, (broad or m["group"].ground) and m["kind"] not in COVER, not m["plural"])
 
-# %% ../nbs/00c_captions.ipynb #7892b092
+# %% ../nbs/00c_captions.ipynb #0306dae5
 _REACH = dict(one=(.45, .55), several=(1/3, .42), edge=(.2, .3)) # how far "left" reaches, narrow and generous, as a fraction of the image
 _MIDDLE = ((.3, .7), (.2, .8))
 _ORDER = dict(top="first", left="first", middle="middle", bottom="last", right="last")
@@ -515,7 +515,7 @@ def in_position(
     "Does a point lie where the sentence says?"
     return any(x1 <= cx <= x2 and y1 <= cy <= y2 for x1, y1, x2, y2 in position_region(reading, generous))
 
-# %% ../nbs/00c_captions.ipynb #dc87d991
+# %% ../nbs/00c_captions.ipynb #1417f145
 VALUES = dict(road=128, building=255) # LEVIR-MCI's grey levels
 
 @dataclass(frozen=True)
@@ -542,7 +542,13 @@ def split_mask(
     if len(odd): raise ValueError(f"mask holds the value {odd[0]}: expected 0, 128 (road) and 255 (building); pass binary= for a mask of change and no change")
     return {c: mask == v for c, v in VALUES.items()}
 
-# %% ../nbs/00c_captions.ipynb #c8405c5c
+# %% ../nbs/00c_captions.ipynb #fb909bd9
+def _keep(labels, indices):
+    "The pixels of some labels."
+    table = np.zeros(labels.max() + 1, bool)
+    table[indices] = True
+    return table[labels]
+
 def _share(labels, components, boxes):
     "The share of each component that lies in one of the fractional boxes, and the boxes as a mask."
     h, w = labels.shape
@@ -554,14 +560,14 @@ def _share(labels, components, boxes):
 def _mostly_at(places, generous, labels, components):
     "The pixels of the components that lie at the places."
     share, _ = _share(labels, components, _boxes_of(places, generous))
-    return np.isin(labels, 1 + np.flatnonzero(share >= (.75 if generous else .5)))
+    return _keep(labels, 1 + np.flatnonzero(share >= (.75 if generous else .5)))
 
 def _part_at(places, labels, components):
     "The part of the wide components that lies at the places."
     h, w = labels.shape
     share, inside = _share(labels, components, _boxes_of(places, False))
     wide = np.array([c.box[2] - c.box[0] >= w / 2 or c.box[3] - c.box[1] >= h / 2 for c in components])
-    return inside & np.isin(labels, 1 + np.flatnonzero(wide & (share >= .1)))
+    return inside & _keep(labels, 1 + np.flatnonzero(wide & (share >= .1)))
 
 _WAYS = ("class", "place", "implied place", "place, generously", "part at the place")
 
@@ -577,11 +583,12 @@ def _pixels_of(mention, labels, components):
         if pixels.any(): return pixels, way if mention.positions else "implied place"
     return (np.zeros(labels.shape, bool), "") if mention.positions else (labels > 0, "class")
 
-# %% ../nbs/00c_captions.ipynb #25639e35
+# %% ../nbs/00c_captions.ipynb #ab814963
 def _clusters(pixels, merge_px):
-    "The number of components, and the clusters that they form, as masks, the largest first."
+    "The number of components, the number of clusters that they form, and the largest cluster as a mask."
     labels, components = connected_components(pixels, 0)
-    return len(components), [np.isin(labels, [components[i].label_index for i in g]) for g in merge_components(components, merge_px, labels)]
+    groups = merge_components(components, merge_px, labels)
+    return len(components), len(groups), _keep(labels, [components[i].label_index for i in groups[0]])
 
 def select_region(
     reading, # `CaptionReading`, or a sentence
@@ -600,17 +607,17 @@ def select_region(
     chosen = [(m, pixels, way) for m, pixels, way in chosen if pixels.any()]
     if not chosen: return Region(None, None, 0, 0, False, _why_not(reading, wanted, found))
     pixels = np.logical_or.reduce([p for _, p, _ in chosen])
-    n, clusters = _clusters(pixels, merge_px)
-    ambiguous = reading.singular and any(len(_clusters(p, merge_px)[1]) > 1 for _, p, _ in chosen)
-    if region == "largest": pixels, n = clusters[0], len(connected_components(clusters[0], 0)[1])
-    return Region(tuple(mask_box(pixels).tolist()), pixels, n, len(clusters), ambiguous, "", max((way for *_, way in chosen), key=_WAYS.index))
+    n, n_clusters, largest = _clusters(pixels, merge_px)
+    ambiguous = reading.singular and any(_clusters(p, merge_px)[1] > 1 for _, p, _ in chosen)
+    if region == "largest": pixels, n = largest, len(connected_components(largest, 0)[1])
+    return Region(tuple(mask_box(pixels).tolist()), pixels, n, n_clusters, ambiguous, "", max((way for *_, way in chosen), key=_WAYS.index))
 
 def _why_not(reading, wanted, found):
     if not reading.change: return "no change"
     if not wanted: return "unlabelled" if reading.classes or reading.other else "nothing named"
     return "not there" if any(components for _, components in found.values()) else "no component"
 
-# %% ../nbs/00c_captions.ipynb #fb60f442
+# %% ../nbs/00c_captions.ipynb #42e36e80
 _STYLES = dict( # ways to spell top, bottom, left, right
     plain="top bottom left right", upper="upper lower left right", most="topmost bottommost leftmost rightmost", uppermost="uppermost lowermost leftmost rightmost",
     compass="north south west east", ern="northern southern western eastern")
@@ -637,7 +644,7 @@ def _turn_pair(pair, k):
     styles = (style_a, style_b) if "compass" in (style_a, style_b) else (style_b if style_a == "plain" else style_a,) * 2
     return [_like(_SPELLING[s][axis], w) for s, axis, w in zip(styles, axes, pair)]
 
-# %% ../nbs/00c_captions.ipynb #6d29ff4b
+# %% ../nbs/00c_captions.ipynb #b2e2d47d
 _PIECES = re.compile(r"(?:upper|lower|top|bottom|north|south)(?=left|right|east|west)|[a-z]+(?:'[a-z]+)?", re.I)
 _UNSAFE = re.compile(r"\b(?:front|behind|(?:up|down|left|right|north|south|east|west)wards?|(?:anti|counter)?-?clockwise|turn(?:s|ed|ing)? (?:to the )?(?:left|right)|(?:hill|tree|roof) ?tops?"
                      r"|on top of (?!the (?:%s)\b)|under(?! construction)|underneath|beneath|higher|lower (?:than|density)|slope)\b" % "|".join(sorted(_FRAME)), re.I)
@@ -668,7 +675,7 @@ def _is_direction(words, gaps, i):
     if w == "right" and after in ("next", "beside") and before in _STYLE: return None    # "at the top right next to": which?
     return True if placed else False if w == "right" and after in _ADVERB_BEFORE else None
 
-# %% ../nbs/00c_captions.ipynb #75928a2b
+# %% ../nbs/00c_captions.ipynb #feb68897
 def view_caption(
     text: str, # a sentence
     k: int, # view of `geometry`, 0..7

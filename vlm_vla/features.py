@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['weights_hash', 'ImageSet', 'image_digests', 'FeatureCache', 'FeatureDataset', 'cache_plan', 'with_features']
 
-# %% ../nbs/02b_features.ipynb #628b36a5
+# %% ../nbs/02b_features.ipynb #e6d5a273
 import hashlib, json, shutil, tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from .dataset import collate, loader_workers
 from .geometry import VIEWS
 
-# %% ../nbs/02b_features.ipynb #12079571
+# %% ../nbs/02b_features.ipynb #dc2e2386
 def weights_hash(module: torch.nn.Module  # any module
                 ) -> str:
     "A hash of all weights and buffers."
@@ -28,7 +28,7 @@ def weights_hash(module: torch.nn.Module  # any module
         h.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return h.hexdigest()
 
-# %% ../nbs/02b_features.ipynb #3dfca72b
+# %% ../nbs/02b_features.ipynb #1c676808
 class ImageSet(Dataset):
     "The images of a dataset, each in every view that may be asked for."
     def __init__(self, dataset,  # a `LevirCCActionDataset`
@@ -43,7 +43,7 @@ def image_digests(refs: list,  # `ImageRef`s
     "A content hash of each image's file."
     with ThreadPoolExecutor(threads) as pool: return list(pool.map(lambda r: r.digest(), refs))
 
-# %% ../nbs/02b_features.ipynb #17b14b14
+# %% ../nbs/02b_features.ipynb #56b62afd
 class FeatureCache:
     "Features of a frozen encoder for a set of images, on disk."
     def __init__(self, dataset,  # a `LevirCCActionDataset`: its images and how they are prepared
@@ -74,14 +74,14 @@ class FeatureCache:
         if (self.folder/"features.npy").stat().st_size < np.prod(self.shape) * self.dtype.itemsize: return False
         return json.loads((self.folder/"meta.json").read_text(encoding="utf-8")) == self.meta
 
-# %% ../nbs/02b_features.ipynb #adccec71
+# %% ../nbs/02b_features.ipynb #39b99a6c
 def _make(self, batch_size: int = 32, num_workers: int = 0, progress: bool = True):
     "Run the encoder over all images and write the cache."
     new = Path(tempfile.mkdtemp(prefix=".features.", dir=self.folder.parent))
     try:
         out = np.lib.format.open_memmap(new/"features.npy", mode="w+", dtype=self.dtype, shape=self.shape)
         workers, _ = loader_workers(num_workers, batch_size * 3 * self.images.dataset.image_size**2 * 4)
-        loader = DataLoader(self.images, batch_size, num_workers=workers, collate_fn=torch.stack)
+        loader = DataLoader(self.images, batch_size, num_workers=workers, collate_fn=torch.stack, generator=torch.Generator())
         row = 0
         with tqdm(total=len(self.images), desc="frozen features", unit="image", disable=not progress) as bar:
             for batch in loader:
@@ -114,7 +114,7 @@ def _features(self, ref,  # an `ImageRef`
 
 FeatureCache.make, FeatureCache.open, FeatureCache.features = _make, _open, _features
 
-# %% ../nbs/02b_features.ipynb #fccfa3bd
+# %% ../nbs/02b_features.ipynb #5af0dd9b
 class FeatureDataset(Dataset):
     "A `LevirCCActionDataset` whose items hold cached features instead of images."
     def __init__(self, dataset,  # a `LevirCCActionDataset`
@@ -130,7 +130,7 @@ class FeatureDataset(Dataset):
         t1, t2 = (self.cache.features(ref, view) for ref in self.dataset.refs(i))
         return dict(image_t1=t1, image_t2=t2, **item)
 
-# %% ../nbs/02b_features.ipynb #07ecd2dd
+# %% ../nbs/02b_features.ipynb #4ca10c23
 def cache_plan(dataset,  # a `LevirCCActionDataset`
                vision,  # a `VisionEncoder`
                config  # a `Config`

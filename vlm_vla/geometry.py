@@ -8,14 +8,14 @@ __all__ = ['UNITS', 'VIEWS', 'box_to_action', 'action_to_box', 'clip_box', 'box_
            'mask_box', 'mask_to_grid', 'view_image', 'view_size', 'view_point', 'view_box', 'view_action',
            'view_inverse', 'view_compose']
 
-# %% ../nbs/00b_geometry.ipynb #f2c397d0
+# %% ../nbs/00b_geometry.ipynb #af86d5f5
 from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
 from scipy import ndimage
 
-# %% ../nbs/00b_geometry.ipynb #9a69f326
+# %% ../nbs/00b_geometry.ipynb #b45a8b1d
 def box_to_action(
     box, # (..., 4) boxes xyxy in pixels
     width, # image width in pixels, a number or an array that broadcasts over the boxes
@@ -28,7 +28,7 @@ def box_to_action(
     area = np.clip(x2 - x1, 0, None) * np.clip(y2 - y1, 0, None)
     return np.stack(np.broadcast_arrays((x1 + x2) / 2 / w, (y1 + y2) / 2 / h, np.sqrt(area / (w * h))), -1).astype(np.float32)
 
-# %% ../nbs/00b_geometry.ipynb #9d496c34
+# %% ../nbs/00b_geometry.ipynb #a3b314a6
 def action_to_box(
     action, # (..., 3) [cx, cy, scale]
     width, # image width in pixels, a number or an array that broadcasts over the actions
@@ -42,7 +42,7 @@ def action_to_box(
     box = np.stack(np.broadcast_arrays(cx * w - half, cy * h - half, cx * w + half, cy * h + half), -1)
     return clip_box(box, w, h) if clip else box
 
-# %% ../nbs/00b_geometry.ipynb #b3024cc2
+# %% ../nbs/00b_geometry.ipynb #f784d95a
 def clip_box(
     box, # (..., 4) boxes xyxy in pixels
     width, # image width in pixels, a number or an array that broadcasts over the boxes
@@ -54,7 +54,7 @@ def clip_box(
     x1, y1, x2, y2 = np.moveaxis(b, -1, 0)
     return np.stack(np.broadcast_arrays(np.clip(x1, 0, w), np.clip(y1, 0, h), np.clip(x2, 0, w), np.clip(y2, 0, h)), -1)
 
-# %% ../nbs/00b_geometry.ipynb #63b3d632
+# %% ../nbs/00b_geometry.ipynb #895a7494
 def box_area(
     box, # (..., 4) boxes xyxy
 ) -> np.ndarray: # (...) area in square pixels, 0 for an inverted box
@@ -62,7 +62,7 @@ def box_area(
     b = np.asarray(box, dtype=np.float64)
     return np.clip(b[..., 2] - b[..., 0], 0, None) * np.clip(b[..., 3] - b[..., 1], 0, None)
 
-# %% ../nbs/00b_geometry.ipynb #3cfd142d
+# %% ../nbs/00b_geometry.ipynb #d45283b9
 def box_iou(
     a, # (..., 4) boxes xyxy
     b, # (..., 4) boxes xyxy, paired with `a` one to one (or broadcast)
@@ -73,7 +73,7 @@ def box_iou(
     union = box_area(a) + box_area(b) - inter
     return np.divide(inter, union, out=np.zeros(np.shape(union)), where=union > 0)
 
-# %% ../nbs/00b_geometry.ipynb #4f755639
+# %% ../nbs/00b_geometry.ipynb #774e7ea6
 def oracle_iou(
     box, # (..., 4) boxes xyxy in pixels
     width, # image width in pixels, a number or an array
@@ -82,7 +82,7 @@ def oracle_iou(
     "The IoU that a perfect action reaches on `box`: the ceiling that the square shape sets."
     return box_iou(action_to_box(box_to_action(box, width, height), width, height), box)
 
-# %% ../nbs/00b_geometry.ipynb #344f710d
+# %% ../nbs/00b_geometry.ipynb #571b0aac
 def point_in_box(
     x, # (...) x in pixels
     y, # (...) y in pixels
@@ -94,7 +94,7 @@ def point_in_box(
     return ((x >= b[..., 0] - tolerance) & (x <= b[..., 2] + tolerance)
           & (y >= b[..., 1] - tolerance) & (y <= b[..., 3] + tolerance))
 
-# %% ../nbs/00b_geometry.ipynb #6c8f541e
+# %% ../nbs/00b_geometry.ipynb #a73cdbd4
 def _four_numbers(box):
     "Four finite numbers as float64, or a ValueError that says what was found instead."
     if isinstance(box, (str, bytes)): raise ValueError(f"box is text, {box!r:.60}: expected four numbers")
@@ -109,7 +109,7 @@ def _four_numbers(box):
 
 def _show(b): return "(" + ", ".join(f"{v:g}" for v in b) + ")"
 
-# %% ../nbs/00b_geometry.ipynb #70cd0dfd
+# %% ../nbs/00b_geometry.ipynb #dca02556
 def check_box(
     box, # xyxy in pixels: list, tuple or array of four numbers
     width: float, # image width in pixels
@@ -125,7 +125,7 @@ def check_box(
     if box_area(clipped) <= 0: raise ValueError(f"box {_show(b)} is empty inside its image of {width:g} x {height:g} pixels")
     return clipped
 
-# %% ../nbs/00b_geometry.ipynb #dc00928a
+# %% ../nbs/00b_geometry.ipynb #30f97a54
 UNITS = dict(pixel=None, fraction=1., percent=100.)  # the largest value that a coordinate may have
 
 def convert_box(
@@ -152,7 +152,7 @@ def convert_box(
         if fmt == "xywh" and "outside" in str(e): raise ValueError(f"{e} (read as xywh from {_show(_four_numbers(box))}: is it xyxy?)") from None
         raise
 
-# %% ../nbs/00b_geometry.ipynb #213bf4a8
+# %% ../nbs/00b_geometry.ipynb #7424031f
 @dataclass(frozen=True)
 class Component:
     "One connected piece of a mask."
@@ -161,7 +161,7 @@ class Component:
     centroid: tuple # (x, y) floats in pixels: the mean of its pixels' centres
     label_index: int # the value of its pixels in the array of labels
 
-# %% ../nbs/00b_geometry.ipynb #309f9dd6
+# %% ../nbs/00b_geometry.ipynb #6eeaaf9e
 def connected_components(
     mask, # (H, W) array, anything nonzero counts
     min_pixels: int = 5, # keep components with more than this many pixels
@@ -174,14 +174,14 @@ def connected_components(
     keep = areas > min_pixels
     keep[0] = False
     labels = np.where(keep, np.cumsum(keep), 0).astype(np.int32)[raw]
-    components = []
-    for i, (rows, cols) in enumerate(ndimage.find_objects(labels), 1):
-        ys, xs = np.nonzero(labels[rows, cols] == i)
-        box = tuple(float(v) for v in (cols.start, rows.start, cols.stop, rows.stop))
-        components.append(Component(box, len(xs), (float(xs.mean() + cols.start + .5), float(ys.mean() + rows.start + .5)), i))
+    ys, xs = np.nonzero(labels)
+    where = labels[ys, xs]
+    area, sum_x, sum_y = (np.bincount(where, w) for w in (None, xs + .5, ys + .5))
+    components = [Component((float(cols.start), float(rows.start), float(cols.stop), float(rows.stop)), int(area[i]), (float(sum_x[i] / area[i]), float(sum_y[i] / area[i])), i)
+                  for i, (rows, cols) in enumerate(ndimage.find_objects(labels), 1)]
     return labels, components
 
-# %% ../nbs/00b_geometry.ipynb #f4993fa9
+# %% ../nbs/00b_geometry.ipynb #f35a4d3e
 def box_gap(
     a, # (..., 4) boxes xyxy
     b, # (..., 4) boxes xyxy
@@ -191,7 +191,7 @@ def box_gap(
     d = np.maximum(0, np.maximum(a[..., :2] - b[..., 2:], b[..., :2] - a[..., 2:]))
     return np.hypot(d[..., 0], d[..., 1])
 
-# %% ../nbs/00b_geometry.ipynb #6da70718
+# %% ../nbs/00b_geometry.ipynb #d1507189
 def merge_components(
     components: list, # list of `Component`
     merge_px: float, # components with a gap smaller than this are one cluster; 0 merges nothing
@@ -222,13 +222,13 @@ def _near_by_pixels(components, merge_px, labels):
     owner = index[labels][tuple(ends)]
     near = np.eye(len(components), dtype=bool)
     for one, other in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[1:], np.s_[:-1]), (np.s_[1:, 1:], np.s_[:-1, :-1]), (np.s_[1:, :-1], np.s_[:-1, 1:])):
-        meet = owner[one] != owner[other]
-        gap = np.hypot(*(np.maximum(np.abs(e[one][meet] - e[other][meet]) - 1, 0) for e in ends))
-        i, j = owner[one][meet][gap < merge_px], owner[other][meet][gap < merge_px]
+        at = np.nonzero(owner[one] != owner[other])
+        gap = np.hypot(*(np.maximum(np.abs(e[one][at] - e[other][at]) - 1, 0) for e in ends))
+        i, j = owner[one][at][gap < merge_px], owner[other][at][gap < merge_px]
         near[i, j] = near[j, i] = True
     return near
 
-# %% ../nbs/00b_geometry.ipynb #462055c8
+# %% ../nbs/00b_geometry.ipynb #24e9797f
 def union_box(
     boxes, # (N, 4) boxes xyxy, N >= 1
 ) -> np.ndarray: # (4,) float64
@@ -244,7 +244,7 @@ def mask_box(
     ys, xs = (np.flatnonzero(np.asarray(mask).any(axis)) for axis in (1, 0))
     return np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1], dtype=np.float64) if len(xs) else None
 
-# %% ../nbs/00b_geometry.ipynb #aa066584
+# %% ../nbs/00b_geometry.ipynb #f6e8237e
 def _overlap(cells, pixels):
     "(cells, pixels) matrix: which share of each cell each pixel makes up."
     edges = np.arange(cells + 1)[:, None] * (pixels / cells)
@@ -260,14 +260,14 @@ def mask_to_grid(
     m = (np.asarray(mask) != 0).astype(np.float64)
     return np.clip(_overlap(rows, m.shape[0]) @ m @ _overlap(cols, m.shape[1]).T, 0, 1).astype(np.float32)
 
-# %% ../nbs/00b_geometry.ipynb #46f2555f
+# %% ../nbs/00b_geometry.ipynb #4972ddb9
 VIEWS = ("identity", "rot90", "rot180", "rot270", "fliplr", "transpose", "flipud", "transverse") # names of the views 0..7; turns are counter-clockwise
 
 def _check_view(k):
     if isinstance(k, bool) or not 0 <= k < 8 or int(k) != k: raise ValueError(f"view {k!r} is unknown: expected an integer from 0 to 7")
     return int(k)
 
-# %% ../nbs/00b_geometry.ipynb #9e128b87
+# %% ../nbs/00b_geometry.ipynb #d7812ac0
 def view_image(
     image, # array with the image's rows and columns on two of its axes
     k: int, # view, 0..7
@@ -278,7 +278,7 @@ def view_image(
     if k >= 4: image = np.flip(image, axes[1])
     return np.array(np.rot90(image, k % 4, axes=axes), order="C")
 
-# %% ../nbs/00b_geometry.ipynb #ec566351
+# %% ../nbs/00b_geometry.ipynb #59e89384
 def view_size(
     k: int, # view, 0..7
     width, # image width in pixels before
@@ -301,7 +301,7 @@ def view_point(
     for _ in range(k % 4): x, y, w, h = y, w - x, h, w
     return x, y
 
-# %% ../nbs/00b_geometry.ipynb #37f18d1d
+# %% ../nbs/00b_geometry.ipynb #93474206
 def view_box(
     box, # (..., 4) boxes xyxy in pixels
     k: int, # view, 0..7
@@ -322,7 +322,7 @@ def view_action(
     a = np.asarray(action)
     return np.stack([*view_point(a[..., 0], a[..., 1], k), a[..., 2]], -1).astype(np.float32)
 
-# %% ../nbs/00b_geometry.ipynb #ea7aba6c
+# %% ../nbs/00b_geometry.ipynb #9c9118a9
 def view_inverse(
     k: int, # view, 0..7
 ) -> int: # the view that undoes it

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['THRESHOLDS', 'FIGURES', 'QUICK', 'cells', 'cell_of', 'ground', 'summarise', 'auroc', 'weighted_auroc',
-           'average_precision', 'calibration', 'risk_coverage', 'pick_threshold', 'pair_weights', 'percentiles',
-           'intervals', 'sizes', 'evaluating', 'change_figures', 'quick_metrics']
+           'average_precision', 'calibration', 'weighted_ece', 'risk_coverage', 'pick_threshold', 'pair_weights',
+           'percentiles', 'intervals', 'sizes', 'evaluating', 'change_figures', 'quick_metrics']
 
-# %% ../nbs/02c_metrics.ipynb #32b8e85d
+# %% ../nbs/02c_metrics.ipynb #b9e3a25a
 from contextlib import contextmanager
 
 import numpy as np, torch
@@ -15,10 +15,10 @@ from scipy.stats import rankdata
 
 from .geometry import action_to_box, box_area, box_iou, box_to_action, point_in_box
 
-# %% ../nbs/02c_metrics.ipynb #62ea969e
+# %% ../nbs/02c_metrics.ipynb #b44053b5
 THRESHOLDS = (50, 60, 70, 80, 90) # percent of IoU at which a square counts as right
 
-# %% ../nbs/02c_metrics.ipynb #c7ab03c4
+# %% ../nbs/02c_metrics.ipynb #9ed4d3bf
 def cells(box, # (n, 4) xyxy in pixels
           width, # (n,) or number: image width in pixels
           height, # likewise
@@ -39,7 +39,7 @@ def cell_of(cx, # (n,) in [0, 1]
     "The cell of a 3 x 3 grid that holds a point."
     return (np.clip((np.asarray(cy) * 3).astype(int), 0, 2) * 3 + np.clip((np.asarray(cx) * 3).astype(int), 0, 2))
 
-# %% ../nbs/02c_metrics.ipynb #431499de
+# %% ../nbs/02c_metrics.ipynb #be1b6fbb
 def ground(action, # (n, 3) predicted [cx, cy, scale]
            box, # (n, 4) true boxes xyxy in pixels
            width, # (n,) image width in pixels
@@ -64,7 +64,7 @@ def ground(action, # (n, 3) predicted [cx, cy, scale]
     for t in THRESHOLDS: out[f"iou{t}"], out[f"iou{t}_square"] = iou >= t / 100, iou_square >= t / 100
     return {k: np.asarray(v, np.float64) for k, v in out.items()}
 
-# %% ../nbs/02c_metrics.ipynb #31b70272
+# %% ../nbs/02c_metrics.ipynb #ca1879b1
 FIGURES = dict(pointing=("hit", None), pointing_15px=("hit_15px", None), miou=("iou", None), miou_square=("iou_square", None), oracle_miou=("oracle", None),
                **{f"iou{t}{s}": (f"iou{t}{s}", None) for s in ("", "_square") for t in THRESHOLDS}, cum_iou=("intersection", "union"),
                center_error_px=("error_px", None), center_error=("error", None), mse=("squared", None),
@@ -80,7 +80,7 @@ def summarise(scores: dict, # of `ground`
         return float(scores[over].sum() / below) if below else float("nan")
     return {name: ratio(*FIGURES[name]) for name in names or FIGURES}
 
-# %% ../nbs/02c_metrics.ipynb #74e1a13d
+# %% ../nbs/02c_metrics.ipynb #6d41955d
 def auroc(score, # (n,) higher means positive
           label, # (n,) bool
          ) -> float: # in [0, 1], NaN when one class is missing
@@ -118,7 +118,7 @@ def average_precision(score, # (n,) higher means positive
     with np.errstate(invalid="ignore", divide="ignore"): value = np.where(pos > 0, pos * tp / (tp + fp), 0).sum(1) / pos.sum(1)
     return float(value[0]) if weights is None else value
 
-# %% ../nbs/02c_metrics.ipynb #85b7caa6
+# %% ../nbs/02c_metrics.ipynb #59d10195
 def calibration(probability, # (n,) in [0, 1]
                 label, # (n,) bool
                 bins: int = 10, # of equal width
@@ -130,6 +130,16 @@ def calibration(probability, # (n,) in [0, 1]
     ok = n > 0
     mean, share = (np.bincount(which, v, bins)[ok] / n[ok] for v in (p, y))
     return dict(mean_probability=mean.tolist(), share=share.tolist(), count=n[ok].tolist(), ece=float((n[ok] * np.abs(mean - share)).sum() / len(p)) if len(p) else float("nan"))
+
+def weighted_ece(probability, # (n,) in [0, 1]
+                 label, # (n,) bool
+                 weights, # (r, n) how often each sample counts, one row per replicate
+                 bins: int = 10,
+                ) -> np.ndarray: # (r,)
+    "The expected calibration error of every replicate at once."
+    p, y, w = np.asarray(probability, np.float64), np.asarray(label, np.float64), np.asarray(weights, np.float64)
+    one_hot = np.clip((p * bins).astype(int), 0, bins - 1)[:, None] == np.arange(bins)
+    with np.errstate(invalid="ignore", divide="ignore"): return np.abs(w @ (one_hot * (p - y)[:, None])).sum(1) / w.sum(1)
 
 def risk_coverage(confidence, # (n,) higher means surer
                   wrong, # (n,) loss of each sample, 0 for a right answer and 1 for a wrong one
@@ -153,7 +163,7 @@ def pick_threshold(score, # (n,) higher means positive
     k, levels = int(gain.argmax()), np.unique(score)[::-1]
     return float(levels[k] + levels[k + 1]) / 2 if k + 1 < len(levels) else float(levels[k])
 
-# %% ../nbs/02c_metrics.ipynb #b69b9e54
+# %% ../nbs/02c_metrics.ipynb #1cb7859c
 def pair_weights(pair, # (n,) any id of each sample's pair
                  replicates: int = 1000, # how many times to draw
                  seed: int = 0,
@@ -185,7 +195,7 @@ def intervals(scores: dict, # of `ground`
     with np.errstate(invalid="ignore", divide="ignore"):
         return {name: percentiles(sums[over] / (sums[under] if under else total)) for name in names for over, under in [FIGURES[name]]}
 
-# %% ../nbs/02c_metrics.ipynb #a3bee855
+# %% ../nbs/02c_metrics.ipynb #8c913668
 def sizes(box, # (n, 4) xyxy in pixels, NaN where there is none
           action, # (n, 3) of the same boxes
          ) -> tuple: # (width, height), each (n,) float, whole pixels
@@ -193,7 +203,7 @@ def sizes(box, # (n, 4) xyxy in pixels, NaN where there is none
     box, action = np.asarray(box, np.float64), np.asarray(action, np.float64)
     return tuple(np.round((box[:, i] + box[:, i + 2]) / 2 / action[:, i]) for i in (0, 1))
 
-# %% ../nbs/02c_metrics.ipynb #7ab50807
+# %% ../nbs/02c_metrics.ipynb #48862083
 @contextmanager
 def evaluating(model: torch.nn.Module # any module
               ):
@@ -210,7 +220,7 @@ def change_figures(score, # (n,) change logit or probability
     "How well a score separates changed from unchanged."
     return dict(auroc=auroc(score, changed), ap=average_precision(score, changed) if np.any(changed) and not np.all(changed) else float("nan"))
 
-# %% ../nbs/02c_metrics.ipynb #e5d7398a
+# %% ../nbs/02c_metrics.ipynb #e4038112
 QUICK = ("pointing", "pointing_15px", "miou", "miou_square", "oracle_miou", "iou50", "iou50_square", "center_error_px", "mse", "mae_cx", "mae_cy", "mae_scale")
 _OUTPUTS = ("action_pred", "change_logit", "scores", "attention")
 _TARGETS = ("action_vector", "bbox", "changed", "region")

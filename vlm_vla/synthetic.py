@@ -6,7 +6,7 @@
 __all__ = ['NINTHS', 'LABELS', 'NO_CHANGE', 'SPLITS', 'Thing', 'make_thing', 'ninth_of', 'could_mean', 'Change', 'describe',
            'Weather', 'random_weather', 'expose', 'Scene', 'make_scene', 'make_dataset']
 
-# %% ../nbs/01b_synthetic.ipynb #827d48c0
+# %% ../nbs/01b_synthetic.ipynb #c20205ec
 import io
 import json
 import os
@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from .geometry import connected_components
 
-# %% ../nbs/01b_synthetic.ipynb #8218ea8e
+# %% ../nbs/01b_synthetic.ipynb #d3474db8
 @dataclass(frozen=True, eq=False)
 class Thing:
     "One object seen from above: a patch of colour with an opacity, at (x, y) in the scene"
@@ -67,7 +67,7 @@ def _cut(kind, look, rgb, alpha, height=0.):
     s = np.s_[ys[0]:ys[-1] + 1, xs[0]:xs[-1] + 1]
     return Thing(kind, look, np.ascontiguousarray(rgb[s], np.float32), np.ascontiguousarray(alpha[s], np.float32), height, int(xs[0]), int(ys[0]))
 
-# %% ../nbs/01b_synthetic.ipynb #62698723
+# %% ../nbs/01b_synthetic.ipynb #1126e1b8
 _FINER = 3
 
 class _Sketch:
@@ -124,7 +124,7 @@ def _colour(rng, base, spread=8.):
     "A colour near `base`"
     return np.asarray(base, float) + rng.normal(0, spread * 0.6) + rng.normal(0, spread * 0.4, 3)
 
-# %% ../nbs/01b_synthetic.ipynb #0e8bfd8d
+# %% ../nbs/01b_synthetic.ipynb #fc2b4b3d
 _ROOFS = [(118, 116, 116), (92, 88, 86), (136, 118, 100), (150, 92, 72), (176, 168, 156), (104, 110, 122), (120, 84, 66)]
 _HALLS = [(214, 214, 210), (196, 198, 202), (172, 180, 190), (222, 216, 202), (150, 160, 176)]
 
@@ -172,7 +172,7 @@ def _hall(rng, angle, scale, sun):
         s.rect(*vent, *(rng.uniform(2, 5, 2) * scale), colour * rng.uniform(0.6, 0.75), solid=False)
     return s.thing(rng, "building", "large", 3, 6 * scale)
 
-# %% ../nbs/01b_synthetic.ipynb #3e873a37
+# %% ../nbs/01b_synthetic.ipynb #7d997b83
 @lru_cache(maxsize=None)
 def _crown(radius, variant):
     "(d, d) opacity and shading of one tree crown, lit from the upper left"
@@ -230,7 +230,7 @@ def _pool(rng, angle, scale, sun):
     else: s.rect(0, 0, w * 0.74, h * 0.58, blue)
     return s.thing(rng, "pool", "pool", 2)
 
-# %% ../nbs/01b_synthetic.ipynb #a55dcc5e
+# %% ../nbs/01b_synthetic.ipynb #add7cd42
 _CROPS = [((146, 128, 74), (116, 108, 62)), ((96, 122, 62), (122, 142, 76)), ((140, 112, 82), (116, 92, 68)), ((168, 156, 92), (138, 136, 78))]
 _CARS = [(200, 200, 204), (60, 62, 70), (150, 44, 40), (52, 76, 128), (226, 226, 222)]
 _COURTS = [(60, 116, 150), (176, 96, 70), (72, 136, 92)]
@@ -276,7 +276,7 @@ def _playground(rng, angle, scale, sun):
         for r, c in rings((6, _WHITE), (5, base)): s.disc(0, 0, r, c)
     return s.thing(rng, "playground", "playground", 2.5)
 
-# %% ../nbs/01b_synthetic.ipynb #accc2d82
+# %% ../nbs/01b_synthetic.ipynb #18c45195
 _ASPHALT, _CONCRETE, _DIRT = (112, 112, 114), (176, 172, 162), (168, 142, 108)
 
 def _curve(p, q, bend, n=17):
@@ -303,7 +303,7 @@ def _lone_road(rng, angle, scale, sun):
     half = rng.uniform(36, 60) * scale * np.array([np.cos(angle), np.sin(angle)])
     return _road(rng, _curve(-half, half, rng.uniform(-24, 24) * scale), rng.uniform(11, 15) * scale, (_ASPHALT, _ASPHALT, _CONCRETE), circle=0.3)
 
-# %% ../nbs/01b_synthetic.ipynb #7b3dd5e2
+# %% ../nbs/01b_synthetic.ipynb #3aaaeece
 _MAKERS = dict(house=_house, houses=_houses, large=_hall, road=_lone_road, trees=_trees, water=_water, pool=_pool, field=_field, parking=_parking, playground=_playground)
 
 def make_thing(
@@ -317,7 +317,7 @@ def make_thing(
     if look not in _MAKERS: raise ValueError(f"there is no look {look!r}; choose one of {', '.join(_MAKERS)}")
     return _MAKERS[look](rng, angle, scale, np.asarray(sun, float))
 
-# %% ../nbs/01b_synthetic.ipynb #a768572a
+# %% ../nbs/01b_synthetic.ipynb #da3b53fa
 _GROUNDS = dict(
     grass=((104, 120, 72), (124, 132, 86), (90, 106, 64)),
     meadow=((142, 138, 92), (160, 148, 106), (120, 124, 78)),
@@ -356,7 +356,7 @@ def _paint_ground(noise, colours):
     out += fine[..., None]
     return np.add(out, a, out=out)
 
-# %% ../nbs/01b_synthetic.ipynb #c57c9aca
+# %% ../nbs/01b_synthetic.ipynb #551d1358
 def _window(thing, size, dx=0, dy=0):
     "Slices of the scene and of the thing's patch where they overlap, or None"
     x1, y1, x2, y2 = (v + d for v, d in zip(thing.box, (dx, dy, dx, dy)))
@@ -376,7 +376,7 @@ def _paint(canvas, things, sun, tint):
         rgb = t.rgb[w[1]] * tint if t.kind in ("trees", "field") else t.rgb[w[1]]
         canvas[w[0]] += t.alpha[w[1]][..., None] * (rgb - canvas[w[0]])
 
-# %% ../nbs/01b_synthetic.ipynb #d46f7f63
+# %% ../nbs/01b_synthetic.ipynb #cf53767e
 NINTHS = (("upper-left", "top", "upper-right"), ("left", "middle", "right"), ("lower-left", "bottom", "lower-right"))
 
 def ninth_of(
@@ -400,7 +400,7 @@ def could_mean(
     wanted = dict(upper=cy < 0.5 + slack, top=cy < 0.5 + slack, lower=cy > 0.5 - slack, bottom=cy > 0.5 - slack, left=cx < 0.5 + slack, right=cx > 0.5 - slack)
     return all(wanted[word] for word in place.split("-"))
 
-# %% ../nbs/01b_synthetic.ipynb #b81b6b64
+# %% ../nbs/01b_synthetic.ipynb #0bc05168
 LABELS = dict(building=255, road=128)  # values in LEVIR-MCI's masks; the other kinds are not labelled
 
 @dataclass(frozen=True, eq=False)
@@ -446,7 +446,7 @@ class Change:
         "{(kind, 'built' or 'removed')}"
         return frozenset((t.kind, word) for t, word in ((self.new, "built"), (self.old, "removed")) if t)
 
-# %% ../nbs/01b_synthetic.ipynb #7628f90b
+# %% ../nbs/01b_synthetic.ipynb #97b09539
 def _rivals(change, others):
     "Other changes for which all facts of `change` hold too"
     return [o for o in others if change.facts <= o.facts]
@@ -474,7 +474,7 @@ def _tellable(changes):
         if rivals and c.place not in _clear_places(c, rivals): return False
     return True
 
-# %% ../nbs/01b_synthetic.ipynb #96ea403d
+# %% ../nbs/01b_synthetic.ipynb #9019d65d
 class _Layout:
     "A coarse map of what is taken, so that nothing is put on top of anything"
     cell = 4
@@ -518,7 +518,7 @@ def _put(rng, layout, make, scale, ninth=None):
             return t
     return None
 
-# %% ../nbs/01b_synthetic.ipynb #a9206457
+# %% ../nbs/01b_synthetic.ipynb #5ecdebfd
 _NEW_ROADS = (_ASPHALT, _ASPHALT, _CONCRETE)
 
 def _main_road(rng, size, scale, angle):
@@ -583,7 +583,7 @@ def _own_pixels(thing, size, mains, meet, away, reach):
     t = _cut(thing.kind, thing.look, thing.rgb[patch], alpha, thing.height)
     return t.at(t.x + x, t.y + y) if t and len(connected_components(t.alpha >= 0.5, 0)[1]) == 1 else None
 
-# %% ../nbs/01b_synthetic.ipynb #806edf6f
+# %% ../nbs/01b_synthetic.ipynb #614b4be3
 _CHANGE_LOOKS = dict(house=4.5, houses=1.5, large=2.5, road=5, trees=4, water=3, pool=2, field=2, parking=3, playground=2)  # weights
 _STATIC_LOOKS = dict(house=5, large=1, trees=7, water=1, pool=0.7, field=1, parking=1, playground=0.5)
 _REPLACED = (("trees", "parking"), ("trees", "house"), ("trees", "large"), ("field", "house"), ("field", "large"), ("field", "trees"), ("house", "parking"),
@@ -631,7 +631,7 @@ def _plan_changes(rng, layout, scale, maker, mains):
         changes.append(change); events += [look for look in (old, new) if look]
     return changes
 
-# %% ../nbs/01b_synthetic.ipynb #575b5250
+# %% ../nbs/01b_synthetic.ipynb #fa6b45ea
 NO_CHANGE = ("there is no difference", "the two scenes seem identical", "the scene is the same as before", "no change has occurred", "almost nothing has changed")
 
 _NOUNS = dict(
@@ -667,7 +667,7 @@ _SIDES = dict(
 _ON = dict(grass=("on the grass", "on the grassland"), meadow=("on the meadow",), bareland=("on the bareland", "on the bare ground"), desert=("in the desert",), woodland=("in the woods",))
 _BESIDE = ("beside the road", "along the road", "next to the road", "near the road")
 
-# %% ../nbs/01b_synthetic.ipynb #0c3e3a7f
+# %% ../nbs/01b_synthetic.ipynb #e94d8882
 def _agree(phrase, plural):
     "Choose between 'is|are' and the like"
     return " ".join(word.split("|")[plural] if "|" in word else word for word in phrase.split())
@@ -697,7 +697,7 @@ def _say_replaced(rng, change):
         text = text.replace(f"{{{name}}}", phrase)
     return text
 
-# %% ../nbs/01b_synthetic.ipynb #f9d16564
+# %% ../nbs/01b_synthetic.ipynb #fb7d725c
 def describe(
     rng,          # numpy Generator
     change,       # the `Change` that is meant
@@ -713,7 +713,7 @@ def describe(
     if removed and place and rng.random() < 0.35: return f"{noun} {where} {verb}"
     return f"{noun} {verb} {where}".strip()
 
-# %% ../nbs/01b_synthetic.ipynb #a154e623
+# %% ../nbs/01b_synthetic.ipynb #7fcc8adc
 def _choose_place(rng, change, others):
     "The place to name, or None"
     rivals, similar = _rivals(change, others), _similar(change, others)
@@ -738,7 +738,7 @@ def _sentences(rng, changes, ground):
         out.append((describe(rng, changes[i], place, _choose_setting(rng, changes[i], others, ground)), i, place))
     return tuple(out[j] for j in rng.permutation(5).tolist())
 
-# %% ../nbs/01b_synthetic.ipynb #bc45c651
+# %% ../nbs/01b_synthetic.ipynb #4be8282b
 @dataclass(frozen=True)
 class Weather:
     "How one date looks"
@@ -789,7 +789,7 @@ def expose(
     out += np.float32(weather.noise) * _noise(rng, out.shape)
     return (np.clip(out, 0, 255, out=out).astype(np.uint8) & 0xFC) + np.uint8(2)
 
-# %% ../nbs/01b_synthetic.ipynb #e82e74e2
+# %% ../nbs/01b_synthetic.ipynb #5203187d
 @dataclass(frozen=True, eq=False)
 class Scene:
     "A place at two dates, with everything that is true about it"
@@ -817,25 +817,26 @@ class Scene:
         i = self.sentences[k][1]
         return None if i is None else self.changes[i].box
 
-    def plot(self, figsize=(7.5, 3.2), dpi=72):
+    def plot(self, figsize=(7.5, 4.), dpi=72):
         "Both dates with the boxes, the mask, and the sentences; returns the figure"
         from matplotlib.figure import Figure
         from matplotlib.patches import Rectangle
-        fig = Figure(figsize, dpi, layout="tight")
+        fig = Figure(figsize, dpi)
+        fig.subplots_adjust(0.01, 0.36, 0.99, 0.93, 0.03)
         for ax, image, title in zip(fig.subplots(1, 3), (self.image_t1, self.image_t2, self.mask), ("before", "after", "mask")):
             ax.imshow(image, cmap="gray", vmin=0, vmax=255); ax.set_title(title, fontsize=9); ax.axis("off")
             for i, c in enumerate(self.changes):
                 x1, y1, x2, y2 = c.box
                 ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, lw=1.2, ec=f"C{i}"))
-        for k, (text, i, _) in enumerate(self.sentences): fig.text(0.01, -0.05 - 0.065 * k, text, fontsize=9, color="k" if i is None else f"C{i}")
+        for k, (text, i, _) in enumerate(self.sentences): fig.text(0.01, 0.28 - 0.065 * k, text, fontsize=9, color="k" if i is None else f"C{i}")
         return fig
 
     def _repr_jpeg_(self):
         data = io.BytesIO()
-        self.plot().savefig(data, format="jpeg", bbox_inches="tight")
+        self.plot().savefig(data, format="jpeg")
         return data.getvalue()
 
-# %% ../nbs/01b_synthetic.ipynb #ae4d4fba
+# %% ../nbs/01b_synthetic.ipynb #4b430464
 def _object_scale(image_size, object_scale):
     "The size of the objects, checked"
     if not 64 <= image_size <= 1024: raise ValueError(f"image_size is {image_size}; scenes are made from 64 to 1024 pixels wide")
@@ -873,7 +874,7 @@ def _scatter(rng, canvas, layout, ground, scale, tint):
     for x, y, r, v, k in zip(xs, ys, rs.tolist(), rng.integers(6, size=n).tolist(), rng.uniform(0.85, 1.1, n)):
         if free[layout.cells((x - r, y - r, x + r, y + r), 4)].all(): _stamp(canvas, None, x, y, r, v, (base * k).astype(np.float32))
 
-# %% ../nbs/01b_synthetic.ipynb #f114086a
+# %% ../nbs/01b_synthetic.ipynb #9c6006cb
 def make_scene(
     seed,               # int, SeedSequence or numpy Generator
     image_size=256,     # side in pixels, 64 to 1024
@@ -917,9 +918,9 @@ def _mask(changes, size):
         mask[scene][t.alpha[patch] >= 0.5] = LABELS[t.kind]
     return mask
 
-# %% ../nbs/01b_synthetic.ipynb #491a8942
+# %% ../nbs/01b_synthetic.ipynb #22ca527b
 SPLITS = ("train", "val", "test")
-_GENERATOR = "vlm_vla.synthetic 1"
+_GENERATOR = "vlm_vla.synthetic 2"  # one higher whenever the same parameters would give other bytes
 _FOLDERS = ("A", "B", "label")
 _FILES = ("LevirCCcaptions.json", "annotations.json", "README.txt", "dataset.json")
 
@@ -933,7 +934,7 @@ def _png(array):
     chunks = ((b"IHDR", struct.pack(">IIBBBBB", w, h, 8, 2 if array.ndim == 3 else 0, 0, 0, 0)), (b"IDAT", packer.compress(rows.tobytes()) + packer.flush()), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks)
 
-# %% ../nbs/01b_synthetic.ipynb #95026b56
+# %% ../nbs/01b_synthetic.ipynb #460abdbd
 def _pair_seed(seed, split, number):
     "The seed of one pair, whoever makes it and in whatever order"
     return np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split), number))
@@ -955,7 +956,7 @@ def _write_pair(root, split, number, settings):
 
 def _jobs(settings): return [(s, n) for s in SPLITS for n in range(1, settings[f"n_{s}"] + 1)]
 
-# %% ../nbs/01b_synthetic.ipynb #0eb02d39
+# %% ../nbs/01b_synthetic.ipynb #4f2e624c
 def _work():
     "A worker process: reads its job from standard input, writes one line of JSON per pair"
     job = json.load(sys.stdin)
@@ -1000,7 +1001,7 @@ def _write_pairs(root, settings, workers):
             for split, number in jobs: done(_write_pair(root, split, number, settings))
     return sorted(records, key=lambda r: (SPLITS.index(r["split"]), r["number"]))
 
-# %% ../nbs/01b_synthetic.ipynb #e74d2fb8
+# %% ../nbs/01b_synthetic.ipynb #9e355161
 def _levir_captions(records):
     "The content of `LevirCCcaptions.json`, in the official schema"
     images = []
@@ -1036,7 +1037,7 @@ def _write_files(root, settings, records):
         text = data if isinstance(data, str) else json.dumps(data, separators=(",", ":"))
         (root/name).write_text(text, encoding="utf-8", newline="\n")
 
-# %% ../nbs/01b_synthetic.ipynb #ad55a5f9
+# %% ../nbs/01b_synthetic.ipynb #0941ee93
 def _is_complete(path, settings):
     "Is every file of the dataset there, and none empty?"
     for split in SPLITS:
