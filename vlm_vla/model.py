@@ -11,7 +11,7 @@ __all__ = ['ENCODERS', 'FUSIONS', 'LOSSES', 'FORMAT', 'register_encoder', 'dtype
            'create_model', 'head_state', 'base_shapes', 'write_folder', 'model_card', 'resolve_checkpoint', 'find_base',
            'check_base']
 
-# %% ../nbs/02_model.ipynb #07e7260a
+# %% ../nbs/02_model.ipynb #6c554946
 import json, math, os, re, shutil, tempfile, warnings
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -27,7 +27,7 @@ from . import __version__
 from .config import Config, find_model
 from .utils import get_device, pick_dtype, set_seed
 
-# %% ../nbs/02_model.ipynb #23528b59
+# %% ../nbs/02_model.ipynb #477ef7b3
 ENCODERS = {"clip": CLIPVisionModel, "clip_vision_model": CLIPVisionModel, "siglip": SiglipVisionModel, "siglip_vision_model": SiglipVisionModel}
 
 def register_encoder(model_type: str,  # `model_type` in the model's config.json
@@ -36,14 +36,14 @@ def register_encoder(model_type: str,  # `model_type` in the model's config.json
     "Use `cls` to load image encoders of this type."
     ENCODERS[model_type] = cls
 
-# %% ../nbs/02_model.ipynb #ed566b26
+# %% ../nbs/02_model.ipynb #5062ae34
 def dtype_arg(dtype: torch.dtype  # wanted precision of the weights
              ) -> dict:
     "The keyword argument of `from_pretrained` that sets the precision, whatever the version of transformers."
     version = tuple(int(n) for n in re.findall(r"\d+", transformers.__version__)[:2])
     return {"dtype" if version >= (4, 56) else "torch_dtype": dtype}
 
-# %% ../nbs/02_model.ipynb #96f79a73
+# %% ../nbs/02_model.ipynb #d4c67d49
 def to_tiles(images: torch.Tensor,  # (B, 3, n*S, n*S)
              n: int  # tiles per side
             ) -> torch.Tensor:
@@ -58,7 +58,7 @@ def from_tiles(patches: torch.Tensor,  # (B*n*n, g*g, C): patch vectors of each 
     g, c = math.isqrt(patches.shape[1]), patches.shape[2]
     return patches.reshape(-1, n, n, g, g, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, (n * g)**2, c)
 
-# %% ../nbs/02_model.ipynb #dc57f6ab
+# %% ../nbs/02_model.ipynb #c2c07fce
 class VisionEncoder(nn.Module):
     "A frozen image encoder: pixels to a grid of patch vectors, or to one pooled vector."
     def __init__(self, model: nn.Module,  # a loaded Hugging Face vision model
@@ -108,7 +108,7 @@ class VisionEncoder(nn.Module):
         if self.pooled: return patches.reshape(images.shape[0], -1, patches.shape[-1]).mean(1, keepdim=True)
         return from_tiles(patches, self.tiles)
 
-# %% ../nbs/02_model.ipynb #d644bd18
+# %% ../nbs/02_model.ipynb #9319aaf6
 @contextmanager
 def quiet():
     "Hide the loading reports, progress bars and warnings of transformers and peft."
@@ -123,7 +123,7 @@ def quiet():
         log.set_verbosity(level)
         if bar: log.enable_progress_bar()
 
-# %% ../nbs/02_model.ipynb #d5a6b142
+# %% ../nbs/02_model.ipynb #493cc8ac
 def load_vision(path,  # folder or hub id
                 config,  # a `Config`
                 dtype: torch.dtype = torch.float32  # precision of the frozen weights
@@ -134,7 +134,7 @@ def load_vision(path,  # folder or hub id
         model = cls.from_pretrained(path, **dtype_arg(dtype))
     return VisionEncoder(model, config.IMAGE_SIZE, config.TILES, config.VISION_FEATURES == "pooled")
 
-# %% ../nbs/02_model.ipynb #0c8a647b
+# %% ../nbs/02_model.ipynb #fa5e81b6
 def pool_tokens(hidden: torch.Tensor,  # (B, T, D)
                 mask: torch.Tensor,  # (B, T): 1 for real tokens, 0 for padding
                 how: str = "last"  # 'last', 'mean' or 'first'
@@ -149,7 +149,7 @@ def pool_tokens(hidden: torch.Tensor,  # (B, T, D)
     else: raise ValueError(f"TEXT_POOLING is {how!r}; choose 'last', 'mean' or 'first'")
     return hidden[torch.arange(len(hidden), device=hidden.device), index]
 
-# %% ../nbs/02_model.ipynb #1f3e410a
+# %% ../nbs/02_model.ipynb #bd98e447
 class LanguageEncoder(nn.Module):
     "Sentences to vectors, through a language model's body with LoRA."
     def __init__(self, model: nn.Module,  # the body, with or without LoRA
@@ -187,7 +187,7 @@ class LanguageEncoder(nn.Module):
         hidden = self.model(inputs_embeds=torch.cat([prefix.to(embedded.dtype), embedded], 1), attention_mask=mask).last_hidden_state
         return pool_tokens(hidden[:, prefix.shape[1]:], t["attention_mask"], self.pooling)
 
-# %% ../nbs/02_model.ipynb #603efd76
+# %% ../nbs/02_model.ipynb #fccdec7e
 def pick_4bit(wanted,  # USE_4BIT: True, False or 'always'
               device: torch.device  # where the model will run
              ) -> tuple:
@@ -200,7 +200,7 @@ def pick_4bit(wanted,  # USE_4BIT: True, False or 'always'
         return False, f"bitsandbytes cannot be imported: {e}"
     return True, "NF4 with double quantisation"
 
-# %% ../nbs/02_model.ipynb #84472ef7
+# %% ../nbs/02_model.ipynb #f876b11b
 def load_language(path,  # folder or hub id
                   config,  # a `Config`
                   dtype: torch.dtype = torch.float32,  # precision of the frozen weights
@@ -223,7 +223,7 @@ def load_language(path,  # folder or hub id
                                                  target_modules=list(config.LORA_TARGET_MODULES), task_type="FEATURE_EXTRACTION"))
     return LanguageEncoder(model, AutoTokenizer.from_pretrained(path), config.TEXT_POOLING, config.MAX_TEXT_LENGTH)
 
-# %% ../nbs/02_model.ipynb #0e47f327
+# %% ../nbs/02_model.ipynb #eb90d9c8
 def patch_centers(grid: tuple  # (rows, cols)
                  ) -> torch.Tensor:
     "(rows*cols, 2): the centre (x, y) of each patch as a fraction of the image, row by row."
@@ -237,7 +237,7 @@ def fourier(points: torch.Tensor,  # (N, 2) in [0, 1]
     angles = points[:, None] * (torch.pi * 2 ** torch.arange(bands))[:, None]
     return torch.cat([angles.sin(), angles.cos()], -1).flatten(1)
 
-# %% ../nbs/02_model.ipynb #48b3af35
+# %% ../nbs/02_model.ipynb #28caa87b
 class Projector(nn.Module):
     "Encoder features of both dates to the language model's width."
     def __init__(self, dim_in: int,  # encoder width C
@@ -260,7 +260,7 @@ class Projector(nn.Module):
         if not self.patches: return self.proj(torch.cat([t1, t2], -1))
         return self.proj(torch.cat([t1, t2, t2 - t1], -1)) + self.place(self.code)
 
-# %% ../nbs/02_model.ipynb #c5b11845
+# %% ../nbs/02_model.ipynb #60c68222
 FUSIONS = {}
 
 def register_fusion(name: str  # the value of FUSION that chooses it
@@ -271,7 +271,7 @@ def register_fusion(name: str  # the value of FUSION that chooses it
         return cls
     return register
 
-# %% ../nbs/02_model.ipynb #f2c3b23b
+# %% ../nbs/02_model.ipynb #192510cf
 @register_fusion("add")
 class AddFusion(nn.Module):
     "The sentence is added to every patch."
@@ -293,7 +293,7 @@ class PrefixFusion(AddFusion):
     "As `add`, but the language model reads the image's tokens before the sentence."
     uses_prefix = True
 
-# %% ../nbs/02_model.ipynb #163ea5e4
+# %% ../nbs/02_model.ipynb #8f07b8bb
 class PatchBlock(nn.Module):
     "A residual MLP on each patch and a 3 x 3 depthwise convolution between neighbours."
     def __init__(self, dim: int,  # D
@@ -313,36 +313,39 @@ class PatchBlock(nn.Module):
         square = self.norm2(h).transpose(1, 2).unflatten(2, self.grid)
         return h + self.near(square).flatten(2).transpose(1, 2)
 
-# %% ../nbs/02_model.ipynb #08d82ce9
+# %% ../nbs/02_model.ipynb #6fe5b6c3
 class PatchPointer(nn.Module):
     "Scores patches, attends, and says where the attention lies and how widely it spreads."
     def __init__(self, dim: int,  # D
                  grid: tuple,  # (rows, cols)
+                 width: int = 256,  # inside; at most D
                  blocks: int = 2  # depth
                 ):
         super().__init__()
-        self.blocks = nn.Sequential(*(PatchBlock(dim, grid) for _ in range(blocks)))
-        self.norm, self.score, self.moments = nn.LayerNorm(dim), nn.Linear(dim, 1), nn.Linear(4, dim)
+        width = min(width, dim)
+        self.down, self.up = (nn.Linear(dim, width), nn.Linear(width, dim)) if width < dim else (nn.Identity(), nn.Identity())
+        self.blocks = nn.Sequential(*(PatchBlock(width, grid) for _ in range(blocks)))
+        self.norm, self.score, self.moments = nn.LayerNorm(width), nn.Linear(width, 1), nn.Linear(4, width)
         self.register_buffer("centers", patch_centers(grid), persistent=False)
 
     def forward(self, h: torch.Tensor  # (B, N, D): fused patches
                ) -> dict:
-        "attended (B, D), attention (B, N), center (B, 2), evidence (B,): the log-sum of the scores."
-        h = self.norm(self.blocks(h))
+        "attended (B, D), attention and scores (B, N), center (B, 2), evidence (B,): the log of the scores' mean exponential."
+        h = self.norm(self.blocks(self.down(h)))
         scores = self.score(h).squeeze(-1).float()
         a = scores.softmax(-1)
         center = a @ self.centers
         spread = (a @ self.centers**2 - center**2).clamp(min=1e-6).sqrt()
         attended = torch.einsum("bn,bnd->bd", a.to(h.dtype), h) + self.moments(torch.cat([center, spread], -1).to(h.dtype))
-        return dict(attended=attended, attention=a, scores=scores, center=center, evidence=scores.logsumexp(-1) - math.log(scores.shape[-1]))
+        return dict(attended=self.up(attended), attention=a, scores=scores, center=center, evidence=scores.logsumexp(-1) - math.log(scores.shape[-1]))
 
-# %% ../nbs/02_model.ipynb #e617e841
+# %% ../nbs/02_model.ipynb #7cd4ee79
 def make_action_head(dim: int  # D
                     ) -> nn.Sequential:
     "The guide's MLP: D to (3,) in [0, 1]."
     return nn.Sequential(nn.Linear(dim, 256), nn.ReLU(), nn.Dropout(0.1), nn.Linear(256, 128), nn.ReLU(), nn.Dropout(0.1), nn.Linear(128, 3), nn.Sigmoid())
 
-# %% ../nbs/02_model.ipynb #91adc494
+# %% ../nbs/02_model.ipynb #35d25e10
 LOSSES = {}
 
 def register_loss(name: str,  # the key in LOSS_WEIGHTS
@@ -365,7 +368,7 @@ def mean_or_zero(x: torch.Tensor,  # any values
     "The mean of `x`; of nothing, a zero that is still part of the graph."
     return x.mean() if x.numel() else like.sum() * 0.
 
-# %% ../nbs/02_model.ipynb #b75a48a0
+# %% ../nbs/02_model.ipynb #ad39f088
 @register_loss("mse")
 def mse_loss(out, targets):
     "Mean squared error of the action: the guide's loss."
@@ -378,7 +381,7 @@ def smooth_l1_loss(out, targets):
     ok = boxed(targets)
     return mean_or_zero(F.smooth_l1_loss(out["action_pred"][ok], targets["action"][ok], beta=0.05, reduction="none").sum(-1), out["action_pred"])
 
-# %% ../nbs/02_model.ipynb #a94052b0
+# %% ../nbs/02_model.ipynb #b8a1a474
 def squares(action: torch.Tensor  # (B, 3)
            ) -> torch.Tensor:
     "(B, 4): the square of each action as x1, y1, x2, y2 in fractions of a square image."
@@ -400,7 +403,7 @@ def giou_loss(out, targets):
     ok = boxed(targets)
     return mean_or_zero(1 - giou(squares(out["action_pred"][ok]), squares(targets["action"][ok])), out["action_pred"])
 
-# %% ../nbs/02_model.ipynb #6780cd27
+# %% ../nbs/02_model.ipynb #14c44362
 @register_loss("attention")
 def attention_loss(out, targets):
     "Cross-entropy between the region's patches and the attention."
@@ -423,7 +426,7 @@ def focal_loss(out, targets, gamma: float = 2.):
     p = torch.where(y > 0, logit.sigmoid(), 1 - logit.sigmoid())
     return ((1 - p)**gamma * F.binary_cross_entropy_with_logits(logit, y, reduction="none")).mean()
 
-# %% ../nbs/02_model.ipynb #927bb31f
+# %% ../nbs/02_model.ipynb #13cd6ce3
 class VLM_ActionAgent(nn.Module):
     "Two dates and a sentence to an action: frozen encoder, language model with LoRA, fusion, pointing, head."
     def __init__(self, vision: VisionEncoder,  # the frozen eye
@@ -439,7 +442,7 @@ class VLM_ActionAgent(nn.Module):
         self.projector = Projector(vision.dim, dim, self.grid)
         self.fusion = FUSIONS[config.FUSION](dim)
         self.text_norm = nn.LayerNorm(dim) if self.patches else nn.Identity()
-        if self.patches: self.pointer = PatchPointer(dim, self.grid)
+        if self.patches: self.pointer = PatchPointer(dim, self.grid, config.POINTER_DIM)
         self.action_head = make_action_head(dim)
         self.change_head = nn.Linear(dim + self.patches, 1)
         self.compute_dtype = torch.float32
@@ -452,7 +455,7 @@ class VLM_ActionAgent(nn.Module):
         self.vision.eval()
         return self
 
-# %% ../nbs/02_model.ipynb #acd26135
+# %% ../nbs/02_model.ipynb #c06d44d4
 def _look(self, images: torch.Tensor  # (B, 3, S, S) images, or (B, N, C) features of the frozen encoder
          ) -> torch.Tensor:
     "(B, N, C) features on the agent's device."
@@ -477,7 +480,7 @@ def _point(self, h: torch.Tensor  # (B, N, D): fused patches, or one vector (B, 
 VLM_ActionAgent.look = _look
 VLM_ActionAgent.point = _point
 
-# %% ../nbs/02_model.ipynb #c523981a
+# %% ../nbs/02_model.ipynb #9cd0868a
 def _autocast(self):
     "Half precision for the matrix products, where the chip has it."
     half = self.compute_dtype != torch.float32
@@ -521,7 +524,7 @@ VLM_ActionAgent.autocast = _autocast
 VLM_ActionAgent.forward = _forward
 VLM_ActionAgent.losses = _losses
 
-# %% ../nbs/02_model.ipynb #1e30a464
+# %% ../nbs/02_model.ipynb #9fdb0e6b
 def _loaded(config, device, vision_path, llm_path):
     "An agent from found base models, on `device`, in the precision that it has."
     dtype, _ = pick_dtype(config.COMPUTE_DTYPE, device)
@@ -541,7 +544,7 @@ def create_model(config=None,  # a `Config`
     llm = find_model(config.LLM_PATH, "language", config.LLM_MODEL_NAME, allow_download=config.ALLOW_DOWNLOAD)
     return _loaded(config, device, vision, llm)
 
-# %% ../nbs/02_model.ipynb #b87cbbee
+# %% ../nbs/02_model.ipynb #ae26633b
 FORMAT = 1  # of the checkpoint folder
 
 def head_state(self) -> dict:
@@ -558,7 +561,7 @@ def base_shapes(self) -> dict:
 VLM_ActionAgent.head_state = head_state
 VLM_ActionAgent.base_shapes = base_shapes
 
-# %% ../nbs/02_model.ipynb #d0e10de2
+# %% ../nbs/02_model.ipynb #ba2f796c
 def write_folder(folder,  # the folder to make
                  fill  # function of a path: writes the contents there
                 ) -> Path:
@@ -577,7 +580,7 @@ def write_folder(folder,  # the folder to make
     finally: shutil.rmtree(new, ignore_errors=True)
     return folder
 
-# %% ../nbs/02_model.ipynb #f95ff2ec
+# %% ../nbs/02_model.ipynb #1adc4c8f
 def model_card(self) -> str:
     "A short README for a saved agent."
     c, b = self.config, self.base_shapes()
@@ -615,7 +618,7 @@ def _save_pretrained(self, folder  # where to write it
 VLM_ActionAgent.model_card = model_card
 VLM_ActionAgent.save_pretrained = _save_pretrained
 
-# %% ../nbs/02_model.ipynb #8da97bfa
+# %% ../nbs/02_model.ipynb #a935e1a4
 def resolve_checkpoint(path,  # a checkpoint folder, a pointer to one (`checkpoints/best`), or a run
                        which: str = "best"  # the pointer to follow in a run: 'best' or 'last'
                       ) -> Path:
@@ -633,7 +636,7 @@ def resolve_checkpoint(path,  # a checkpoint folder, a pointer to one (`checkpoi
     if found != FORMAT: raise ValueError(f"{path} has checkpoint format {found}; this version of vlm_vla reads format {FORMAT}")
     return path
 
-# %% ../nbs/02_model.ipynb #54865b23
+# %% ../nbs/02_model.ipynb #144962d4
 def find_base(config,  # the saved settings
               kind: str  # 'vision' or 'language'
              ) -> str:
@@ -655,7 +658,7 @@ def check_base(agent,  # loaded agent
             raise ValueError(f"{path} was trained on a {kind} model of shape {saved[kind]}; the one found has {found}. "
                              f"Set {'CLIP_PATH' if kind == 'vision' else 'LLM_PATH'} to the right one")
 
-# %% ../nbs/02_model.ipynb #e24992d8
+# %% ../nbs/02_model.ipynb #ba4a8fc3
 def _load_weights(self, path  # a checkpoint folder
                  ) -> "VLM_ActionAgent":
     "Read adapter and our own weights into this agent; every name and shape must fit."
@@ -686,7 +689,7 @@ def _from_pretrained(cls, path,  # a run, or a checkpoint
 VLM_ActionAgent.load_weights = _load_weights
 VLM_ActionAgent.from_pretrained = classmethod(_from_pretrained)
 
-# %% ../nbs/02_model.ipynb #a02904d9
+# %% ../nbs/02_model.ipynb #a180c1ba
 def _push_to_hub(self, repo_id: str,  # owner/name on the Hugging Face hub
                  private: bool = True  # who may see it
                 ) -> str:

@@ -8,7 +8,7 @@ __all__ = ['SEARCH_DEPTH', 'SEARCH_LIMIT', 'INDEX_VERSION', 'DatasetNotFound', '
            'open_pairs', 'write_bad_samples', 'target_statistics', 'PairsReport', 'BadImage', 'BadSample',
            'DatasetError', 'ImageRef', 'Source', 'register_format']
 
-# %% ../nbs/01a_sources.ipynb #53d597fa
+# %% ../nbs/01a_sources.ipynb #ef22b8f2
 import hashlib, json, os, re
 from collections import Counter
 from collections.abc import Sequence
@@ -30,10 +30,10 @@ from .pairtable import BadSample, PairTable, PairTableBuilder, cached_arrays, fi
 from .rows import SPLITS, DatasetError, read_split
 from .targets import BAD, difference_of, open_verdicts, region_in
 
-# %% ../nbs/01a_sources.ipynb #b2d7887d
+# %% ../nbs/01a_sources.ipynb #053a690f
 _all_ = ["BadImage", "BadSample", "DatasetError", "ImageRef", "Source", "register_format"]
 
-# %% ../nbs/01a_sources.ipynb #15dec772
+# %% ../nbs/01a_sources.ipynb #11714ba6
 SEARCH_DEPTH, SEARCH_LIMIT = 5, 3000 # levels below the given folder, and folders looked at
 
 class DatasetNotFound(DatasetError, FileNotFoundError):
@@ -84,7 +84,7 @@ def find_dataset(
     "The one dataset in or below a folder; `DatasetError` if there is none or more than one."
     return _find(Path(path), depth)[0]
 
-# %% ../nbs/01a_sources.ipynb #e6e0db6c
+# %% ../nbs/01a_sources.ipynb #2f08e902
 def find_sources(
     path, # a dataset, a folder to search, a file, or a hub id
     config: Config, # for ALLOW_DOWNLOAD
@@ -101,7 +101,7 @@ def find_sources(
     hint = ". If it is a dataset on the Hugging Face hub, set ALLOW_DOWNLOAD=True" if is_id else ""
     raise DatasetNotFound(f"there is no {str(path)!r}; set DATASET_PATH to the dataset, or to a folder that holds it{hint}")
 
-# %% ../nbs/01a_sources.ipynb #f3fdb907
+# %% ../nbs/01a_sources.ipynb #46f1ad86
 INDEX_VERSION = 2 # of what is stored; raise it when the meaning changes
 
 def _sizes(source, pair, findings):
@@ -142,7 +142,7 @@ def open_table(
                 and meta["fingerprint"] == fingerprint(source.root, meta["files"], meta["folders"], SUFFIXES))
     return PairTable(cached_arrays(_cache_file(cache_dir, "index", source), is_valid, lambda: build_table(source)))
 
-# %% ../nbs/01a_sources.ipynb #09fa91c6
+# %% ../nbs/01a_sources.ipynb #6e7b21d8
 @dataclass(frozen=True)
 class PairRecord:
     "Two pictures of one place, and what is said about them."
@@ -179,7 +179,7 @@ class Samples(Sequence):
         if isinstance(i, slice): return [self[k] for k in range(*i.indices(len(self)))]
         return self.pairs._sample(int(self.rows[i]))
 
-# %% ../nbs/01a_sources.ipynb #50ab4ebd
+# %% ../nbs/01a_sources.ipynb #05db1ce3
 class Pairs(Sequence):
     "The pairs of a dataset, or of one split of it."
     def __init__(self, source, table, verdicts, splits, # splits: (n,) codes of `SPLITS` for all pairs of the table, -1 for none
@@ -240,7 +240,7 @@ class Pairs(Sequence):
         box, (width, height) = pair.boxes[k], self.table.size[i, 2:].tolist()
         return Sample(f"{pair.id}#{k}", pair.id, pair, pair.captions[k], box, self.box_source if box else "none", bool(v["changed"][c]), width, height, int(v["n_regions"][c]), bool(v["ambiguous"][c]))
 
-# %% ../nbs/01a_sources.ipynb #3d9ff208
+# %% ../nbs/01a_sources.ipynb #6001f9fc
 def assign_splits(
     ids, # names of pairs
     seed: int = 42,
@@ -261,7 +261,7 @@ def _splits(table, seed):
     splits = np.asarray(table.split).astype(np.int8) - 1
     return splits, [BadSample(table.ids[i], table.t2[i], "no split, while other pairs have one") for i in np.flatnonzero(splits < 0).tolist()]
 
-# %% ../nbs/01a_sources.ipynb #7b306808
+# %% ../nbs/01a_sources.ipynb #2beb8340
 def choose_boxes(
     sources: list, # the formats that the data can be read as
     box_source: str, # "auto", "bbox", "mask", "diff" or "none"
@@ -314,7 +314,7 @@ def _convention(source, fields, config):
     if units not in ("pixel", "fraction", "percent"): raise DatasetError(f"{source.root}: bbox_units is {units!r}; expected pixel, fraction or percent")
     return dict(format=fmt, units=units)
 
-# %% ../nbs/01a_sources.ipynb #65e5e1af
+# %% ../nbs/01a_sources.ipynb #757f5fe2
 def write_bad_samples(
     bad: list, # of `BadSample`
     path, # a .jsonl file
@@ -334,7 +334,7 @@ def _check_bad(source, bad, n_bad, n_all, config):
     if config.ON_BAD_SAMPLE == "raise": raise DatasetError(f"{source.root}: {n_bad} bad samples, and ON_BAD_SAMPLE is 'raise'. {first}.{named}")
     raise DatasetError(f"{source.root}: {n_bad} of {n_all} samples are bad ({share:.1%}), more than MAX_BAD_FRACTION={config.MAX_BAD_FRACTION:g} allows. {first}.{named}")
 
-# %% ../nbs/01a_sources.ipynb #2eaa0586
+# %% ../nbs/01a_sources.ipynb #7d8ff2de
 def _region_mask(self,
                  sample: Sample, # one of `samples`
                 ) -> np.ndarray: # (H, W) bool in pixels of the second date, or None
@@ -363,7 +363,7 @@ def _inside_box(mask, sample):
 
 Pairs.region_mask = _region_mask
 
-# %% ../nbs/01a_sources.ipynb #ab4659e3
+# %% ../nbs/01a_sources.ipynb #1f6092fd
 def _spread(x):
     "Quantiles of some numbers."
     if not len(x): return {}
@@ -382,7 +382,7 @@ def target_statistics(
                 mean_action_iou=float(box_iou(action_to_box(mean, w, h), boxes).mean()), mean_action_pointing=float(point_in_box(mean[:, 0] * w, mean[:, 1] * h, boxes).mean()),
                 oracle_square_iou=float(oracle_iou(boxes, w, h).mean()))
 
-# %% ../nbs/01a_sources.ipynb #bdde9470
+# %% ../nbs/01a_sources.ipynb #31be3a97
 @dataclass
 class PairsReport:
     "What there is in a dataset; `str()` is a page, `to_dict()` everything."
@@ -446,7 +446,7 @@ def _notes(pairs, t, v):
 
 Pairs.report = _report
 
-# %% ../nbs/01a_sources.ipynb #94be51e2
+# %% ../nbs/01a_sources.ipynb #f256f661
 def _lines(title, items, n=5):
     "A heading with its first few items, if there are any."
     items = list(items)
@@ -468,7 +468,7 @@ def _page(r):
     lines += _lines(f"{len(r.bad)} bad samples", (f"{b['id']} ({b['file']}): {b['why']}" for b in r.bad))
     return "\n".join(lines + _lines("notes", r.notes, 20))
 
-# %% ../nbs/01a_sources.ipynb #9db25add
+# %% ../nbs/01a_sources.ipynb #cfd5bfa9
 def _save_report(self,
                  folder, # is made if it is not there
                 ) -> dict: # "text", "json" and "bad" -> path
@@ -483,7 +483,7 @@ def _save_report(self,
 
 Pairs.save_report = _save_report
 
-# %% ../nbs/01a_sources.ipynb #608fdbff
+# %% ../nbs/01a_sources.ipynb #30f685a8
 def _verify(self) -> list: # of `BadSample`
     "Decode every picture and mask of these pairs; what is broken is added to `bad` and returned."
     found, known = [], {b.file for b in self.bad}
@@ -497,7 +497,7 @@ def _verify(self) -> list: # of `BadSample`
 
 Pairs.verify = _verify
 
-# %% ../nbs/01a_sources.ipynb #9d55f49a
+# %% ../nbs/01a_sources.ipynb #fca08f5d
 def _plot(self,
           i: int, # number of the pair
           figsize: tuple = (7, 4.6), # inches

@@ -7,7 +7,7 @@ __all__ = ['SAYS_NO_CHANGE', 'BAD', 'TARGETS_VERSION', 'Verdict', 'without_box',
            'check_mask_shape', 'read_mask', 'judge_by_mask', 'masks_are_coded', 'difference_mask', 'difference_of',
            'judge_all', 'open_verdicts']
 
-# %% ../nbs/00j_targets.ipynb #1c193c69
+# %% ../nbs/00j_targets.ipynb #3da02de7
 import hashlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -24,7 +24,7 @@ from .geometry import convert_box
 from .images import ROAD, BadImage, decode_mask
 from .pairtable import Arrays, PairTable, cached_arrays
 
-# %% ../nbs/00j_targets.ipynb #b3843228
+# %% ../nbs/00j_targets.ipynb #c07d58ca
 @dataclass(frozen=True)
 class Verdict:
     "What becomes of one sentence."
@@ -46,7 +46,7 @@ def without_box(
     if flag is False or (flag is None and not change): return Verdict(False)
     return Verdict(True, reason=why if change else SAYS_NO_CHANGE)
 
-# %% ../nbs/00j_targets.ipynb #889fc789
+# %% ../nbs/00j_targets.ipynb #7bf75fed
 def given_box(
     boxes, # (k, 4) numbers as they stand in the data
     width: int, # of the second date, in pixels
@@ -60,7 +60,7 @@ def given_box(
     if region == "largest": return tuple(b[np.prod(b[:, 2:] - b[:, :2], 1).argmax()].tolist())
     return (*b[:, :2].min(0).tolist(), *b[:, 2:].max(0).tolist())
 
-# %% ../nbs/00j_targets.ipynb #e06bbd39
+# %% ../nbs/00j_targets.ipynb #a1c92967
 def judge_given(
     table: PairTable,
     i: int, # number of a pair
@@ -77,7 +77,7 @@ def judge_given(
             yield Verdict(True, given_box(boxes, width, height, fmt or settings["format"], units or settings["units"], settings["region"]), n_regions=len(boxes))
         except ValueError as e: yield e
 
-# %% ../nbs/00j_targets.ipynb #3d343864
+# %% ../nbs/00j_targets.ipynb #8ea160d5
 @lru_cache(maxsize=65536)
 def _as_one_class(reading):
     "A reading for masks that know only 'changed': whatever the sentence names is what the mask shows."
@@ -114,7 +114,7 @@ def read_mask(
     locator = table.masks[i]
     return check_mask_shape(decode_mask(source.ref(locator, 0).open_raw(), locator), *table.size[i, 2:].tolist(), locator) if locator else None
 
-# %% ../nbs/00j_targets.ipynb #58d10829
+# %% ../nbs/00j_targets.ipynb #039b6869
 def judge_by_mask(
     table: PairTable,
     i: int, # number of a pair
@@ -140,7 +140,7 @@ def _scaled(region, mask_shape, size):
     sx, sy = size[0] / mask_shape[1], size[1] / mask_shape[0]
     return Verdict(True, tuple(float(v * s) for v, s in zip(region.box, (sx, sy, sx, sy))), "", region.n_regions, region.ambiguous)
 
-# %% ../nbs/00j_targets.ipynb #ea9d9982
+# %% ../nbs/00j_targets.ipynb #2d072f36
 def masks_are_coded(
     source: Source,
     table: PairTable,
@@ -154,7 +154,7 @@ def masks_are_coded(
         except BadImage: continue # it is named when its sentences are judged
     return False
 
-# %% ../nbs/00j_targets.ipynb #55f3a32e
+# %% ../nbs/00j_targets.ipynb #23077169
 def difference_mask(
     t1, # (H, W, 3) uint8
     t2, # (H, W, 3) uint8, the same size
@@ -182,7 +182,7 @@ def difference_of(
     "The difference mask of two pictures."
     return difference_mask(np.asarray(t1 if t1.size == t2.size else t1.resize(t2.size)), np.asarray(t2))
 
-# %% ../nbs/00j_targets.ipynb #8f1c8f3c
+# %% ../nbs/00j_targets.ipynb #876359ee
 BAD = "bad" # the reason of sentences whose data is wrong; they are named one by one
 
 def _judge(source, table, i, settings, coded):
@@ -206,7 +206,7 @@ class _Verdicts:
 
     def refuse(self, i, c, file, why):
         self.arrays["reason"][c] = 1
-        self.bad.append(dict(id=f"{self.table.ids[i]}#{c - self.table.caption_range(i).start}", file=file, why=str(why)))
+        self.bad.append(dict(id=f"{self.table.ids[i]}#{c - self.table.caption_range(i).start}", file=file, why=f"{self.table.captions[c]!r:.80}: {why}"))
 
 def judge_all(
     source: Source,
@@ -228,7 +228,7 @@ def judge_all(
             for c in numbers[done:]: out.refuse(i, c, file_of[i], e)
     return out.arrays, dict(reasons=out.reasons, bad=out.bad, coded=bool(coded))
 
-# %% ../nbs/00j_targets.ipynb #7f550328
+# %% ../nbs/00j_targets.ipynb #3ae868eb
 TARGETS_VERSION = 1 # of what is stored; raise it when the meaning changes
 
 def _code_version():
