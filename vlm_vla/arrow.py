@@ -6,7 +6,7 @@
 __all__ = ['TABLE_SUFFIXES', 'open_arrow', 'ArrowCell', 'unpack_parquet', 'find_tables', 'table_roles', 'ArrowSource',
            'hub_source']
 
-# %% ../nbs/00h_arrow.ipynb #5b7a0168
+# %% ../nbs/00h_arrow.ipynb #a034c740
 import hashlib, json, os, re, shutil, tempfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +19,14 @@ from .images import ImageRef
 from .pairtable import list_files
 from .rows import SPLITS, DatasetError, column_roles, read_flag, read_split
 
-# %% ../nbs/00h_arrow.ipynb #66190727
+# %% ../nbs/00h_arrow.ipynb #67061a5c
+def _damage():
+    "What pyarrow raises on damaged files."
+    import pyarrow as pa
+    return (pa.ArrowException, OSError, ValueError, KeyError, TypeError, MemoryError, NotImplementedError, OverflowError)
+
+def _first_line(e): return (str(e) or type(e).__name__).splitlines()[0]
+
 def open_arrow(
     path: str, # an .arrow file, in the stream or the file format
 ):
@@ -35,8 +42,8 @@ def _open_arrow(path, size, mtime_ns):
         mapped = pa.memory_map(path)
         try: table = pa.ipc.open_stream(mapped).read_all()
         except pa.ArrowInvalid: table = pa.ipc.open_file(pa.memory_map(path)).read_all()
-        table.validate()
-    except (pa.ArrowInvalid, OSError) as e: raise DatasetError(f"{path} cannot be read as an Arrow table: {str(e).splitlines()[0]}") from None
+        table.validate(full=True) # offsets that point nowhere would crash the process later
+    except _damage() as e: raise DatasetError(f"{path} cannot be read as an Arrow table: {_first_line(e)}") from None
     return table
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class ArrowCell:
         value = value["bytes"] if hasattr(value, "keys") else value
         return value.as_buffer().to_pybytes()
 
-# %% ../nbs/00h_arrow.ipynb #e985a1c8
+# %% ../nbs/00h_arrow.ipynb #8f19f9ba
 def unpack_parquet(
     path, # a .parquet file
     cache_dir, # folder for the Arrow copy
@@ -72,14 +79,15 @@ def unpack_parquet(
             with pa.OSFile(temporary, "wb") as out, pa.ipc.new_stream(out, f.schema_arrow) as writer:
                 for batch in tqdm(f.iter_batches(batch_size=64), desc=f"unpacking {path.name}", total=-(-f.metadata.num_rows // 64), delay=2): writer.write_batch(batch)
         os.replace(temporary, copy)
-    except pa.ArrowInvalid as e: raise DatasetError(f"{path} cannot be read as parquet: {str(e).splitlines()[0]}") from None
+    except DatasetError: raise
+    except _damage() as e: raise DatasetError(f"{path} cannot be unpacked into {copy.parent}: {_first_line(e)}") from None
     finally:
         if os.path.exists(temporary): os.unlink(temporary)
     for old in copy.parent.glob(f"parquet-{own}-*.arrow"):
         if old != copy: old.unlink()
     return str(copy)
 
-# %% ../nbs/00h_arrow.ipynb #ca542a97
+# %% ../nbs/00h_arrow.ipynb #8fe445e3
 TABLE_SUFFIXES = (".arrow", ".parquet")
 
 def _split_of_name(name):
@@ -111,7 +119,7 @@ def find_tables(
     if found and not all(s for s, _ in found): found = [(None, n) for _, n in found]
     return sorted(found, key=lambda f: (SPLITS.index(f[0]) if f[0] else 0, f[1]))
 
-# %% ../nbs/00h_arrow.ipynb #5c9f895b
+# %% ../nbs/00h_arrow.ipynb #c15ee095
 def _is_picture(kind):
     "Can a column of this type hold pictures?"
     import pyarrow as pa
@@ -212,10 +220,13 @@ def _name_of(values, roles):
     return Path(value).stem if isinstance(value, str) else str(value) if isinstance(value, int) else ""
 
 def _schema(path):
-    import pyarrow as pa, pyarrow.parquet as pq
-    if path.suffix.lower() == ".arrow": return open_arrow(str(path)).schema
-    try: return pq.read_schema(path)
-    except (pa.ArrowInvalid, OSError) as e: raise DatasetError(f"{path} cannot be read as parquet: {str(e).splitlines()[0]}") from None
+    import pyarrow.parquet as pq
+    try:
+        schema = open_arrow(str(path)).schema if path.suffix.lower() == ".arrow" else pq.read_schema(path)
+        table_roles(schema) # names that are no text would fail here
+        return schema
+    except DatasetError: raise
+    except _damage() as e: raise DatasetError(f"{path} cannot be read as a table: {_first_line(e)}") from None
 
 def _no_pairs(path, schema, roles):
     "What to say about a table that has no pairs."
@@ -223,7 +234,7 @@ def _no_pairs(path, schema, roles):
     return (f"{path} holds {what} (columns {', '.join(schema.names)}), not pairs: two image columns are needed, such as image and image2, or A and B. "
             f"If this is the Kaggle copy of LEVIR-CC in one Arrow file, attach LEVIR-MCI with its folders A, B and label instead")
 
-# %% ../nbs/00h_arrow.ipynb #fbba4919
+# %% ../nbs/00h_arrow.ipynb #0c518936
 def hub_source(
     name: str, # hub id, such as "owner/dataset"
     cache_dir: str = None, # where `datasets` keeps downloads; None: its own default
@@ -231,7 +242,7 @@ def hub_source(
     "Fetch a dataset from the Hugging Face hub; `DatasetError` if that fails."
     import datasets
     try: found = datasets.load_dataset(name, cache_dir=cache_dir)
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as e: raise DatasetError(f"the dataset {name!r} cannot be fetched from the hub: {str(e).splitlines()[0]}") from e
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as e: raise DatasetError(f"the dataset {name!r} cannot be fetched from the hub: {_first_line(e)}") from e
     tables = [(split, f["filename"]) for split, d in found.items() for f in d.cache_files]
     root = os.path.dirname(tables[0][1]) if len(tables) == 1 else os.path.commonpath([f for _, f in tables])
     return ArrowSource(root, [(_split_or_none(s), os.path.relpath(f, root)) for s, f in tables])

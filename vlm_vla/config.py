@@ -7,13 +7,13 @@ __all__ = ['PRESETS', 'Setting', 'check_value', 'parse_value', 'SettingsMeta', '
            'PathSettings', 'DataSettings', 'ModelSettings', 'TrainSettings', 'on_class_or_instance', 'Config',
            'search_folders', 'model_kind', 'find_model', 'add_config_arguments', 'parse_sets', 'config_from_arguments']
 
-# %% ../nbs/00_config.ipynb #01333fde
+# %% ../nbs/00_config.ipynb #bc44d9aa
 import copy, difflib, json, os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-# %% ../nbs/00_config.ipynb #fc75eecf
+# %% ../nbs/00_config.ipynb #a6aea937
 @dataclass(frozen=True)
 class Setting:
     "A default value, what it means, and what values are allowed."
@@ -28,7 +28,7 @@ class Setting:
     @property
     def type(self): return self.kind or type(self.default)
 
-# %% ../nbs/00_config.ipynb #721425f0
+# %% ../nbs/00_config.ipynb #3cbdc8c5
 def check_value(name: str,  # the setting's name, for the message
                 setting: Setting,  # its declaration
                 value  # what somebody wants it to be
@@ -47,7 +47,7 @@ def check_value(name: str,  # the setting's name, for the message
     if setting.high is not None and not value <= setting.high: raise ValueError(f"{name} is {value!r}; it must be at most {setting.high}")
     return value
 
-# %% ../nbs/00_config.ipynb #2dee7951
+# %% ../nbs/00_config.ipynb #1e1e81c8
 def parse_value(name: str,  # the setting's name, for the message
                 setting: Setting,  # its declaration
                 text: str  # what was typed
@@ -64,7 +64,7 @@ def parse_value(name: str,  # the setting's name, for the message
     except ValueError: raise ValueError(f"{name}={text} cannot be read as {setting.type.__name__}: {setting.help}") from None
     return check_value(name, setting, value)
 
-# %% ../nbs/00_config.ipynb #2223536d
+# %% ../nbs/00_config.ipynb #a909a893
 class SettingsMeta(type):
     "Collects the `Setting`s of a class body and guards assignments to them."
     def __new__(mcs, name, bases, namespace):
@@ -86,7 +86,7 @@ class SettingsMeta(type):
         hint = f"; did you mean {near[0]}?" if near else "; Config.print_config() shows them all"
         raise AttributeError(f"there is no setting {name}{hint}")
 
-# %% ../nbs/00_config.ipynb #df9ae918
+# %% ../nbs/00_config.ipynb #d6c886ce
 def kaggle_root() -> Path:
     "The folder that holds Kaggle's `input` and `working`."
     return Path(os.environ.get("VLM_VLA_KAGGLE_ROOT", "/kaggle"))
@@ -101,7 +101,7 @@ def default_path(local: str,  # the path on an ordinary machine
     "The default of a path setting on this machine."
     return str(kaggle_root()/kaggle) if on_kaggle() else local
 
-# %% ../nbs/00_config.ipynb #89503759
+# %% ../nbs/00_config.ipynb #3f2d8400
 class PathSettings(metaclass=SettingsMeta):
     "Where things are read and written."
     IS_KAGGLE = Setting(on_kaggle(), "running in a Kaggle session (detected)")
@@ -115,7 +115,7 @@ class PathSettings(metaclass=SettingsMeta):
     LLM_MODEL_NAME = Setting("Qwen/Qwen2.5-0.5B", "hub id of the language model, used in messages and downloads")
     ALLOW_DOWNLOAD = Setting(False, "may the network be used to fetch models and data?")
 
-# %% ../nbs/00_config.ipynb #c91017ce
+# %% ../nbs/00_config.ipynb #afc354f0
 class DataSettings(metaclass=SettingsMeta):
     "What is read and how it becomes a sample."
     IMAGE_SIZE = Setting(224, "pixels: side of the square that the image encoder sees at once", low=16)
@@ -133,11 +133,11 @@ class DataSettings(metaclass=SettingsMeta):
     AUGMENT = Setting(False, "flips and quarter turns, with the sentence rewritten to match")
     COLOR_JITTER = Setting(0., "strength of brightness, contrast and saturation jitter, drawn for each date; 0: none", low=0., high=1.)
 
-# %% ../nbs/00_config.ipynb #cedadae9
+# %% ../nbs/00_config.ipynb #c412254d
 class ModelSettings(metaclass=SettingsMeta):
     "The parts of the agent and how they are joined."
     VISION_FEATURES = Setting("patch", "keep the encoder's patch grid, or pool it to one vector (the guide)", choices=("patch", "pooled"))
-    FUSION = Setting("add", "how sentence and image meet: add, concat, prefix, or one that you registered")
+    FUSION = Setting("film", "how sentence and image meet: film, add, concat, prefix, or one that you registered")
     TEXT_POOLING = Setting("last", "which token's hidden state stands for the sentence", choices=("last", "mean", "first"))
     POINTER_DIM = Setting(256, "width of the pointing network; never wider than the language model", low=8)
     USE_LORA = Setting(True, "train LoRA adapters in the language model; False: it is frozen entirely")
@@ -147,11 +147,11 @@ class ModelSettings(metaclass=SettingsMeta):
     LORA_TARGET_MODULES = Setting(("q_proj", "v_proj"), "linear layers that get LoRA")
     USE_4BIT = Setting(True, "NF4 weights for the language model: True on CUDA where possible, 'always' also on a CPU (or an error), False never", choices=(True, False, "always"))
     COMPUTE_DTYPE = Setting("bfloat16", "wanted precision of the frozen parts; a chip without it gets the best it has, with the reason", choices=("bfloat16", "float16", "float32"))
-    LOSS_WEIGHTS = Setting({"smooth_l1": 1., "giou": 1., "attention": 0.5, "change": 0.5}, "losses by name with their weights")
+    LOSS_WEIGHTS = Setting({"smooth_l1": 1., "giou": 1., "attention": 2., "change": 0.5}, "losses by name with their weights")
     GRADIENT_CHECKPOINTING = Setting(False, "recompute the language model's activations in the backward pass: less memory, more time")
     COMPILE = Setting(False, "torch.compile the trainable part")
 
-# %% ../nbs/00_config.ipynb #0d002ada
+# %% ../nbs/00_config.ipynb #514394cb
 class TrainSettings(metaclass=SettingsMeta):
     "The optimisation and what is kept of it."
     SEED = Setting(42, "every random choice starts here", low=0)
@@ -180,13 +180,13 @@ class TrainSettings(metaclass=SettingsMeta):
     KEEP_CHECKPOINTS = Setting(2, "newest checkpoints kept beside the best one", low=1)
     BEST_METRIC = Setting("pointing", "validation metric that chooses the best checkpoint")
 
-# %% ../nbs/00_config.ipynb #154b807e
+# %% ../nbs/00_config.ipynb #64c5294d
 class on_class_or_instance:
     "A method that works on `Config` itself, by making a snapshot first, and on an instance."
     def __init__(self, f): self.f, self.__doc__ = f, f.__doc__
     def __get__(self, obj, cls): return partial(self.f, cls() if obj is None else obj)
 
-# %% ../nbs/00_config.ipynb #fdcffdb3
+# %% ../nbs/00_config.ipynb #7cb15c56
 PRESETS = {
     "default": {},
     "guide": dict(VISION_FEATURES="pooled", FUSION="add", TEXT_POOLING="first", TILES=1, LOSS_WEIGHTS={"mse": 1.}, NO_CHANGE_SHARE=1.,
@@ -227,12 +227,12 @@ class Config(PathSettings, DataSettings, ModelSettings, TrainSettings):
         "All settings by name."
         return {k: self.__dict__[k] for k in self._settings}
 
-# %% ../nbs/00_config.ipynb #3ec43308
+# %% ../nbs/00_config.ipynb #110fa6d6
 def _group(name: str):
     "The group of settings that declares `name`."
     return next(c for c in Config.__mro__[1:] if name in c.__dict__.get("_settings", {}))
 
-# %% ../nbs/00_config.ipynb #d97b2416
+# %% ../nbs/00_config.ipynb #f19355f6
 def _print_config(self, changed_only: bool = False  # only settings that differ from their defaults
                  ):
     "Print the settings by group; a star marks those that differ from the default."
@@ -247,7 +247,7 @@ def _print_config(self, changed_only: bool = False  # only settings that differ 
 
 Config.print_config = on_class_or_instance(_print_config)
 
-# %% ../nbs/00_config.ipynb #3e3ecd7d
+# %% ../nbs/00_config.ipynb #5401ea9a
 def _save_json(self, path  # file to write
               ) -> Path:
     "Write all settings as JSON; `Config.from_json` reads them back."
@@ -258,7 +258,7 @@ def _save_json(self, path  # file to write
 
 Config.save_json = on_class_or_instance(_save_json)
 
-# %% ../nbs/00_config.ipynb #1d08ace1
+# %% ../nbs/00_config.ipynb #1f7d0141
 def _from_json(cls, path,  # a file written by `save_json`, or one with some settings only
                **overrides  # settings by name, on top of the file's
               ):
@@ -272,7 +272,7 @@ def _from_json(cls, path,  # a file written by `save_json`, or one with some set
 
 Config.from_json = classmethod(_from_json)
 
-# %% ../nbs/00_config.ipynb #962d632b
+# %% ../nbs/00_config.ipynb #06671775
 def search_folders(root,  # where to look
                    is_it,  # function of a folder: is this one?
                    depth: int = 4  # levels below `root` that are looked at
@@ -284,7 +284,7 @@ def search_folders(root,  # where to look
     below = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     return [hit for p in below for hit in search_folders(p, is_it, depth - 1)]
 
-# %% ../nbs/00_config.ipynb #58dc5a2b
+# %% ../nbs/00_config.ipynb #2421e4b9
 def model_kind(folder  # a folder
               ) -> str:
     "'vision' or 'language' if `folder` holds a model in Hugging Face format, else ''."
@@ -295,7 +295,7 @@ def model_kind(folder  # a folder
     if not isinstance(d, dict) or "model_type" not in d: return ""
     return "vision" if "vision_config" in d or "patch_size" in d or "num_channels" in d else "language"
 
-# %% ../nbs/00_config.ipynb #65155aaa
+# %% ../nbs/00_config.ipynb #26eb1ba2
 def find_model(path,  # folder of the model, or one to search, or a hub id
                kind: str,  # 'vision' or 'language'
                name: str = "",  # hub id, for the message
@@ -314,7 +314,7 @@ def find_model(path,  # folder of the model, or one to search, or a hub id
     if not found: raise FileNotFoundError(f"{setting}: no {kind} model (a folder with its config.json) in {str(path)!r}; attach {name} or set {setting}")
     raise ValueError(f"{setting}: several {kind} models in {str(path)!r}: {', '.join(map(str, found))}; set {setting} to one of them")
 
-# %% ../nbs/00_config.ipynb #6252f809
+# %% ../nbs/00_config.ipynb #7b681b5f
 def _verify_paths(self) -> dict:
     "The paths as found, by setting. One `FileNotFoundError` names everything that is missing and what to do about it."
     found, missing = {}, []
@@ -333,7 +333,7 @@ def _verify_paths(self) -> dict:
 
 Config.verify_paths = on_class_or_instance(_verify_paths)
 
-# %% ../nbs/00_config.ipynb #89bc0cf4
+# %% ../nbs/00_config.ipynb #a10d5c6c
 def _cache_dir(self) -> Path:
     "Where caches go."
     return Path(self.CACHE_DIR) if self.CACHE_DIR else Path(self.OUTPUT_DIR)/"cache"
@@ -345,7 +345,7 @@ def _input_size(self) -> int:
 Config.cache_dir = property(_cache_dir)
 Config.input_size = property(_input_size)
 
-# %% ../nbs/00_config.ipynb #76ab6216
+# %% ../nbs/00_config.ipynb #407d2aac
 def add_config_arguments(parser  # an `argparse.ArgumentParser`
                         ) -> None:
     "Add `--preset`, `--config` and `--set` to a command."

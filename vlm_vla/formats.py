@@ -7,10 +7,11 @@ __all__ = ['FORMATS', 'Findings', 'Source', 'register_format', 'text_file_kind',
            'join_by_name', 'Entry', 'read_entries', 'FolderSource', 'Locator', 'row_boxes', 'row_captions',
            'PairCollector', 'AnnotationSource']
 
-# %% ../nbs/00g_formats.ipynb #d95a68a8
+# %% ../nbs/00g_formats.ipynb #e9d34657
 import json, os
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from .pairtable import BadSample, RawPair, file_stamp, list_files
 from .rows import ROW_SUFFIXES, SPLITS, BadRow, DatasetError, column_roles, iter_json, iter_rows, read_boxes, read_captions, read_flag, read_split
 from .rows import BOX_COLUMNS, _is_json_lines
 
-# %% ../nbs/00g_formats.ipynb #1e4e3fda
+# %% ../nbs/00g_formats.ipynb #07dde7de
 @dataclass
 class Findings:
     "What a reader noticed beside the pairs."
@@ -84,7 +85,7 @@ def register_format(cls):
     FORMATS.append(cls)
     return cls
 
-# %% ../nbs/00g_formats.ipynb #bf1123c3
+# %% ../nbs/00g_formats.ipynb #8b2b9db9
 def _first_rows(path, n=5):
     "The first few readable rows of a file."
     if path.suffix.lower() == ".json" and path.stat().st_size and not _is_json_lines(path):
@@ -97,7 +98,11 @@ def text_file_kind(
     path, # a .json, .jsonl, .csv ... file
 ) -> str: # "annotations", "captions" or "" for anything else
     "What the rows of a file are about."
-    path = Path(path)
+    s = os.stat(path)
+    return _text_file_kind(Path(path), s.st_size, s.st_mtime_ns)
+
+@lru_cache(maxsize=1024) # a search asks several times, also about a large tokenizer.json that has nothing to do with us
+def _text_file_kind(path, size, mtime_ns):
     try: rows = _first_rows(path)
     except (DatasetError, OSError):
         if any(w in path.name.lower() for w in ("annotation", "caption")): raise
@@ -115,7 +120,7 @@ def text_files(
     "The files of a folder whose rows are of one kind."
     return [Path(folder, n) for n in list_files(folder, ROW_SUFFIXES) if text_file_kind(Path(folder, n)) == kind]
 
-# %% ../nbs/00g_formats.ipynb #859423b0
+# %% ../nbs/00g_formats.ipynb #6ff7099b
 @dataclass(frozen=True)
 class Part:
     "Two folders of pictures that belong together; names are relative to the root."
@@ -156,7 +161,7 @@ def find_parts(
         if parts := [p for p in parts if p]: return sorted(parts, key=lambda p: SPLITS.index(p.split))
     return []
 
-# %% ../nbs/00g_formats.ipynb #86164b15
+# %% ../nbs/00g_formats.ipynb #970a87c1
 def join_by_name(
     left, # file names
     right, # file names
@@ -176,7 +181,7 @@ def _unique_stems(names):
     for n in names: seen.setdefault(Path(n).stem, []).append(n)
     return {stem: n[0] for stem, n in seen.items() if len(n) == 1}
 
-# %% ../nbs/00g_formats.ipynb #77dd930a
+# %% ../nbs/00g_formats.ipynb #f097bc1d
 @dataclass
 class Entry:
     "What a caption file says about one pair."
@@ -203,13 +208,18 @@ def read_entries(
         entries.setdefault(Path(name.replace("\\", "/")).stem, []).append(entry)
     return entries
 
+def _names_any(path, stems):
+    "Does a caption file name any of these images?"
+    rows = (row for _, row in iter_rows(path) if isinstance(row, dict))
+    return any(isinstance(name := row.get(column_roles(row).get("name")), str) and Path(name).stem in stems for row in rows)
+
 def _entries_for(entries, stem, split):
     "The entries about one pair: those of its split if a name occurs in several."
     found = entries.get(stem, [])
     if len({e.split for e in found}) < 2: return found
     return [e for e in found if e.split == split] or found
 
-# %% ../nbs/00g_formats.ipynb #7d3d64d7
+# %% ../nbs/00g_formats.ipynb #eaf42bcd
 @register_format
 class FolderSource(Source):
     "Pairs of folders, with sentences in a caption file beside them."
@@ -225,10 +235,12 @@ class FolderSource(Source):
     def recognise(cls, folder):
         parts = find_parts(folder)
         if not parts: return None
-        around = [folder, folder.parent] + ([folder.parent.parent] if folder.name.lower() == "images" else []) # a zip may put one folder more around the images
-        for place in around:
-            if captions := text_files(place, "captions"): return cls(folder, parts, captions)
-        return cls(folder, parts, [])
+        captions = text_files(folder, "captions")
+        if not captions: # a zip may have put one folder more around the images
+            around = [folder.parent] + ([folder.parent.parent] if folder.name.lower() == "images" else [])
+            stems = {Path(n).stem for p in parts for n in list_files(folder/p.first, SUFFIXES)}
+            captions = next((c for place in around if (c := [p for p in text_files(place, "captions") if _names_any(p, stems)])), [])
+        return cls(folder, parts, captions)
 
     def signature(self): return dict(format="folders", parts=[[p.split, p.first, p.second, *p.masks] for p in self.parts], captions=self.files())
     def files(self): return [os.path.relpath(p, self.root) for p in self.caption_files]
@@ -287,7 +299,7 @@ def _merged(tables):
         for stem, e in t.items(): merged.setdefault(stem, []).extend(e)
     return merged
 
-# %% ../nbs/00g_formats.ipynb #5d08544d
+# %% ../nbs/00g_formats.ipynb #b50c7223
 class Locator:
     "Turns paths written in a data file into names below the data folder."
     def __init__(self, root): self.root, self.real, self.folders, self.safe = str(root), os.path.realpath(root), {}, {}
@@ -313,7 +325,7 @@ class Locator:
             self.folders[folder] = list_files(path, SUFFIXES) if os.path.isdir(path) else {}
         return self.folders[folder]
 
-# %% ../nbs/00g_formats.ipynb #9cae699b
+# %% ../nbs/00g_formats.ipynb #6f8e3349
 def row_boxes(
     row: dict, # column -> value
     roles: dict, # role -> column, as `column_roles` gives them
@@ -346,7 +358,7 @@ def row_captions(
     if len(boxes) not in (0, 1, len(captions)): raise ValueError(f"{len(captions)} captions but {len(boxes)} boxes; expected one box, or one for each caption")
     return list(zip(captions, [boxes] * len(captions) if len(boxes) < 2 else [[b] for b in boxes]))
 
-# %% ../nbs/00g_formats.ipynb #fe975ae0
+# %% ../nbs/00g_formats.ipynb #1a3b7b8b
 class PairCollector:
     "Gathers rows about the same two pictures into one pair, in the order in which pairs first appear."
     def __init__(self, findings): self.pairs, self.findings = {}, findings
@@ -369,7 +381,7 @@ class PairCollector:
             if not p.id or seen[p.id] > 1: p.id = f"{p.id or 'pair'}_{number}"
             yield p
 
-# %% ../nbs/00g_formats.ipynb #3f3a7dab
+# %% ../nbs/00g_formats.ipynb #3fbf9373
 @register_format
 class AnnotationSource(Source):
     "Rows that name two pictures, in JSON, JSON Lines or CSV files."

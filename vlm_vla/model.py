@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['ENCODERS', 'FUSIONS', 'LOSSES', 'FORMAT', 'register_encoder', 'dtype_arg', 'to_tiles', 'from_tiles', 'VisionEncoder',
            'quiet', 'load_vision', 'pool_tokens', 'LanguageEncoder', 'pick_4bit', 'load_language', 'patch_centers',
-           'fourier', 'Projector', 'register_fusion', 'AddFusion', 'ConcatFusion', 'PrefixFusion', 'PatchBlock',
-           'PatchPointer', 'make_action_head', 'register_loss', 'boxed', 'mean_or_zero', 'mse_loss', 'smooth_l1_loss',
-           'squares', 'giou', 'giou_loss', 'attention_loss', 'change_loss', 'focal_loss', 'VLM_ActionAgent',
-           'create_model', 'head_state', 'base_shapes', 'write_folder', 'model_card', 'resolve_checkpoint', 'find_base',
-           'check_base']
+           'fourier', 'Projector', 'same_mean', 'register_fusion', 'AddFusion', 'ConcatFusion', 'FiLMFusion',
+           'PrefixFusion', 'PatchBlock', 'PatchPointer', 'make_action_head', 'register_loss', 'boxed', 'mean_or_zero',
+           'mse_loss', 'smooth_l1_loss', 'squares', 'giou', 'giou_loss', 'attention_loss', 'change_loss', 'focal_loss',
+           'VLM_ActionAgent', 'create_model', 'head_state', 'base_shapes', 'write_folder', 'model_card',
+           'resolve_checkpoint', 'find_base', 'check_base']
 
-# %% ../nbs/02_model.ipynb #6c554946
+# %% ../nbs/02_model.ipynb #7d90a087
 import json, math, os, re, shutil, tempfile, warnings
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -27,7 +27,7 @@ from . import __version__
 from .config import Config, find_model
 from .utils import get_device, pick_dtype, set_seed
 
-# %% ../nbs/02_model.ipynb #477ef7b3
+# %% ../nbs/02_model.ipynb #eb4001ca
 ENCODERS = {"clip": CLIPVisionModel, "clip_vision_model": CLIPVisionModel, "siglip": SiglipVisionModel, "siglip_vision_model": SiglipVisionModel}
 
 def register_encoder(model_type: str,  # `model_type` in the model's config.json
@@ -36,14 +36,14 @@ def register_encoder(model_type: str,  # `model_type` in the model's config.json
     "Use `cls` to load image encoders of this type."
     ENCODERS[model_type] = cls
 
-# %% ../nbs/02_model.ipynb #5062ae34
+# %% ../nbs/02_model.ipynb #2062bf35
 def dtype_arg(dtype: torch.dtype  # wanted precision of the weights
              ) -> dict:
     "The keyword argument of `from_pretrained` that sets the precision, whatever the version of transformers."
     version = tuple(int(n) for n in re.findall(r"\d+", transformers.__version__)[:2])
     return {"dtype" if version >= (4, 56) else "torch_dtype": dtype}
 
-# %% ../nbs/02_model.ipynb #d4c67d49
+# %% ../nbs/02_model.ipynb #9f222e6f
 def to_tiles(images: torch.Tensor,  # (B, 3, n*S, n*S)
              n: int  # tiles per side
             ) -> torch.Tensor:
@@ -58,7 +58,7 @@ def from_tiles(patches: torch.Tensor,  # (B*n*n, g*g, C): patch vectors of each 
     g, c = math.isqrt(patches.shape[1]), patches.shape[2]
     return patches.reshape(-1, n, n, g, g, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, (n * g)**2, c)
 
-# %% ../nbs/02_model.ipynb #c2c07fce
+# %% ../nbs/02_model.ipynb #b10b4b7b
 class VisionEncoder(nn.Module):
     "A frozen image encoder: pixels to a grid of patch vectors, or to one pooled vector."
     def __init__(self, model: nn.Module,  # a loaded Hugging Face vision model
@@ -108,7 +108,7 @@ class VisionEncoder(nn.Module):
         if self.pooled: return patches.reshape(images.shape[0], -1, patches.shape[-1]).mean(1, keepdim=True)
         return from_tiles(patches, self.tiles)
 
-# %% ../nbs/02_model.ipynb #9319aaf6
+# %% ../nbs/02_model.ipynb #8e4dbae5
 @contextmanager
 def quiet():
     "Hide the loading reports, progress bars and warnings of transformers and peft."
@@ -123,7 +123,7 @@ def quiet():
         log.set_verbosity(level)
         if bar: log.enable_progress_bar()
 
-# %% ../nbs/02_model.ipynb #493cc8ac
+# %% ../nbs/02_model.ipynb #abd677d7
 def load_vision(path,  # folder or hub id
                 config,  # a `Config`
                 dtype: torch.dtype = torch.float32  # precision of the frozen weights
@@ -134,7 +134,7 @@ def load_vision(path,  # folder or hub id
         model = cls.from_pretrained(path, **dtype_arg(dtype))
     return VisionEncoder(model, config.IMAGE_SIZE, config.TILES, config.VISION_FEATURES == "pooled")
 
-# %% ../nbs/02_model.ipynb #fa5e81b6
+# %% ../nbs/02_model.ipynb #9997e284
 def pool_tokens(hidden: torch.Tensor,  # (B, T, D)
                 mask: torch.Tensor,  # (B, T): 1 for real tokens, 0 for padding
                 how: str = "last"  # 'last', 'mean' or 'first'
@@ -149,7 +149,7 @@ def pool_tokens(hidden: torch.Tensor,  # (B, T, D)
     else: raise ValueError(f"TEXT_POOLING is {how!r}; choose 'last', 'mean' or 'first'")
     return hidden[torch.arange(len(hidden), device=hidden.device), index]
 
-# %% ../nbs/02_model.ipynb #bd98e447
+# %% ../nbs/02_model.ipynb #541a29a1
 class LanguageEncoder(nn.Module):
     "Sentences to vectors, through a language model's body with LoRA."
     def __init__(self, model: nn.Module,  # the body, with or without LoRA
@@ -187,7 +187,7 @@ class LanguageEncoder(nn.Module):
         hidden = self.model(inputs_embeds=torch.cat([prefix.to(embedded.dtype), embedded], 1), attention_mask=mask).last_hidden_state
         return pool_tokens(hidden[:, prefix.shape[1]:], t["attention_mask"], self.pooling)
 
-# %% ../nbs/02_model.ipynb #fccdec7e
+# %% ../nbs/02_model.ipynb #dd769d42
 def pick_4bit(wanted,  # USE_4BIT: True, False or 'always'
               device: torch.device  # where the model will run
              ) -> tuple:
@@ -200,7 +200,7 @@ def pick_4bit(wanted,  # USE_4BIT: True, False or 'always'
         return False, f"bitsandbytes cannot be imported: {e}"
     return True, "NF4 with double quantisation"
 
-# %% ../nbs/02_model.ipynb #f876b11b
+# %% ../nbs/02_model.ipynb #37efd998
 def load_language(path,  # folder or hub id
                   config,  # a `Config`
                   dtype: torch.dtype = torch.float32,  # precision of the frozen weights
@@ -223,7 +223,7 @@ def load_language(path,  # folder or hub id
                                                  target_modules=list(config.LORA_TARGET_MODULES), task_type="FEATURE_EXTRACTION"))
     return LanguageEncoder(model, AutoTokenizer.from_pretrained(path), config.TEXT_POOLING, config.MAX_TEXT_LENGTH)
 
-# %% ../nbs/02_model.ipynb #eb90d9c8
+# %% ../nbs/02_model.ipynb #c7d001ac
 def patch_centers(grid: tuple  # (rows, cols)
                  ) -> torch.Tensor:
     "(rows*cols, 2): the centre (x, y) of each patch as a fraction of the image, row by row."
@@ -237,7 +237,7 @@ def fourier(points: torch.Tensor,  # (N, 2) in [0, 1]
     angles = points[:, None] * (torch.pi * 2 ** torch.arange(bands))[:, None]
     return torch.cat([angles.sin(), angles.cos()], -1).flatten(1)
 
-# %% ../nbs/02_model.ipynb #28caa87b
+# %% ../nbs/02_model.ipynb #25b68f32
 class Projector(nn.Module):
     "Encoder features of both dates to the language model's width."
     def __init__(self, dim_in: int,  # encoder width C
@@ -245,9 +245,9 @@ class Projector(nn.Module):
                  grid: tuple  # (rows, cols); (1, 1) for pooled features
                 ):
         super().__init__()
-        self.patches = grid != (1, 1)
+        self.patches, hidden = grid != (1, 1), min(2 * dim, 512)
         self.norm = nn.LayerNorm(dim_in) if self.patches else nn.Identity()
-        self.proj = nn.Linear((3 if self.patches else 2) * dim_in, dim)
+        self.proj = nn.Sequential(nn.Linear(3 * dim_in, hidden), nn.GELU(), nn.Linear(hidden, dim)) if self.patches else nn.Linear(2 * dim_in, dim)
         if self.patches:
             self.place = nn.Linear(16, dim)
             self.register_buffer("code", fourier(patch_centers(grid)), persistent=False)
@@ -256,11 +256,18 @@ class Projector(nn.Module):
                 t2: torch.Tensor  # (B, N, C), second date
                ) -> torch.Tensor:
         "(B, N, D)"
-        t1, t2 = self.norm(t1), self.norm(t2)
         if not self.patches: return self.proj(torch.cat([t1, t2], -1))
+        t1, t2 = same_mean(self.norm(t1), self.norm(t2))
         return self.proj(torch.cat([t1, t2, t2 - t1], -1)) + self.place(self.code)
 
-# %% ../nbs/02_model.ipynb #60c68222
+def same_mean(t1: torch.Tensor,  # (B, N, C)
+              t2: torch.Tensor  # (B, N, C)
+             ) -> tuple:
+    "Both dates with their mean over the patches replaced by the mean of the two."
+    shift = (t2.mean(1, keepdim=True) - t1.mean(1, keepdim=True)) / 2
+    return t1 + shift, t2 - shift
+
+# %% ../nbs/02_model.ipynb #833ca50f
 FUSIONS = {}
 
 def register_fusion(name: str  # the value of FUSION that chooses it
@@ -271,7 +278,7 @@ def register_fusion(name: str  # the value of FUSION that chooses it
         return cls
     return register
 
-# %% ../nbs/02_model.ipynb #192510cf
+# %% ../nbs/02_model.ipynb #3e3fc209
 @register_fusion("add")
 class AddFusion(nn.Module):
     "The sentence is added to every patch."
@@ -288,12 +295,25 @@ class ConcatFusion(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), nn.Linear(dim, dim))
     def forward(self, patches, text): return self.mlp(torch.cat([patches, text[:, None].expand_as(patches)], -1))
 
+@register_fusion("film")
+class FiLMFusion(nn.Module):
+    "The sentence scales and shifts every channel of a patch: feature-wise linear modulation (Perez et al., 2018)."
+    uses_prefix = False
+    def __init__(self, dim: int,  # D
+                 rank: int = 256  # of the map from sentence to scale and shift
+                ):
+        super().__init__()
+        self.to_scale_shift = nn.Sequential(nn.Linear(dim, min(rank, dim), bias=False), nn.Linear(min(rank, dim), 2 * dim))
+    def forward(self, patches, text):
+        scale, shift = self.to_scale_shift(text)[:, None].chunk(2, -1)
+        return patches * (1 + scale) + shift
+
 @register_fusion("prefix")
 class PrefixFusion(AddFusion):
     "As `add`, but the language model reads the image's tokens before the sentence."
     uses_prefix = True
 
-# %% ../nbs/02_model.ipynb #8f07b8bb
+# %% ../nbs/02_model.ipynb #f7bf01f1
 class PatchBlock(nn.Module):
     "A residual MLP on each patch and a 3 x 3 depthwise convolution between neighbours."
     def __init__(self, dim: int,  # D
@@ -313,7 +333,7 @@ class PatchBlock(nn.Module):
         square = self.norm2(h).transpose(1, 2).unflatten(2, self.grid)
         return h + self.near(square).flatten(2).transpose(1, 2)
 
-# %% ../nbs/02_model.ipynb #6fe5b6c3
+# %% ../nbs/02_model.ipynb #3ef7ce2c
 class PatchPointer(nn.Module):
     "Scores patches, attends, and says where the attention lies and how widely it spreads."
     def __init__(self, dim: int,  # D
@@ -339,13 +359,13 @@ class PatchPointer(nn.Module):
         attended = torch.einsum("bn,bnd->bd", a.to(h.dtype), h) + self.moments(torch.cat([center, spread], -1).to(h.dtype))
         return dict(attended=self.up(attended), attention=a, scores=scores, center=center, evidence=scores.logsumexp(-1) - math.log(scores.shape[-1]))
 
-# %% ../nbs/02_model.ipynb #7cd4ee79
+# %% ../nbs/02_model.ipynb #c7dd4bbd
 def make_action_head(dim: int  # D
                     ) -> nn.Sequential:
     "The guide's MLP: D to (3,) in [0, 1]."
     return nn.Sequential(nn.Linear(dim, 256), nn.ReLU(), nn.Dropout(0.1), nn.Linear(256, 128), nn.ReLU(), nn.Dropout(0.1), nn.Linear(128, 3), nn.Sigmoid())
 
-# %% ../nbs/02_model.ipynb #35d25e10
+# %% ../nbs/02_model.ipynb #c2cd0de2
 LOSSES = {}
 
 def register_loss(name: str,  # the key in LOSS_WEIGHTS
@@ -368,7 +388,7 @@ def mean_or_zero(x: torch.Tensor,  # any values
     "The mean of `x`; of nothing, a zero that is still part of the graph."
     return x.mean() if x.numel() else like.sum() * 0.
 
-# %% ../nbs/02_model.ipynb #ad39f088
+# %% ../nbs/02_model.ipynb #b7db2fad
 @register_loss("mse")
 def mse_loss(out, targets):
     "Mean squared error of the action: the guide's loss."
@@ -381,7 +401,7 @@ def smooth_l1_loss(out, targets):
     ok = boxed(targets)
     return mean_or_zero(F.smooth_l1_loss(out["action_pred"][ok], targets["action"][ok], beta=0.05, reduction="none").sum(-1), out["action_pred"])
 
-# %% ../nbs/02_model.ipynb #b8a1a474
+# %% ../nbs/02_model.ipynb #cec3f3b4
 def squares(action: torch.Tensor  # (B, 3)
            ) -> torch.Tensor:
     "(B, 4): the square of each action as x1, y1, x2, y2 in fractions of a square image."
@@ -403,7 +423,7 @@ def giou_loss(out, targets):
     ok = boxed(targets)
     return mean_or_zero(1 - giou(squares(out["action_pred"][ok]), squares(targets["action"][ok])), out["action_pred"])
 
-# %% ../nbs/02_model.ipynb #14c44362
+# %% ../nbs/02_model.ipynb #1f4d1b0c
 @register_loss("attention")
 def attention_loss(out, targets):
     "Cross-entropy between the region's patches and the attention."
@@ -426,7 +446,7 @@ def focal_loss(out, targets, gamma: float = 2.):
     p = torch.where(y > 0, logit.sigmoid(), 1 - logit.sigmoid())
     return ((1 - p)**gamma * F.binary_cross_entropy_with_logits(logit, y, reduction="none")).mean()
 
-# %% ../nbs/02_model.ipynb #13cd6ce3
+# %% ../nbs/02_model.ipynb #be8b1d93
 class VLM_ActionAgent(nn.Module):
     "Two dates and a sentence to an action: frozen encoder, language model with LoRA, fusion, pointing, head."
     def __init__(self, vision: VisionEncoder,  # the frozen eye
@@ -455,7 +475,7 @@ class VLM_ActionAgent(nn.Module):
         self.vision.eval()
         return self
 
-# %% ../nbs/02_model.ipynb #c06d44d4
+# %% ../nbs/02_model.ipynb #b6f56470
 def _look(self, images: torch.Tensor  # (B, 3, S, S) images, or (B, N, C) features of the frozen encoder
          ) -> torch.Tensor:
     "(B, N, C) features on the agent's device."
@@ -480,7 +500,7 @@ def _point(self, h: torch.Tensor  # (B, N, D): fused patches, or one vector (B, 
 VLM_ActionAgent.look = _look
 VLM_ActionAgent.point = _point
 
-# %% ../nbs/02_model.ipynb #9cd0868a
+# %% ../nbs/02_model.ipynb #12fd7e71
 def _autocast(self):
     "Half precision for the matrix products, where the chip has it."
     half = self.compute_dtype != torch.float32
@@ -524,7 +544,7 @@ VLM_ActionAgent.autocast = _autocast
 VLM_ActionAgent.forward = _forward
 VLM_ActionAgent.losses = _losses
 
-# %% ../nbs/02_model.ipynb #9fdb0e6b
+# %% ../nbs/02_model.ipynb #008804c3
 def _loaded(config, device, vision_path, llm_path):
     "An agent from found base models, on `device`, in the precision that it has."
     dtype, _ = pick_dtype(config.COMPUTE_DTYPE, device)
@@ -544,7 +564,7 @@ def create_model(config=None,  # a `Config`
     llm = find_model(config.LLM_PATH, "language", config.LLM_MODEL_NAME, allow_download=config.ALLOW_DOWNLOAD)
     return _loaded(config, device, vision, llm)
 
-# %% ../nbs/02_model.ipynb #ae26633b
+# %% ../nbs/02_model.ipynb #22b47f4a
 FORMAT = 1  # of the checkpoint folder
 
 def head_state(self) -> dict:
@@ -561,7 +581,7 @@ def base_shapes(self) -> dict:
 VLM_ActionAgent.head_state = head_state
 VLM_ActionAgent.base_shapes = base_shapes
 
-# %% ../nbs/02_model.ipynb #ba2f796c
+# %% ../nbs/02_model.ipynb #33beab48
 def write_folder(folder,  # the folder to make
                  fill  # function of a path: writes the contents there
                 ) -> Path:
@@ -580,7 +600,7 @@ def write_folder(folder,  # the folder to make
     finally: shutil.rmtree(new, ignore_errors=True)
     return folder
 
-# %% ../nbs/02_model.ipynb #1adc4c8f
+# %% ../nbs/02_model.ipynb #eef2f5a4
 def model_card(self) -> str:
     "A short README for a saved agent."
     c, b = self.config, self.base_shapes()
@@ -618,7 +638,7 @@ def _save_pretrained(self, folder  # where to write it
 VLM_ActionAgent.model_card = model_card
 VLM_ActionAgent.save_pretrained = _save_pretrained
 
-# %% ../nbs/02_model.ipynb #a935e1a4
+# %% ../nbs/02_model.ipynb #cf6e65e7
 def resolve_checkpoint(path,  # a checkpoint folder, a pointer to one (`checkpoints/best`), or a run
                        which: str = "best"  # the pointer to follow in a run: 'best' or 'last'
                       ) -> Path:
@@ -636,7 +656,7 @@ def resolve_checkpoint(path,  # a checkpoint folder, a pointer to one (`checkpoi
     if found != FORMAT: raise ValueError(f"{path} has checkpoint format {found}; this version of vlm_vla reads format {FORMAT}")
     return path
 
-# %% ../nbs/02_model.ipynb #144962d4
+# %% ../nbs/02_model.ipynb #6d2ac7aa
 def find_base(config,  # the saved settings
               kind: str  # 'vision' or 'language'
              ) -> str:
@@ -658,7 +678,7 @@ def check_base(agent,  # loaded agent
             raise ValueError(f"{path} was trained on a {kind} model of shape {saved[kind]}; the one found has {found}. "
                              f"Set {'CLIP_PATH' if kind == 'vision' else 'LLM_PATH'} to the right one")
 
-# %% ../nbs/02_model.ipynb #ba4a8fc3
+# %% ../nbs/02_model.ipynb #562bf8df
 def _load_weights(self, path  # a checkpoint folder
                  ) -> "VLM_ActionAgent":
     "Read adapter and our own weights into this agent; every name and shape must fit."
@@ -689,7 +709,7 @@ def _from_pretrained(cls, path,  # a run, or a checkpoint
 VLM_ActionAgent.load_weights = _load_weights
 VLM_ActionAgent.from_pretrained = classmethod(_from_pretrained)
 
-# %% ../nbs/02_model.ipynb #a180c1ba
+# %% ../nbs/02_model.ipynb #aeab1888
 def _push_to_hub(self, repo_id: str,  # owner/name on the Hugging Face hub
                  private: bool = True  # who may see it
                 ) -> str:

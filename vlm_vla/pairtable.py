@@ -6,7 +6,7 @@
 __all__ = ['Texts', 'TextsBuilder', 'Arrays', 'save_arrays', 'load_arrays', 'list_files', 'file_stamp', 'fingerprint',
            'cached_arrays', 'BadSample', 'RawPair', 'PairTableBuilder', 'PairTable']
 
-# %% ../nbs/00f_pairtable.ipynb #c345adc2
+# %% ../nbs/00f_pairtable.ipynb #e2ab0036
 import hashlib, json, os, tempfile, warnings
 from array import array
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-# %% ../nbs/00f_pairtable.ipynb #2bff3590
+# %% ../nbs/00f_pairtable.ipynb #43020eae
 class Texts:
     "A read-only sequence of texts over two arrays."
     def __init__(self, data, # (n_bytes,) uint8: UTF-8
@@ -40,7 +40,7 @@ class TextsBuilder:
     def arrays(self) -> tuple: # (uint8 data, int64 ends)
         return np.frombuffer(bytes(self.data), np.uint8), np.array(self.ends, np.int64)
 
-# %% ../nbs/00f_pairtable.ipynb #2f0adf85
+# %% ../nbs/00f_pairtable.ipynb #85c0c689
 class Arrays(dict):
     "Named arrays with a dictionary of facts (`meta`), from a file (`path`) or in memory."
     def __init__(self, arrays: dict, meta: dict, path=None): super().__init__(arrays); self.meta, self.path = meta, path
@@ -91,12 +91,13 @@ def _view(raw, dtype, shape, start, stop):
     if stop > len(raw): raise ValueError("cut short")
     return raw[start:stop].view(_DTYPES[dtype]).reshape(shape)
 
-# %% ../nbs/00f_pairtable.ipynb #74866641
+# %% ../nbs/00f_pairtable.ipynb #29bf6ad3
 def list_files(
     folder, # a folder
     suffixes: tuple, # lower-case endings that count
 ) -> dict: # name -> (size in bytes, time of modification in ns), sorted by name
-    "The files of one folder, hidden ones left out."
+    "The files of one folder, hidden ones left out; nothing if there is no such folder."
+    if not os.path.isdir(folder): return {}
     with os.scandir(folder) as entries:
         found = [(e.name, e.stat()) for e in entries if e.name.lower().endswith(suffixes) and not e.name.startswith(".") and e.is_file()]
     return {name: (s.st_size, s.st_mtime_ns) for name, s in sorted(found)}
@@ -113,15 +114,16 @@ def fingerprint(
 ) -> str: # hexadecimal
     "A hash of names, sizes and times; another one as soon as a file is added, removed, renamed or written."
     h, root = hashlib.blake2b(digest_size=16), Path(root)
+    def note(text): h.update(text.encode("utf-8", "surrogatepass"))
     for name in sorted(files):
-        s = os.stat(root/name)
-        h.update(f"file {name}/{s.st_size}/{s.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+        s = os.stat(root/name) if os.path.isfile(root/name) else None
+        note(f"file {name}/{s.st_size}/{s.st_mtime_ns}\n" if s else f"no file {name}\n")
     for name in sorted(folders):
-        h.update(f"folder {name}\n".encode("utf-8", "surrogateescape"))
-        for n, (size, mtime) in list_files(root/name, suffixes).items(): h.update(f"{n}/{size}/{mtime}\n".encode("utf-8", "surrogateescape"))
+        note(f"folder {name}\n")
+        for n, (size, mtime) in list_files(root/name, suffixes).items(): note(f"{n}/{size}/{mtime}\n")
     return h.hexdigest()
 
-# %% ../nbs/00f_pairtable.ipynb #5fa353e9
+# %% ../nbs/00f_pairtable.ipynb #18d60c70
 def cached_arrays(
     path, # where the bundle is kept
     is_valid, # function(meta) -> bool
@@ -140,7 +142,7 @@ def cached_arrays(
         warnings.warn(f"the index cannot be kept in {Path(path).parent} ({e.strerror or e}); it stays in memory and is made again next time. Set CACHE_DIR to a folder that can be written.")
         return Arrays(arrays, meta)
 
-# %% ../nbs/00f_pairtable.ipynb #4a0b092d
+# %% ../nbs/00f_pairtable.ipynb #6b74f91c
 @dataclass(frozen=True)
 class BadSample:
     "Something in the data that cannot be used."

@@ -5,14 +5,16 @@
 # %% auto #0
 __all__ = ['OWN', 'BORROWED', 'EMPTY', 'FIRST_WORD', 'T1', 'T2', 'BLANK', 'PROBES', 'BASELINES', 'AGENTS', 'Questions',
            'read_questions', 'borrow', 'Asked', 'some', 'ask_all', 'answer', 'Answers', 'put', 'training_actions',
-           'difference_action', 'other_places', 'baseline_actions', 'load_agent', 'data_settings', 'open_split']
+           'difference_action', 'other_places', 'baseline_actions', 'Part', 'some_pairs', 'load_agent', 'data_settings',
+           'open_split']
 
-# %% ../nbs/04a_probes.ipynb #3e02b384
+# %% ../nbs/04a_probes.ipynb #4d62f760
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np, torch
+from PIL import Image
 from tqdm import tqdm
 
 from .captions import read_caption
@@ -25,7 +27,7 @@ from .model import VLM_ActionAgent, resolve_checkpoint
 from .sources import open_pairs
 from .targets import difference_mask
 
-# %% ../nbs/04a_probes.ipynb #f3db84e7
+# %% ../nbs/04a_probes.ipynb #b09553b6
 @dataclass
 class Questions:
     "The samples of a split, column by column."
@@ -51,7 +53,7 @@ class Questions:
     @property
     def unchanged(self) -> np.ndarray:
         "Rows of pairs in which nothing changed."
-        return np.flatnonzero(~self.changed & ~np.isfinite(self.box[:, 0]))
+        return np.flatnonzero(~np.isin(self.pair, self.pair[self.changed]))
 
     def truth(self, rows # (k,) ints
              ) -> np.ndarray: # (k, 3) [cx, cy, scale]
@@ -66,7 +68,7 @@ class Questions:
         new.pair = np.unique(new.pair, return_inverse=True)[1]
         return new
 
-# %% ../nbs/04a_probes.ipynb #d22b31a6
+# %% ../nbs/04a_probes.ipynb #cc786f56
 def read_questions(dataset, # a `LevirCCActionDataset`, or one with cached features
                   ) -> Questions:
     "All samples of a dataset as a table."
@@ -79,7 +81,7 @@ def read_questions(dataset, # a `LevirCCActionDataset`, or one with cached featu
                      np.array([x.width for x in s], float), np.array([x.height for x in s], float), np.array([x.n_regions for x in s], int),
                      np.array([len(places[x.pair_id]) for x in s], int), [x.box_source for x in s])
 
-# %% ../nbs/04a_probes.ipynb #f6d530ca
+# %% ../nbs/04a_probes.ipynb #1ced0614
 OWN, BORROWED, EMPTY, FIRST_WORD = "own", "borrowed", "empty", "first word"
 T1, T2, BLANK = 0, 1, 2
 PROBES = dict(shuffled=(BORROWED, T1, T2), empty=(EMPTY, T1, T2), first_word=(FIRST_WORD, T1, T2),
@@ -98,7 +100,7 @@ def borrow(pair, # (n,) int: the pair of each row that needs a sentence
     sentences = {p: np.flatnonzero(lenders == p) for p in ring}
     return np.array([rng.choice(sentences[after[p]]) if after[p] != p else -1 for p in pair], int)
 
-# %% ../nbs/04a_probes.ipynb #96a53b17
+# %% ../nbs/04a_probes.ipynb #4a9dc853
 @dataclass
 class Asked:
     "What is put to the agent: for each row of the table, which sentence and which images."
@@ -136,7 +138,7 @@ def ask_all(q: Questions,
     rows = some(q.boxed, limit, seed)
     return asked + [Asked(name, *_caption(PROBES[name][0], q, rows, seed, no_words), *PROBES[name][1:]) for name in probes]
 
-# %% ../nbs/04a_probes.ipynb #3db85d14
+# %% ../nbs/04a_probes.ipynb #fd52c5c1
 def answer(model, # a `VLM_ActionAgent`
            t1: torch.Tensor, # (P, N, C) features of the first date
            t2: torch.Tensor, # (P, N, C) of the second
@@ -149,7 +151,7 @@ def answer(model, # a `VLM_ActionAgent`
         text = model.language(captions, patches if model.fusion.uses_prefix else None)
         return model.point(model.fusion(patches, model.text_norm(text.to(patches.dtype))))
 
-# %% ../nbs/04a_probes.ipynb #eba9d42e
+# %% ../nbs/04a_probes.ipynb #c17355c0
 @dataclass
 class Answers:
     "What the agent said to one `Asked`."
@@ -157,8 +159,13 @@ class Answers:
     rows: np.ndarray # (k,) int: rows of the table
     captions: list # the sentences that were read
     action: np.ndarray # (k, 3) float64, rounded to 6 decimals
-    change: np.ndarray # (k,) probability of a change, likewise
+    logit: np.ndarray # (k,) change score, rounded to 5 decimals
     attention: np.ndarray # (k, N) float16, or None without patches
+
+    @property
+    def change(self) -> np.ndarray:
+        "(k,) probability of a change."
+        return 1 / (1 + np.exp(-np.clip(self.logit, -50, 50)))
 
 def _features(model, dataset, row):
     "Features (2, N, C) of the two images of a sample, on the model's device."
@@ -182,7 +189,7 @@ def _gather(found, processes):
     torch.distributed.all_gather_object(every, found)
     return sum(every, [])
 
-# %% ../nbs/04a_probes.ipynb #094d5b5f
+# %% ../nbs/04a_probes.ipynb #080ac896
 def put(model, # a `VLM_ActionAgent`
         dataset, # images or cached features of the table's samples
         q: Questions,
@@ -214,29 +221,30 @@ def put(model, # a `VLM_ActionAgent`
     return _sort(found, asked, offset), {p: why for part in _gather([unread], processes) for p, why in part.items()}
 
 def _batch(model, images, blank, mine, pair, kind, asked, captions):
-    "(numbers of the questions, action, change, attention) of one batch."
+    "(numbers of the questions, action, change logit, attention) of one batch."
     looks = [(int(pair[j]), asked[kind[j]].first, asked[kind[j]].second) for j in mine]
     distinct = {k: n for n, k in enumerate(dict.fromkeys(looks))}
     see = lambda p, which: blank[0] if which == BLANK else images[p][which]
     t1, t2 = (torch.stack([see(k[0], k[1 + i]) for k in distinct]) for i in (0, 1))
     out = answer(model, t1, t2, [distinct[k] for k in looks], [captions[j] for j in mine])
     attention = out["attention"].half().cpu().numpy() if "attention" in out else None
-    return mine, out["action_pred"].double().cpu().numpy(), out["change_logit"].double().sigmoid().cpu().numpy(), attention
+    return mine, out["action_pred"].double().cpu().numpy(), out["change_logit"].double().cpu().numpy(), attention
 
 def _sort(found, asked, offset):
     "One `Answers` per `Asked`, in its order; questions about unreadable pairs are left out."
     order = np.concatenate([f[0] for f in found]) if found else np.zeros(0, int)
     place = np.argsort(order)
-    action, change = (np.concatenate([f[i] for f in found])[place].round(6) if found else np.zeros((0, 3)) for i in (1, 2))
+    action = np.concatenate([f[1] for f in found])[place].round(6) if found else np.zeros((0, 3))
+    logit = np.concatenate([f[2] for f in found])[place].round(5) if found else np.zeros(0)
     attention = np.concatenate([f[3] for f in found])[place] if found and found[0][3] is not None else None
     order, out = order[place], []
     for a, lo, hi in zip(asked, offset, offset[1:]):
         s = slice(*np.searchsorted(order, [lo, hi]))
         own = order[s] - lo
-        out.append(Answers(a.probe, a.rows[own], [a.captions[i] for i in own], action[s], change[s], None if attention is None else attention[s]))
+        out.append(Answers(a.probe, a.rows[own], [a.captions[i] for i in own], action[s], logit[s], None if attention is None else attention[s]))
     return out
 
-# %% ../nbs/04a_probes.ipynb #5953efaf
+# %% ../nbs/04a_probes.ipynb #dd5b85a7
 BASELINES = ("mean_action", "center", "difference", "random", "other_change")
 
 def training_actions(pairs, # an opened dataset with a training split
@@ -255,7 +263,7 @@ def difference_action(t1, # (H, W, 3) uint8
     (y, x), (h, w) = np.nonzero(mask), mask.shape
     return np.array([(x.mean() + .5) / w, (y.mean() + .5) / h, np.sqrt(mask.mean())])
 
-# %% ../nbs/04a_probes.ipynb #f3aeea14
+# %% ../nbs/04a_probes.ipynb #b0bbc63a
 def other_places(q: Questions,
                  rows, # (k,) ints, with boxes
                  seed: int = 0,
@@ -292,11 +300,37 @@ def _difference(q, dataset, rows):
         if p not in seen:
             try: t1, t2 = (r.open() for r in dataset.refs(i))
             except BadImage: seen[p] = None
-            else: seen[p] = difference_action(np.asarray(t1 if t1.size == t2.size else t1.resize(t2.size)), np.asarray(t2))
+            else:
+                small = tuple(max(1, round(v * min(1, 128 / max(t2.size)))) for v in t2.size) # enough for a centre of mass
+                seen[p] = difference_action(*(np.asarray(t.resize(small, Image.Resampling.BOX)) for t in (t1, t2)))
         if seen[p] is not None: kept.append(i)
     return np.array(kept, int), np.array([seen[int(q.pair[i])] for i in kept]).reshape(-1, 3)
 
-# %% ../nbs/04a_probes.ipynb #ba64ebd8
+# %% ../nbs/04a_probes.ipynb #9a67e5af
+class Part:
+    "Some samples of a dataset."
+    def __init__(self, dataset, # with `samples` and `refs`
+                 rows, # indices of the samples
+                ): self.dataset, self.rows, self.samples = dataset, [int(i) for i in rows], [dataset.samples[int(i)] for i in rows]
+    def __len__(self): return len(self.rows)
+    def __getitem__(self, i): return self.dataset[self.rows[i]]
+    def __getattr__(self, name):
+        if name.startswith("__") or name == "dataset": raise AttributeError(name)
+        return getattr(self.dataset, name)
+    def refs(self, i): return self.dataset.refs(self.rows[i])
+
+def some_pairs(dataset, # with `samples`
+               limit: int, # pairs at most; None: all
+               seed: int = 0,
+              ): # the dataset, or a `Part` of it
+    "Some whole pairs of a dataset, drawn at random."
+    ids = [s.pair_id for s in dataset.samples] if limit is not None else []
+    distinct = list(dict.fromkeys(ids))
+    if len(distinct) <= (limit or 0) or limit is None: return dataset
+    chosen = {distinct[i] for i in np.random.default_rng(seed).permutation(len(distinct))[:limit]}
+    return Part(dataset, [i for i, p in enumerate(ids) if p in chosen])
+
+# %% ../nbs/04a_probes.ipynb #dc735ca4
 AGENTS = ("IMAGE_SIZE", "TILES", "VISION_FEATURES", "CLIP_PATH", "LLM_PATH", "VISION_MODEL_NAME", "LLM_MODEL_NAME", "MAX_TEXT_LENGTH") # settings that come with an agent
 
 def load_agent(model_or_path, # a `VLM_ActionAgent`, a run, or a checkpoint

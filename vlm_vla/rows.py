@@ -6,15 +6,15 @@
 __all__ = ['ROW_SUFFIXES', 'MAX_LINE', 'ROLES', 'BOX_COLUMNS', 'SPLITS', 'MAX_CAPTION', 'DatasetError', 'iter_json', 'BadRow',
            'iter_rows', 'column_roles', 'read_split', 'read_flag', 'read_captions', 'read_boxes']
 
-# %% ../nbs/00e_rows.ipynb #0ce83b42
+# %% ../nbs/00e_rows.ipynb #38820483
 import csv, json, math, re
 from pathlib import Path
 
-# %% ../nbs/00e_rows.ipynb #0b69aed9
+# %% ../nbs/00e_rows.ipynb #2a842135
 class DatasetError(ValueError):
     "A dataset that cannot be used; the text says in one sentence what was found and what to do."
 
-# %% ../nbs/00e_rows.ipynb #bdd797d9
+# %% ../nbs/00e_rows.ipynb #f1101682
 class _JsonText:
     "A window on a JSON file: whitespace, single characters and whole values."
     chunk, limit = 1 << 20, 1 << 26 # characters: read at a time, and longest entry
@@ -63,7 +63,7 @@ class _JsonText:
 
 _decoder = json.JSONDecoder()
 
-# %% ../nbs/00e_rows.ipynb #753df550
+# %% ../nbs/00e_rows.ipynb #d7d3e4f4
 def iter_json(
     path, # a JSON file
 ):
@@ -95,7 +95,7 @@ def _fields(text):
         else: yield key, None, text.value()
         if text.take(",}") == "}": return
 
-# %% ../nbs/00e_rows.ipynb #fe09846e
+# %% ../nbs/00e_rows.ipynb #f1dc544f
 class BadRow(str):
     "Stands for a row that cannot be read; the text says why."
 
@@ -123,10 +123,9 @@ def _json_lines(path):
             yield f"line {number}", row
 
 def _table_lines(path):
+    with open(path, "rb") as f: head = f.readline(MAX_LINE)
     with open(path, newline="", encoding="utf-8-sig") as f:
-        head = f.readline()
-        f.seek(0)
-        reader = csv.DictReader(f, delimiter=max(",;\t", key=head.count), strict=True)
+        reader = csv.DictReader(f, delimiter=max(",;\t", key=lambda c: head.count(c.encode())), strict=True)
         try:
             for row in reader:
                 extra = row.pop(None, None)
@@ -152,7 +151,7 @@ def iter_rows(
     if path.suffix.lower() in (".csv", ".tsv"): return _table_lines(path)
     return _json_lines(path) if _is_json_lines(path) else _json_rows(path, fields)
 
-# %% ../nbs/00e_rows.ipynb #141931ee
+# %% ../nbs/00e_rows.ipynb #40324039
 ROLES = dict(
     first="image1 imagea img1 imga im1 t1image imaget1 t1 before imagebefore beforeimage pre imagepre preimage time1 path1 imagepath1 file1 a image img imagepath",
     second="image2 imageb img2 imgb im2 t2image imaget2 t2 after imageafter afterimage post imagepost postimage time2 path2 imagepath2 file2 b",
@@ -176,7 +175,7 @@ def column_roles(
     roles = {role: next((plain[k] for k in known if k in plain), None) for role, known in ROLES.items()}
     return {role: n for role, n in roles.items() if n is not None}
 
-# %% ../nbs/00e_rows.ipynb #3073880b
+# %% ../nbs/00e_rows.ipynb #0cd8ab38
 SPLITS = ("train", "val", "test")
 _SPLIT_NAMES = dict(train="train", training="train", trn="train", val="val", valid="val", validation="val", dev="val", test="test", testing="test", tst="test")
 
@@ -199,7 +198,7 @@ def read_flag(
     if word in ("0", "false", "no", "0.0", "unchanged"): return False
     raise ValueError(f"change flag {value!r:.40} is neither true nor false")
 
-# %% ../nbs/00e_rows.ipynb #63430a11
+# %% ../nbs/00e_rows.ipynb #1caf09a7
 MAX_CAPTION = 2000 # characters; a longer "sentence" is a mistake in the file
 
 def read_captions(
@@ -223,7 +222,7 @@ def _caption(value):
     if len(text) > MAX_CAPTION: return BadRow(f"the caption has {len(text):,} characters, more than {MAX_CAPTION:,}: {text[:40]!r} ...")
     return text.encode("utf-8", "replace").decode()
 
-# %% ../nbs/00e_rows.ipynb #cf68d879
+# %% ../nbs/00e_rows.ipynb #d12dd297
 def read_boxes(
     value, # a box, a list of boxes, or None
     text_allowed: bool = False, # in a CSV file everything is text

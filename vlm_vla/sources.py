@@ -8,7 +8,7 @@ __all__ = ['SEARCH_DEPTH', 'SEARCH_LIMIT', 'INDEX_VERSION', 'DatasetNotFound', '
            'open_pairs', 'write_bad_samples', 'target_statistics', 'PairsReport', 'BadImage', 'BadSample',
            'DatasetError', 'ImageRef', 'Source', 'register_format']
 
-# %% ../nbs/01a_sources.ipynb #ef22b8f2
+# %% ../nbs/01a_sources.ipynb #97d1d252
 import hashlib, json, os, re
 from collections import Counter
 from collections.abc import Sequence
@@ -30,10 +30,10 @@ from .pairtable import BadSample, PairTable, PairTableBuilder, cached_arrays, fi
 from .rows import SPLITS, DatasetError, read_split
 from .targets import BAD, difference_of, open_verdicts, region_in
 
-# %% ../nbs/01a_sources.ipynb #053a690f
+# %% ../nbs/01a_sources.ipynb #7385e227
 _all_ = ["BadImage", "BadSample", "DatasetError", "ImageRef", "Source", "register_format"]
 
-# %% ../nbs/01a_sources.ipynb #11714ba6
+# %% ../nbs/01a_sources.ipynb #c1799575
 SEARCH_DEPTH, SEARCH_LIMIT = 5, 3000 # levels below the given folder, and folders looked at
 
 class DatasetNotFound(DatasetError, FileNotFoundError):
@@ -84,7 +84,7 @@ def find_dataset(
     "The one dataset in or below a folder; `DatasetError` if there is none or more than one."
     return _find(Path(path), depth)[0]
 
-# %% ../nbs/01a_sources.ipynb #2f08e902
+# %% ../nbs/01a_sources.ipynb #76d40b73
 def find_sources(
     path, # a dataset, a folder to search, a file, or a hub id
     config: Config, # for ALLOW_DOWNLOAD
@@ -101,7 +101,7 @@ def find_sources(
     hint = ". If it is a dataset on the Hugging Face hub, set ALLOW_DOWNLOAD=True" if is_id else ""
     raise DatasetNotFound(f"there is no {str(path)!r}; set DATASET_PATH to the dataset, or to a folder that holds it{hint}")
 
-# %% ../nbs/01a_sources.ipynb #46f1ad86
+# %% ../nbs/01a_sources.ipynb #e8c2b66f
 INDEX_VERSION = 2 # of what is stored; raise it when the meaning changes
 
 def _sizes(source, pair, findings):
@@ -138,11 +138,10 @@ def open_table(
     source.prepare(cache_dir)
     def is_valid(meta):
         return (meta.get("version") == INDEX_VERSION and meta["signature"] == source.signature()
-                and all((source.root/f).is_dir() for f in meta["folders"]) and all((source.root/f).is_file() for f in meta["files"])
                 and meta["fingerprint"] == fingerprint(source.root, meta["files"], meta["folders"], SUFFIXES))
     return PairTable(cached_arrays(_cache_file(cache_dir, "index", source), is_valid, lambda: build_table(source)))
 
-# %% ../nbs/01a_sources.ipynb #6e7b21d8
+# %% ../nbs/01a_sources.ipynb #58361e6b
 @dataclass(frozen=True)
 class PairRecord:
     "Two pictures of one place, and what is said about them."
@@ -179,7 +178,7 @@ class Samples(Sequence):
         if isinstance(i, slice): return [self[k] for k in range(*i.indices(len(self)))]
         return self.pairs._sample(int(self.rows[i]))
 
-# %% ../nbs/01a_sources.ipynb #05db1ce3
+# %% ../nbs/01a_sources.ipynb #bdb98a81
 class Pairs(Sequence):
     "The pairs of a dataset, or of one split of it."
     def __init__(self, source, table, verdicts, splits, # splits: (n,) codes of `SPLITS` for all pairs of the table, -1 for none
@@ -227,10 +226,9 @@ class Pairs(Sequence):
         if self._last and self._last[0] == i: return self._last[1]
         t, numbers = self.table, self.table.caption_range(i)
         s1, s2 = t.stamp[i].tolist()
-        boxes, changed, mask = self.verdicts["box"][numbers.start:numbers.stop].tolist(), t.given_change(i), t.masks[i]
-        if changed is None: changed = bool(self.verdicts["changed"][numbers.start:numbers.stop].any())
+        boxes, mask = self.verdicts["box"][numbers.start:numbers.stop].tolist(), t.masks[i]
         record = PairRecord(t.ids[i], SPLITS[self.splits[i]], self.source.ref(t.t1[i], s1), self.source.ref(t.t2[i], s2), tuple(t.captions[c] for c in numbers),
-                            tuple(None if b[0] != b[0] else tuple(b) for b in boxes), self.source.ref(mask, 0) if mask else None, changed)
+                            tuple(None if b[0] != b[0] else tuple(b) for b in boxes), self.source.ref(mask, 0) if mask else None, bool(self.verdicts["pair_changed"][i]))
         self._last = i, record
         return record
 
@@ -240,7 +238,7 @@ class Pairs(Sequence):
         box, (width, height) = pair.boxes[k], self.table.size[i, 2:].tolist()
         return Sample(f"{pair.id}#{k}", pair.id, pair, pair.captions[k], box, self.box_source if box else "none", bool(v["changed"][c]), width, height, int(v["n_regions"][c]), bool(v["ambiguous"][c]))
 
-# %% ../nbs/01a_sources.ipynb #6001f9fc
+# %% ../nbs/01a_sources.ipynb #07f5d1fc
 def assign_splits(
     ids, # names of pairs
     seed: int = 42,
@@ -261,7 +259,7 @@ def _splits(table, seed):
     splits = np.asarray(table.split).astype(np.int8) - 1
     return splits, [BadSample(table.ids[i], table.t2[i], "no split, while other pairs have one") for i in np.flatnonzero(splits < 0).tolist()]
 
-# %% ../nbs/01a_sources.ipynb #2beb8340
+# %% ../nbs/01a_sources.ipynb #d60dfa9b
 def choose_boxes(
     sources: list, # the formats that the data can be read as
     box_source: str, # "auto", "bbox", "mask", "diff" or "none"
@@ -314,7 +312,7 @@ def _convention(source, fields, config):
     if units not in ("pixel", "fraction", "percent"): raise DatasetError(f"{source.root}: bbox_units is {units!r}; expected pixel, fraction or percent")
     return dict(format=fmt, units=units)
 
-# %% ../nbs/01a_sources.ipynb #757f5fe2
+# %% ../nbs/01a_sources.ipynb #c19a9a9c
 def write_bad_samples(
     bad: list, # of `BadSample`
     path, # a .jsonl file
@@ -334,7 +332,7 @@ def _check_bad(source, bad, n_bad, n_all, config):
     if config.ON_BAD_SAMPLE == "raise": raise DatasetError(f"{source.root}: {n_bad} bad samples, and ON_BAD_SAMPLE is 'raise'. {first}.{named}")
     raise DatasetError(f"{source.root}: {n_bad} of {n_all} samples are bad ({share:.1%}), more than MAX_BAD_FRACTION={config.MAX_BAD_FRACTION:g} allows. {first}.{named}")
 
-# %% ../nbs/01a_sources.ipynb #7d8ff2de
+# %% ../nbs/01a_sources.ipynb #6cdc1a66
 def _region_mask(self,
                  sample: Sample, # one of `samples`
                 ) -> np.ndarray: # (H, W) bool in pixels of the second date, or None
@@ -363,7 +361,7 @@ def _inside_box(mask, sample):
 
 Pairs.region_mask = _region_mask
 
-# %% ../nbs/01a_sources.ipynb #1f6092fd
+# %% ../nbs/01a_sources.ipynb #e5ff2240
 def _spread(x):
     "Quantiles of some numbers."
     if not len(x): return {}
@@ -382,7 +380,7 @@ def target_statistics(
                 mean_action_iou=float(box_iou(action_to_box(mean, w, h), boxes).mean()), mean_action_pointing=float(point_in_box(mean[:, 0] * w, mean[:, 1] * h, boxes).mean()),
                 oracle_square_iou=float(oracle_iou(boxes, w, h).mean()))
 
-# %% ../nbs/01a_sources.ipynb #31be3a97
+# %% ../nbs/01a_sources.ipynb #7d6bad5d
 @dataclass
 class PairsReport:
     "What there is in a dataset; `str()` is a page, `to_dict()` everything."
@@ -425,7 +423,7 @@ def _report(self) -> PairsReport:
     t, v, rows, samples = self.table, self.verdicts, self.rows, self.samples.rows
     sentences, reasons = self._sentence_rows(), v.meta["reasons"]
     out_rows = sentences[v["reason"][sentences] > 1]
-    changed = np.array([t.given_change(int(i)) if t.given_change(int(i)) is not None else bool(v["changed"][t.caption_range(int(i)).start:t.caption_range(int(i)).stop].any()) for i in rows], bool)
+    changed = v["pair_changed"][rows] > 0
     with_box = samples[~np.isnan(v["box"][samples, 0])]
     sizes = t.size[rows]
     splits = {s: dict(pairs=int((self.splits[rows] == k).sum()), samples=int((self.splits[t.caption_pair[samples]] == k).sum())) for k, s in enumerate(SPLITS)}
@@ -446,7 +444,7 @@ def _notes(pairs, t, v):
 
 Pairs.report = _report
 
-# %% ../nbs/01a_sources.ipynb #f256f661
+# %% ../nbs/01a_sources.ipynb #0280a8e3
 def _lines(title, items, n=5):
     "A heading with its first few items, if there are any."
     items = list(items)
@@ -466,9 +464,9 @@ def _page(r):
     lines += _lines(f"{sum(r.left_out.values())} sentences have no box and are left out", (f"{n} {why}: {'; '.join(r.left_out_examples[why][:2])}" for why, n in r.left_out.items()))
     lines += _lines(f"{len(r.unmatched)} files or entries have no partner", r.unmatched)
     lines += _lines(f"{len(r.bad)} bad samples", (f"{b['id']} ({b['file']}): {b['why']}" for b in r.bad))
-    return "\n".join(lines + _lines("notes", r.notes, 20))
+    return "\n".join(lines + _lines("notes", r.notes, 20)).encode("utf-8", "backslashreplace").decode() # a file name may hold anything
 
-# %% ../nbs/01a_sources.ipynb #cfd5bfa9
+# %% ../nbs/01a_sources.ipynb #e7f4b11f
 def _save_report(self,
                  folder, # is made if it is not there
                 ) -> dict: # "text", "json" and "bad" -> path
@@ -483,7 +481,7 @@ def _save_report(self,
 
 Pairs.save_report = _save_report
 
-# %% ../nbs/01a_sources.ipynb #30f685a8
+# %% ../nbs/01a_sources.ipynb #0509795f
 def _verify(self) -> list: # of `BadSample`
     "Decode every picture and mask of these pairs; what is broken is added to `bad` and returned."
     found, known = [], {b.file for b in self.bad}
@@ -497,7 +495,7 @@ def _verify(self) -> list: # of `BadSample`
 
 Pairs.verify = _verify
 
-# %% ../nbs/01a_sources.ipynb #fca08f5d
+# %% ../nbs/01a_sources.ipynb #11bd28d0
 def _plot(self,
           i: int, # number of the pair
           figsize: tuple = (7, 4.6), # inches
@@ -513,9 +511,10 @@ def _plot(self,
     distinct = list(dict.fromkeys(b for b in pair.boxes if b))
     for k, box in enumerate(distinct): draw_box(axes[1], box, colours[k % 10])
     fig.suptitle(f"{drawable(pair.id)[0]} ({pair.split}, {'changed' if pair.changed else 'unchanged'})", fontsize=8, y=0.99)
-    y = below
-    for caption, box in zip(pair.captions, pair.boxes):
-        text, family = drawable(wrap(caption, int(figsize[0] * 15)))
+    y, numbers = below, self.table.caption_range(int(self.rows[i]))
+    for c, caption, box in zip(numbers, pair.captions, pair.boxes):
+        why = self.verdicts.meta["reasons"][self.verdicts["reason"][c]]
+        text, family = drawable(wrap(caption + (f"  [left out: {why}]" if why else ""), int(figsize[0] * 15)))
         fig.text(0.02, y, text, fontsize=8, fontfamily=family, va="top", color=colours[distinct.index(box) % 10] if box else "0.45")
         y -= 0.034 * 4.6 / figsize[1] * (text.count("\n") + 1) + 0.01
     return fig

@@ -7,7 +7,7 @@ __all__ = ['SAYS_NO_CHANGE', 'BAD', 'TARGETS_VERSION', 'Verdict', 'without_box',
            'check_mask_shape', 'read_mask', 'judge_by_mask', 'masks_are_coded', 'difference_mask', 'difference_of',
            'judge_all', 'open_verdicts']
 
-# %% ../nbs/00j_targets.ipynb #3da02de7
+# %% ../nbs/00j_targets.ipynb #50f535b8
 import hashlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -24,7 +24,7 @@ from .geometry import convert_box
 from .images import ROAD, BadImage, decode_mask
 from .pairtable import Arrays, PairTable, cached_arrays
 
-# %% ../nbs/00j_targets.ipynb #c07d58ca
+# %% ../nbs/00j_targets.ipynb #47db28c9
 @dataclass(frozen=True)
 class Verdict:
     "What becomes of one sentence."
@@ -46,7 +46,7 @@ def without_box(
     if flag is False or (flag is None and not change): return Verdict(False)
     return Verdict(True, reason=why if change else SAYS_NO_CHANGE)
 
-# %% ../nbs/00j_targets.ipynb #7bf75fed
+# %% ../nbs/00j_targets.ipynb #82e6cab5
 def given_box(
     boxes, # (k, 4) numbers as they stand in the data
     width: int, # of the second date, in pixels
@@ -60,7 +60,7 @@ def given_box(
     if region == "largest": return tuple(b[np.prod(b[:, 2:] - b[:, :2], 1).argmax()].tolist())
     return (*b[:, :2].min(0).tolist(), *b[:, 2:].max(0).tolist())
 
-# %% ../nbs/00j_targets.ipynb #a1c92967
+# %% ../nbs/00j_targets.ipynb #85c6953c
 def judge_given(
     table: PairTable,
     i: int, # number of a pair
@@ -77,7 +77,7 @@ def judge_given(
             yield Verdict(True, given_box(boxes, width, height, fmt or settings["format"], units or settings["units"], settings["region"]), n_regions=len(boxes))
         except ValueError as e: yield e
 
-# %% ../nbs/00j_targets.ipynb #8ea160d5
+# %% ../nbs/00j_targets.ipynb #2f331764
 @lru_cache(maxsize=65536)
 def _as_one_class(reading):
     "A reading for masks that know only 'changed': whatever the sentence names is what the mask shows."
@@ -114,7 +114,7 @@ def read_mask(
     locator = table.masks[i]
     return check_mask_shape(decode_mask(source.ref(locator, 0).open_raw(), locator), *table.size[i, 2:].tolist(), locator) if locator else None
 
-# %% ../nbs/00j_targets.ipynb #039b6869
+# %% ../nbs/00j_targets.ipynb #2aacfb10
 def judge_by_mask(
     table: PairTable,
     i: int, # number of a pair
@@ -140,7 +140,7 @@ def _scaled(region, mask_shape, size):
     sx, sy = size[0] / mask_shape[1], size[1] / mask_shape[0]
     return Verdict(True, tuple(float(v * s) for v, s in zip(region.box, (sx, sy, sx, sy))), "", region.n_regions, region.ambiguous)
 
-# %% ../nbs/00j_targets.ipynb #2d072f36
+# %% ../nbs/00j_targets.ipynb #9bf79c95
 def masks_are_coded(
     source: Source,
     table: PairTable,
@@ -154,7 +154,7 @@ def masks_are_coded(
         except BadImage: continue # it is named when its sentences are judged
     return False
 
-# %% ../nbs/00j_targets.ipynb #23077169
+# %% ../nbs/00j_targets.ipynb #c37abc1b
 def difference_mask(
     t1, # (H, W, 3) uint8
     t2, # (H, W, 3) uint8, the same size
@@ -182,7 +182,7 @@ def difference_of(
     "The difference mask of two pictures."
     return difference_mask(np.asarray(t1 if t1.size == t2.size else t1.resize(t2.size)), np.asarray(t2))
 
-# %% ../nbs/00j_targets.ipynb #876359ee
+# %% ../nbs/00j_targets.ipynb #c27480ef
 BAD = "bad" # the reason of sentences whose data is wrong; they are named one by one
 
 def _judge(source, table, i, settings, coded):
@@ -197,7 +197,7 @@ class _Verdicts:
     def __init__(self, table):
         n = len(table.captions)
         self.table, self.reasons, self.bad = table, ["", BAD], []
-        self.arrays = dict(box=np.full((n, 4), np.nan, np.float32), reason=np.zeros(n, np.uint8), changed=np.zeros(n, np.uint8), n_regions=np.zeros(n, np.int32), ambiguous=np.zeros(n, np.uint8))
+        self.arrays = dict(pair_changed=np.zeros(len(table), np.uint8), box=np.full((n, 4), np.nan, np.float32), reason=np.zeros(n, np.uint8), changed=np.zeros(n, np.uint8), n_regions=np.zeros(n, np.int32), ambiguous=np.zeros(n, np.uint8))
 
     def set(self, c, v):
         if v.reason not in self.reasons: self.reasons.append(v.reason)
@@ -207,6 +207,14 @@ class _Verdicts:
     def refuse(self, i, c, file, why):
         self.arrays["reason"][c] = 1
         self.bad.append(dict(id=f"{self.table.ids[i]}#{c - self.table.caption_range(i).start}", file=file, why=f"{self.table.captions[c]!r:.80}: {why}"))
+
+def _pair_changed(source, table, i, out):
+    "Did anything change in a pair? What the data says, else what its sentences say, else whether its mask is empty."
+    flag, numbers = table.given_change(i), table.caption_range(i)
+    if flag is not None or len(numbers): return out.arrays["changed"][numbers.start:numbers.stop].any() if flag is None else flag
+    try: mask = read_mask(source, table, i)
+    except BadImage as e: out.bad.append(dict(id=table.ids[i], file=table.masks[i], why=str(e))); return False
+    return mask is not None and mask.any()
 
 def judge_all(
     source: Source,
@@ -226,10 +234,11 @@ def judge_all(
                 done += 1
         except BadImage as e: # nothing can be said about the pair's other sentences
             for c in numbers[done:]: out.refuse(i, c, file_of[i], e)
+        out.arrays["pair_changed"][i] = _pair_changed(source, table, i, out)
     return out.arrays, dict(reasons=out.reasons, bad=out.bad, coded=bool(coded))
 
-# %% ../nbs/00j_targets.ipynb #3ae868eb
-TARGETS_VERSION = 1 # of what is stored; raise it when the meaning changes
+# %% ../nbs/00j_targets.ipynb #d6266f9d
+TARGETS_VERSION = 2 # of what is stored; raise it when the meaning changes
 
 def _code_version():
     "Changes with the code that reads sentences and masks, so that boxes of older code are not used."
