@@ -8,7 +8,7 @@ __all__ = ['CLIP_NORMALIZATION', 'Normalization', 'read_normalization', 'encoder
            'BadSampleError', 'naming', 'LevirCCActionDataset', 'collate', 'PairSampler', 'loader_workers',
            'make_loader', 'train_and_val', 'create_dataloaders', 'plot_batch']
 
-# %% ../nbs/01_dataset.ipynb #8f6a7e91
+# %% ../nbs/01_dataset.ipynb #9f3db050
 import json, os, shutil, warnings
 from collections import OrderedDict
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ from .pairtable import BadSample
 from .rows import SPLITS
 from .sources import Pairs, assign_splits, open_pairs
 
-# %% ../nbs/01_dataset.ipynb #9d4e886d
+# %% ../nbs/01_dataset.ipynb #70a0a5ed
 @dataclass(frozen=True)
 class Normalization:
     "What an image encoder expects of its pixels: `(pixel / 255 - mean) / std` for each channel."
@@ -52,7 +52,7 @@ class Normalization:
 
 CLIP_NORMALIZATION = Normalization((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711), 224, "CLIP's constants")
 
-# %% ../nbs/01_dataset.ipynb #d4e6ee73
+# %% ../nbs/01_dataset.ipynb #f524fdc0
 def _side(size):
     "One side in pixels of a `size` entry: a number, or a dict of sides."
     if isinstance(size, dict): size = size.get("shortest_edge") or size.get("height") or size.get("longest_edge")
@@ -80,7 +80,7 @@ def read_normalization(model_folder=None, # folder of an image encoder in Huggin
     size = _side(d.get("crop_size")) if d.get("do_center_crop") else None
     return Normalization(tuple(m / scale for m in mean), tuple(s / scale for s in std), size or _side(d.get("size")), str(file))
 
-# %% ../nbs/01_dataset.ipynb #139bc770
+# %% ../nbs/01_dataset.ipynb #544fe85b
 def encoder_normalization(config=None, # settings; CLIP_PATH says where the encoder is
                          ) -> Normalization:
     "The normalisation of the encoder that the settings name; CLIP's constants while there is no encoder."
@@ -95,14 +95,14 @@ def encoder_normalization(config=None, # settings; CLIP_PATH says where the enco
         return CLIP_NORMALIZATION
     return read_normalization(folder)
 
-# %% ../nbs/01_dataset.ipynb #fab647de
+# %% ../nbs/01_dataset.ipynb #a7032463
 def guide_transform(size: int = 224, # pixels: side of the square
                     normalization: Normalization = CLIP_NORMALIZATION):
     "The guide's chain of torchvision transforms, Pillow image to (3, size, size) float32: the reference for `ImageTransform`."
     from torchvision import transforms
     return transforms.Compose([transforms.Resize((size, size)), transforms.ToTensor(), transforms.Normalize(normalization.mean, normalization.std)])
 
-# %% ../nbs/01_dataset.ipynb #4ce87446
+# %% ../nbs/01_dataset.ipynb #a520babc
 def jitter_colors(x: torch.Tensor, # (3, H, W) in [0, 1]
                   factors: tuple, # brightness, contrast, saturation; 1 leaves the picture as it is
                  ) -> torch.Tensor: # (3, H, W) in [0, 1]
@@ -142,7 +142,7 @@ class ImageTransform:
     def __call__(self, image: Image.Image, view: int = 0, jitter: tuple = None) -> torch.Tensor:
         return self.finish(self.pixels(image), view, jitter)
 
-# %% ../nbs/01_dataset.ipynb #3adaddb6
+# %% ../nbs/01_dataset.ipynb #aade4327
 def box_to_grid(box, # (4,) xyxy in pixels
                 width: float, # image width in pixels
                 height: float, # image height in pixels
@@ -153,7 +153,7 @@ def box_to_grid(box, # (4,) xyxy in pixels
     def share(edges, lo, hi): return np.clip(np.minimum(edges[1:], hi) - np.maximum(edges[:-1], lo), 0, None) / np.diff(edges)
     return np.outer(share(np.linspace(0, height, rows + 1), box[1], box[3]), share(np.linspace(0, width, cols + 1), box[0], box[2])).astype(np.float32)
 
-# %% ../nbs/01_dataset.ipynb #d2031d3a
+# %% ../nbs/01_dataset.ipynb #c85a3f06
 class EpochIndex(int):
     "An integer that carries the epoch it was drawn for."
     def __new__(cls, index: int, epoch: int = 0):
@@ -162,7 +162,7 @@ class EpochIndex(int):
         return self
     def __getnewargs__(self): return int(self), self.epoch
 
-# %% ../nbs/01_dataset.ipynb #db4b6cda
+# %% ../nbs/01_dataset.ipynb #f61287fb
 class PixelCache:
     "The last `limit` images by key, least recently used out first."
     def __init__(self, limit: int = 16 # images
@@ -182,7 +182,7 @@ class PixelCache:
         while len(self.kept) > max(self.limit, 0): self.kept.popitem(last=False)
         return x
 
-# %% ../nbs/01_dataset.ipynb #61aafcd9
+# %% ../nbs/01_dataset.ipynb #7c8ced1c
 class SampleError(RuntimeError):
     "Making a sample failed; the message says which and why."
 
@@ -198,7 +198,7 @@ def naming(sample_id: str # to be named in any error from inside
     except BadImage as e: raise BadSampleError(f"sample {sample_id}: {e}") from e
     except Exception as e: raise SampleError(f"sample {sample_id}: {type(e).__name__}: {e}") from e
 
-# %% ../nbs/01_dataset.ipynb #edb5e8f5
+# %% ../nbs/01_dataset.ipynb #c658ae4c
 def _snapshot(config):
     "Settings as an instance: a copy of the class's current values if none, or the class itself, is given."
     return config() if isinstance(config, type) else config or Config()
@@ -237,7 +237,7 @@ class LevirCCActionDataset(Dataset):
     def set_epoch(self, epoch: int # counts from 0
                  ): self.epoch = epoch
 
-# %% ../nbs/01_dataset.ipynb #07851c73
+# %% ../nbs/01_dataset.ipynb #6b08cfff
 @patch
 def _check(self: LevirCCActionDataset, i):
     "`i` as an index into the samples, counted from the end when negative."
@@ -261,7 +261,7 @@ def _draw(self: LevirCCActionDataset, i, caption):
     turned = view_caption(caption, view)
     return (0, caption, *jitter) if turned is None else (view, turned, *jitter)
 
-# %% ../nbs/01_dataset.ipynb #9195d016
+# %% ../nbs/01_dataset.ipynb #da85244b
 @patch
 def _make_region(self: LevirCCActionDataset, sample, view):
     "What a sample means, at the patch grid, in view `view`: from the mask if there is one, else from the box."
@@ -286,7 +286,7 @@ def region(self: LevirCCActionDataset,
     i = self._check(i)
     return self._region(i, self._sample(i), view)
 
-# %% ../nbs/01_dataset.ipynb #bd2fe456
+# %% ../nbs/01_dataset.ipynb #06e4be79
 @patch
 def _describe(self: LevirCCActionDataset, i, sample, view, caption):
     "The item of a sample without images, in one view."
@@ -308,7 +308,7 @@ def describe(self: LevirCCActionDataset,
         view, caption, *_ = self._draw(i, sample.caption)
         return dict(self._describe(i, sample, view, caption), view=view)
 
-# %% ../nbs/01_dataset.ipynb #9966f0b5
+# %% ../nbs/01_dataset.ipynb #8f58d712
 @patch
 def refs(self: LevirCCActionDataset,
          i: int, # index of a sample
@@ -345,7 +345,7 @@ def load_image(self: LevirCCActionDataset,
     image = ref.open()
     return self.transform(Image.fromarray(view_image(np.asarray(image), view)) if view else image)
 
-# %% ../nbs/01_dataset.ipynb #252e6024
+# %% ../nbs/01_dataset.ipynb #1db07297
 @patch
 def __getitem__(self: LevirCCActionDataset,
                 i: int, # index of a sample; an `EpochIndex` says for which epoch
@@ -358,7 +358,7 @@ def __getitem__(self: LevirCCActionDataset,
         t1, t2 = (self.load_image(ref, view, j) for ref, j in zip((sample.pair.t1, sample.pair.t2), jitter))
         return dict(image_t1=t1, image_t2=t2, **self._describe(i, sample, view, caption))
 
-# %% ../nbs/01_dataset.ipynb #6b9ea094
+# %% ../nbs/01_dataset.ipynb #dbc9e0c3
 def collate(items: list, # samples as dicts
            ) -> dict: # the same keys: stacked tensors, bool tensors, lists of str
     "Put samples together into a batch."
@@ -367,7 +367,7 @@ def collate(items: list, # samples as dicts
         return torch.tensor(values) if isinstance(values[0], (bool, int, float)) else list(values)
     return {k: join([item[k] for item in items]) for k in items[0]}
 
-# %% ../nbs/01_dataset.ipynb #846cd372
+# %% ../nbs/01_dataset.ipynb #92eddfe4
 class PairSampler(Sampler):
     "Random order that keeps the sentences of a pair within a window, and sends the epoch with each index. Every pass is the next epoch."
     lanes = 4 # batches of one lane meet the same worker, for 1, 2 or 4 of them
@@ -403,7 +403,7 @@ class PairSampler(Sampler):
         dealt = np.stack([lane[:whole].reshape(-1, self.batch_size) for lane in lanes], 1).reshape(-1)
         return np.concatenate([dealt, rng.permutation(np.concatenate([lane[whole:] for lane in lanes]))])
 
-# %% ../nbs/01_dataset.ipynb #de6b3f96
+# %% ../nbs/01_dataset.ipynb #7a73e9b6
 def loader_workers(wanted: int, # NUM_WORKERS
                    batch_bytes: int = 0, # bytes of a batch's tensors
                    cores: int = None, # cores that this process may use; None: ask the system
@@ -419,7 +419,7 @@ def loader_workers(wanted: int, # NUM_WORKERS
                    "give the container more shared memory (docker run --shm-size 1g) or lower BATCH_SIZE")
     return n, ""
 
-# %% ../nbs/01_dataset.ipynb #4142bcbd
+# %% ../nbs/01_dataset.ipynb #e81c1700
 def _window(image_size, cache_mb):
     "Pairs per lane whose pixels fit in `cache_mb`, between 8 and 256."
     return int(np.clip(cache_mb * 2**20 / (2 * 3 * image_size**2) / PairSampler.lanes, 8, 256))
@@ -447,20 +447,21 @@ def make_loader(dataset, # any map-style dataset of dicts
     return DataLoader(dataset, batch_size, sampler=sampler, num_workers=n, collate_fn=collate_fn, persistent_workers=n > 0,
                       pin_memory=torch.cuda.is_available(), generator=torch.Generator().manual_seed(seed))
 
-# %% ../nbs/01_dataset.ipynb #33182168
+# %% ../nbs/01_dataset.ipynb #ab883020
 def train_and_val(pairs: Pairs, # a dataset
                   test_split: float = 0.1, # share of the training pairs for validation, where the data has no such split
                   seed: int = 42, # decides which pairs
+                  ignore_given: bool = False, # divide all pairs, whatever splits the data has
                  ) -> Pairs: # with the splits "train" and "val"
     "A dataset with a validation split: its own, else one made of training pairs."
     if not 0 < test_split < 1: raise ValueError(f"test_split is {test_split}; it is the share of the pairs for validation, between 0 and 1")
-    given = bool((pairs.table.split > 0).any())
+    given = bool((pairs.table.split > 0).any()) and not ignore_given
     if given and len(pairs.select("val")): return pairs
     rows, splits = (pairs.select("train") if given else pairs).rows, pairs.splits.copy()
     splits[rows] = assign_splits((pairs.table.ids[int(i)] for i in rows), seed, test_split)
     return Pairs(pairs.source, pairs.table, pairs.verdicts, splits, pairs.settings, pairs.bad, rows, pairs.per_pair)
 
-# %% ../nbs/01_dataset.ipynb #6e2f22b4
+# %% ../nbs/01_dataset.ipynb #5b1ea125
 def create_dataloaders(batch_size: int = None, # samples per batch; None: BATCH_SIZE
                        num_workers: int = None, # loader processes; None: NUM_WORKERS
                        test_split: float = 0.1, # share of the training pairs for validation, where the data has no such split
@@ -477,7 +478,7 @@ def create_dataloaders(batch_size: int = None, # samples per batch; None: BATCH_
     return (make_loader(train, batch_size, num_workers, shuffle=True, seed=config.SEED),
             make_loader(val, batch_size, num_workers, seed=config.SEED))
 
-# %% ../nbs/01_dataset.ipynb #96d643e9
+# %% ../nbs/01_dataset.ipynb #2c25531a
 def _relative(box, action):
     "A box in pixels as fractions of its image, whose size follows from the action's centre."
     (x1, y1, x2, y2), (cx, cy) = np.asarray(box, float), np.asarray(action[:2], float)
@@ -508,7 +509,7 @@ def plot_batch(batch: dict, # as a loader makes it
     fig.tight_layout()
     return fig
 
-# %% ../nbs/01_dataset.ipynb #d0f3dd98
+# %% ../nbs/01_dataset.ipynb #9e6f4879
 @patch
 def bad_samples(self: LevirCCActionDataset) -> list: # of `BadSample`
     "The samples that could not be read so far, by this process or its workers; those that were refused when the data was opened are in `pairs.bad`."

@@ -7,7 +7,7 @@ __all__ = ['THRESHOLDS', 'FIGURES', 'QUICK', 'cells', 'cell_of', 'ground', 'summ
            'average_precision', 'calibration', 'weighted_ece', 'risk_coverage', 'pick_threshold', 'pair_weights',
            'percentiles', 'intervals', 'sizes', 'evaluating', 'change_figures', 'quick_metrics']
 
-# %% ../nbs/02c_metrics.ipynb #b9e3a25a
+# %% ../nbs/02c_metrics.ipynb #d1b5ef15
 from contextlib import contextmanager
 
 import numpy as np, torch
@@ -15,10 +15,10 @@ from scipy.stats import rankdata
 
 from .geometry import action_to_box, box_area, box_iou, box_to_action, point_in_box
 
-# %% ../nbs/02c_metrics.ipynb #b44053b5
+# %% ../nbs/02c_metrics.ipynb #7b2b356c
 THRESHOLDS = (50, 60, 70, 80, 90) # percent of IoU at which a square counts as right
 
-# %% ../nbs/02c_metrics.ipynb #9ed4d3bf
+# %% ../nbs/02c_metrics.ipynb #ceb02262
 def cells(box, # (n, 4) xyxy in pixels
           width, # (n,) or number: image width in pixels
           height, # likewise
@@ -39,7 +39,7 @@ def cell_of(cx, # (n,) in [0, 1]
     "The cell of a 3 x 3 grid that holds a point."
     return (np.clip((np.asarray(cy) * 3).astype(int), 0, 2) * 3 + np.clip((np.asarray(cx) * 3).astype(int), 0, 2))
 
-# %% ../nbs/02c_metrics.ipynb #be1b6fbb
+# %% ../nbs/02c_metrics.ipynb #5134edb7
 def ground(action, # (n, 3) predicted [cx, cy, scale]
            box, # (n, 4) true boxes xyxy in pixels
            width, # (n,) image width in pixels
@@ -64,7 +64,7 @@ def ground(action, # (n, 3) predicted [cx, cy, scale]
     for t in THRESHOLDS: out[f"iou{t}"], out[f"iou{t}_square"] = iou >= t / 100, iou_square >= t / 100
     return {k: np.asarray(v, np.float64) for k, v in out.items()}
 
-# %% ../nbs/02c_metrics.ipynb #ca1879b1
+# %% ../nbs/02c_metrics.ipynb #ab9e0dd9
 FIGURES = dict(pointing=("hit", None), pointing_15px=("hit_15px", None), miou=("iou", None), miou_square=("iou_square", None), oracle_miou=("oracle", None),
                **{f"iou{t}{s}": (f"iou{t}{s}", None) for s in ("", "_square") for t in THRESHOLDS}, cum_iou=("intersection", "union"),
                center_error_px=("error_px", None), center_error=("error", None), mse=("squared", None),
@@ -80,7 +80,7 @@ def summarise(scores: dict, # of `ground`
         return float(scores[over].sum() / below) if below else float("nan")
     return {name: ratio(*FIGURES[name]) for name in names or FIGURES}
 
-# %% ../nbs/02c_metrics.ipynb #6d41955d
+# %% ../nbs/02c_metrics.ipynb #292cb64b
 def auroc(score, # (n,) higher means positive
           label, # (n,) bool
          ) -> float: # in [0, 1], NaN when one class is missing
@@ -118,7 +118,7 @@ def average_precision(score, # (n,) higher means positive
     with np.errstate(invalid="ignore", divide="ignore"): value = np.where(pos > 0, pos * tp / (tp + fp), 0).sum(1) / pos.sum(1)
     return float(value[0]) if weights is None else value
 
-# %% ../nbs/02c_metrics.ipynb #59d10195
+# %% ../nbs/02c_metrics.ipynb #931c4dbb
 def calibration(probability, # (n,) in [0, 1]
                 label, # (n,) bool
                 bins: int = 10, # of equal width
@@ -163,7 +163,7 @@ def pick_threshold(score, # (n,) higher means positive
     k, levels = int(gain.argmax()), np.unique(score)[::-1]
     return float(levels[k] + levels[k + 1]) / 2 if k + 1 < len(levels) else float(levels[k])
 
-# %% ../nbs/02c_metrics.ipynb #1cb7859c
+# %% ../nbs/02c_metrics.ipynb #cdef068b
 def pair_weights(pair, # (n,) any id of each sample's pair
                  replicates: int = 1000, # how many times to draw
                  seed: int = 0,
@@ -195,7 +195,7 @@ def intervals(scores: dict, # of `ground`
     with np.errstate(invalid="ignore", divide="ignore"):
         return {name: percentiles(sums[over] / (sums[under] if under else total)) for name in names for over, under in [FIGURES[name]]}
 
-# %% ../nbs/02c_metrics.ipynb #8c913668
+# %% ../nbs/02c_metrics.ipynb #599293ae
 def sizes(box, # (n, 4) xyxy in pixels, NaN where there is none
           action, # (n, 3) of the same boxes
          ) -> tuple: # (width, height), each (n,) float, whole pixels
@@ -203,7 +203,7 @@ def sizes(box, # (n, 4) xyxy in pixels, NaN where there is none
     box, action = np.asarray(box, np.float64), np.asarray(action, np.float64)
     return tuple(np.round((box[:, i] + box[:, i + 2]) / 2 / action[:, i]) for i in (0, 1))
 
-# %% ../nbs/02c_metrics.ipynb #48862083
+# %% ../nbs/02c_metrics.ipynb #9ad1c039
 @contextmanager
 def evaluating(model: torch.nn.Module # any module
               ):
@@ -220,7 +220,7 @@ def change_figures(score, # (n,) change logit or probability
     "How well a score separates changed from unchanged."
     return dict(auroc=auroc(score, changed), ap=average_precision(score, changed) if np.any(changed) and not np.all(changed) else float("nan"))
 
-# %% ../nbs/02c_metrics.ipynb #e4038112
+# %% ../nbs/02c_metrics.ipynb #899946df
 QUICK = ("pointing", "pointing_15px", "miou", "miou_square", "oracle_miou", "iou50", "iou50_square", "center_error_px", "mse", "mae_cx", "mae_cy", "mae_scale")
 _OUTPUTS = ("action_pred", "change_logit", "scores", "attention")
 _TARGETS = ("action_vector", "bbox", "changed", "region")
@@ -244,7 +244,7 @@ def quick_metrics(model: torch.nn.Module, # an agent, or one wrapped by accelera
                   limit: int = None, # batches at most (DEBUG)
                   progress=None, # wraps the loader, such as tqdm
                  ) -> dict: # figure -> float
-    "Figures of one pass over a loader: grounding, change score, and the losses that the agent has."
+    "Figures of one pass over a loader: grounding, change score, and (for batches with regions) the agent's losses."
     parts = []
     with evaluating(model):
         for n, b in enumerate(loader if progress is None else progress(loader)):
@@ -257,9 +257,9 @@ def quick_metrics(model: torch.nn.Module, # an agent, or one wrapped by accelera
         return {**_losses(model, x), **_figures(x), "n": len(ids), "n_boxes": int(x["action_vector"].isfinite().all(1).sum())} if ids else dict(n=0, n_boxes=0)
 
 def _losses(model, x):
-    "The agent's own losses on all samples together, without their gradients."
+    "The agent's own losses on all samples together; none for batches without regions, which a loss may need."
     agent = getattr(model, "module", model)
-    if not hasattr(agent, "losses"): return {}
+    if not hasattr(agent, "losses") or "region" not in x: return {}
     here = {k: v.to(agent.device) for k, v in x.items()}
     return {k: float(v) for k, v in agent.losses(here, here["action_vector"], here["changed"], here.get("region")).items()}
 

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['SAYS_NO_CHANGE', 'BAD', 'TARGETS_VERSION', 'Verdict', 'without_box', 'given_box', 'judge_given', 'region_in',
            'check_mask_shape', 'read_mask', 'judge_by_mask', 'masks_are_coded', 'difference_mask', 'difference_of',
-           'judge_all', 'open_verdicts']
+           'judge_all', 'open_verdicts', 'spread', 'target_statistics']
 
-# %% ../nbs/00j_targets.ipynb #50f535b8
+# %% ../nbs/00j_targets.ipynb #e0af54dc
 import hashlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -20,11 +20,11 @@ from tqdm import tqdm
 import vlm_vla.captions, vlm_vla.geometry
 from .captions import read_caption, select_region
 from .formats import Source
-from .geometry import convert_box
+from .geometry import action_to_box, box_iou, box_to_action, convert_box, oracle_iou, point_in_box
 from .images import ROAD, BadImage, decode_mask
 from .pairtable import Arrays, PairTable, cached_arrays
 
-# %% ../nbs/00j_targets.ipynb #47db28c9
+# %% ../nbs/00j_targets.ipynb #3413b684
 @dataclass(frozen=True)
 class Verdict:
     "What becomes of one sentence."
@@ -46,7 +46,7 @@ def without_box(
     if flag is False or (flag is None and not change): return Verdict(False)
     return Verdict(True, reason=why if change else SAYS_NO_CHANGE)
 
-# %% ../nbs/00j_targets.ipynb #82e6cab5
+# %% ../nbs/00j_targets.ipynb #0dd5d674
 def given_box(
     boxes, # (k, 4) numbers as they stand in the data
     width: int, # of the second date, in pixels
@@ -60,7 +60,7 @@ def given_box(
     if region == "largest": return tuple(b[np.prod(b[:, 2:] - b[:, :2], 1).argmax()].tolist())
     return (*b[:, :2].min(0).tolist(), *b[:, 2:].max(0).tolist())
 
-# %% ../nbs/00j_targets.ipynb #85c6953c
+# %% ../nbs/00j_targets.ipynb #19eebbe5
 def judge_given(
     table: PairTable,
     i: int, # number of a pair
@@ -77,7 +77,7 @@ def judge_given(
             yield Verdict(True, given_box(boxes, width, height, fmt or settings["format"], units or settings["units"], settings["region"]), n_regions=len(boxes))
         except ValueError as e: yield e
 
-# %% ../nbs/00j_targets.ipynb #2f331764
+# %% ../nbs/00j_targets.ipynb #64bd657e
 @lru_cache(maxsize=65536)
 def _as_one_class(reading):
     "A reading for masks that know only 'changed': whatever the sentence names is what the mask shows."
@@ -114,7 +114,7 @@ def read_mask(
     locator = table.masks[i]
     return check_mask_shape(decode_mask(source.ref(locator, 0).open_raw(), locator), *table.size[i, 2:].tolist(), locator) if locator else None
 
-# %% ../nbs/00j_targets.ipynb #2aacfb10
+# %% ../nbs/00j_targets.ipynb #9393af37
 def judge_by_mask(
     table: PairTable,
     i: int, # number of a pair
@@ -140,7 +140,7 @@ def _scaled(region, mask_shape, size):
     sx, sy = size[0] / mask_shape[1], size[1] / mask_shape[0]
     return Verdict(True, tuple(float(v * s) for v, s in zip(region.box, (sx, sy, sx, sy))), "", region.n_regions, region.ambiguous)
 
-# %% ../nbs/00j_targets.ipynb #9bf79c95
+# %% ../nbs/00j_targets.ipynb #f287fe18
 def masks_are_coded(
     source: Source,
     table: PairTable,
@@ -154,7 +154,7 @@ def masks_are_coded(
         except BadImage: continue # it is named when its sentences are judged
     return False
 
-# %% ../nbs/00j_targets.ipynb #c37abc1b
+# %% ../nbs/00j_targets.ipynb #6bad006a
 def difference_mask(
     t1, # (H, W, 3) uint8
     t2, # (H, W, 3) uint8, the same size
@@ -182,7 +182,7 @@ def difference_of(
     "The difference mask of two pictures."
     return difference_mask(np.asarray(t1 if t1.size == t2.size else t1.resize(t2.size)), np.asarray(t2))
 
-# %% ../nbs/00j_targets.ipynb #c27480ef
+# %% ../nbs/00j_targets.ipynb #00e23f17
 BAD = "bad" # the reason of sentences whose data is wrong; they are named one by one
 
 def _judge(source, table, i, settings, coded):
@@ -237,7 +237,7 @@ def judge_all(
         out.arrays["pair_changed"][i] = _pair_changed(source, table, i, out)
     return out.arrays, dict(reasons=out.reasons, bad=out.bad, coded=bool(coded))
 
-# %% ../nbs/00j_targets.ipynb #d6266f9d
+# %% ../nbs/00j_targets.ipynb #661602b6
 TARGETS_VERSION = 2 # of what is stored; raise it when the meaning changes
 
 def _code_version():
@@ -257,3 +257,24 @@ def open_verdicts(
         arrays, meta = judge_all(source, table, settings)
         return arrays, dict(meta, **stamp, token=f"{stamp['index']}/{stamp['code']}")
     return cached_arrays(path, lambda meta: all(meta.get(k) == v for k, v in stamp.items()), build)
+
+# %% ../nbs/00j_targets.ipynb #11f406bd
+def spread(
+    x, # numbers
+) -> dict: # "min", "10%", "median", "90%", "max"; empty if there are no numbers
+    "Quantiles of some numbers."
+    if not len(x): return {}
+    return {q: round(float(v), 4) for q, v in zip(("min", "10%", "median", "90%", "max"), np.quantile(x, (0, .1, .5, .9, 1)))}
+
+def target_statistics(
+    boxes, # (n, 4) xyxy in pixels
+    sizes, # (n, 2) width and height of the images in pixels
+) -> dict:
+    "How large boxes are, and what the mean action and a perfect square score on them."
+    if not len(boxes): return {}
+    w, h = np.asarray(sizes, np.float64).T
+    actions = box_to_action(boxes, w, h)
+    mean = np.broadcast_to(actions.mean(0), actions.shape)
+    return dict(scale=spread(actions[:, 2]), area=spread(actions[:, 2].astype(np.float64)**2), mean_action=[round(float(v), 4) for v in mean[0]],
+                mean_action_iou=float(box_iou(action_to_box(mean, w, h), boxes).mean()), mean_action_pointing=float(point_in_box(mean[:, 0] * w, mean[:, 1] * h, boxes).mean()),
+                oracle_square_iou=float(oracle_iou(boxes, w, h).mean()))

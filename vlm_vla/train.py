@@ -7,8 +7,8 @@ __all__ = ['FREE_ON_RESUME', 'epoch_order', 'bucket', 'borrow_captions', 'lr_fac
            'write_text', 'random_state', 'set_random_state', 'Trainer', 'read_metrics', 'plot_curves', 'same_run',
            'main']
 
-# %% ../nbs/03_train.ipynb #525d62f2
-import argparse, json, math, os, random, shutil, signal, sys, time
+# %% ../nbs/03_train.ipynb #941d0b3c
+import argparse, json, math, os, random, shutil, signal, sys, time, warnings
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from .model import create_model, pick_4bit, resolve_checkpoint, write_folder
 from .sources import open_pairs
 from .utils import AverageMeter, Stopwatch, count_parameters, format_time, get_device, memory_used, pick_dtype, set_seed
 
-# %% ../nbs/03_train.ipynb #1e420f67
+# %% ../nbs/03_train.ipynb #92cf7301
 def epoch_order(changed: np.ndarray,  # (n,) bool: does the sample show a change?
                 seed: int,  # SEED
                 epoch: int,  # counts from 0
@@ -51,7 +51,7 @@ def bucket(order: np.ndarray,  # indices in random order
     batches = np.random.default_rng(seed).permutation(near[:whole].reshape(-1, batch_size))
     return np.concatenate([batches.reshape(-1), near[whole:]])
 
-# %% ../nbs/03_train.ipynb #d2c3ad19
+# %% ../nbs/03_train.ipynb #d8aea1dd
 def borrow_captions(captions: list,  # B sentences
                     changed: torch.Tensor,  # (B,) bool
                     pool: list,  # sentences about changes
@@ -64,7 +64,7 @@ def borrow_captions(captions: list,  # B sentences
     draws = [(rng.random(), int(rng.integers(len(pool)))) for _ in captions]
     return [pool[k] if not c and u < share else text for text, c, (u, k) in zip(captions, changed.tolist(), draws)]
 
-# %% ../nbs/03_train.ipynb #63dfb257
+# %% ../nbs/03_train.ipynb #0a39d0d5
 def lr_factor(step: int,  # optimizer steps done
               total: int,  # optimizer steps of the run
               warmup: int  # of these
@@ -80,7 +80,7 @@ def warmup_steps(wanted: int,  # WARMUP_STEPS
     "The warm-up that a run of this length gets."
     return min(wanted, total // 5)
 
-# %% ../nbs/03_train.ipynb #3a145d26
+# %% ../nbs/03_train.ipynb #aa02465a
 def parameter_groups(model,  # a `VLM_ActionAgent`
                      config  # a `Config`
                     ) -> list:
@@ -94,7 +94,7 @@ def parameter_groups(model,  # a `VLM_ActionAgent`
         g["params"].append(p)
     return list(groups.values())
 
-# %% ../nbs/03_train.ipynb #4031dfd6
+# %% ../nbs/03_train.ipynb #039fa3de
 def write_text(path: Path,  # file to write
                text: str  # its contents
               ) -> None:
@@ -119,7 +119,7 @@ def set_random_state(state: dict  # of `random_state`
     torch.set_rng_state(state["torch"])
     if "cuda" in state: torch.cuda.set_rng_state(state["cuda"])
 
-# %% ../nbs/03_train.ipynb #48898fe8
+# %% ../nbs/03_train.ipynb #257483f2
 FREE_ON_RESUME = {"IS_KAGGLE", "DATASET_PATH", "CLIP_PATH", "LLM_PATH", "OUTPUT_DIR", "RUN_NAME", "CACHE_DIR", "ALLOW_DOWNLOAD", "DEVICE", "NUM_WORKERS", "CACHE_FEATURES",
                   "CACHE_MAX_GB", "SAVE_INTERVAL", "KEEP_CHECKPOINTS", "MAX_TRAIN_MINUTES", "MAX_NAN_STEPS", "GRADIENT_CHECKPOINTING", "COMPILE"}
 
@@ -136,7 +136,7 @@ class Trainer:
     @property
     def is_main(self): return self.accelerator.is_main_process
 
-# %% ../nbs/03_train.ipynb #48a105b3
+# %% ../nbs/03_train.ipynb #824182f9
 def _start(self, resume):
     "Paths, folder and seed; nothing is loaded yet."
     c = self.config
@@ -158,8 +158,13 @@ def _start(self, resume):
 def _load_data(self):
     "Open the data; training and validation split."
     c = self.config
-    self.pairs = train_and_val(open_pairs(c.DATASET_PATH, box_source=c.BOX_SOURCE, config=c), seed=c.SEED)
+    pairs = open_pairs(c.DATASET_PATH, box_source=c.BOX_SOURCE, config=c)
+    no_train = not len(pairs.select("train"))
+    if no_train and not c.DEBUG: raise ValueError(f"{c.DATASET_PATH} has no training split (its {len(pairs)} pairs are for validation or test); with DEBUG=True they are divided anew, to try the path")
+    if no_train: warnings.warn(f"{c.DATASET_PATH} has no training split; for this DEBUG run its {len(pairs)} pairs are divided anew, so its figures mean nothing")
+    self.pairs = train_and_val(pairs, seed=c.SEED, ignore_given=no_train)
     self.train_data, self.val_data = (LevirCCActionDataset(s, config=c, pairs=self.pairs) for s in ("train", "val"))
+    if self.is_main: self.pairs.save_report(self.run)
     samples = self.train_data.samples
     self.changed = np.array([s.changed for s in samples])
     self.lengths = np.array([len(s.caption) for s in samples])
@@ -180,7 +185,7 @@ def _setup_model(self):
 
 Trainer.start, Trainer.load_data, Trainer.setup_model = _start, _load_data, _setup_model
 
-# %% ../nbs/03_train.ipynb #28c343fa
+# %% ../nbs/03_train.ipynb #854a613d
 def _batches(self, epoch):
     "Global batches of one epoch: lists of sample indices, each to be shared out among the processes."
     c = self.config
@@ -206,7 +211,7 @@ def _loader(self, dataset, batches, epoch=0):
 Trainer.batches, Trainer.steps_per_epoch, Trainer.loader = _batches, _steps_per_epoch, _loader
 Trainer.epochs = property(lambda self: 1 if self.config.DEBUG else self.config.MAX_EPOCHS)
 
-# %% ../nbs/03_train.ipynb #cfc0652b
+# %% ../nbs/03_train.ipynb #5d6dd5a6
 def _shares(self, group):
     "For each of this process's batches of a group: its share of the samples, and of the boxes, in the whole group."
     counts = torch.tensor([[b["action_vector"].isfinite().all(1).sum().item(), len(b["caption"])] for b in group], dtype=torch.float64)
@@ -237,7 +242,7 @@ def _step(self, group):
 
 Trainer.shares, Trainer.step = _shares, _step
 
-# %% ../nbs/03_train.ipynb #5c5f99fd
+# %% ../nbs/03_train.ipynb #8ecb9c5d
 def _write_row(self, **row):
     "Append a row to metrics.jsonl."
     self.state["rows"] += 1
@@ -292,7 +297,7 @@ def _train_epoch(self, epoch):
 
 Trainer.write_row, Trainer.after_step, Trainer.log_loss, Trainer.train_epoch = _write_row, _after_step, _log_loss, _train_epoch
 
-# %% ../nbs/03_train.ipynb #6878288e
+# %% ../nbs/03_train.ipynb #b45fc961
 def _time_to_stop(self):
     "Should the run save and stop now? The same answer in every process."
     minutes = self.config.MAX_TRAIN_MINUTES
@@ -308,7 +313,7 @@ def _on_signal(self, number, frame):
 
 Trainer.time_to_stop, Trainer.on_signal = _time_to_stop, _on_signal
 
-# %% ../nbs/03_train.ipynb #880cab7c
+# %% ../nbs/03_train.ipynb #ca8df1eb
 def _validate(self):
     "Figures on the validation split, written to metrics.jsonl; is this the best so far?"
     c, s = self.config, self.state
@@ -358,7 +363,7 @@ def _prune(self):
 
 Trainer.validate, Trainer.save_checkpoint, Trainer.gather_random_states, Trainer.prune = _validate, _save_checkpoint, _gather_random_states, _prune
 
-# %% ../nbs/03_train.ipynb #3ba335ae
+# %% ../nbs/03_train.ipynb #4b7ad996
 def _check_resume(self):
     "Compare the run's settings with the present ones."
     file = self.run/"config.json"
@@ -401,7 +406,7 @@ def _restore(self):
 
 Trainer.check_resume, Trainer.last_checkpoint, Trainer.restore = _check_resume, _last_checkpoint, _restore
 
-# %% ../nbs/03_train.ipynb #f13265af
+# %% ../nbs/03_train.ipynb #a7e41f5e
 def _print_header(self, resumed_from=None):
     "What is about to happen, in a few lines."
     c, n, a = self.config, count_parameters(self.model), self.accelerator
@@ -454,7 +459,7 @@ def _finish(self):
 
 Trainer.print_header, Trainer.finish = _print_header, _finish
 
-# %% ../nbs/03_train.ipynb #f24afc09
+# %% ../nbs/03_train.ipynb #f7765a11
 def _train(self, resume: bool = False  # go on from the run's newest checkpoint
           ) -> Path:
     "Train to the end, or to a stop; the run's folder."
@@ -488,7 +493,7 @@ def _in_main_thread() -> bool:
 
 Trainer.train = _train
 
-# %% ../nbs/03_train.ipynb #3955f394
+# %% ../nbs/03_train.ipynb #89dde20c
 def same_run(a, b  # two runs' folders
             ) -> bool:
     "Do two runs end with the same weights, to the bit, and the same metrics file?"
@@ -497,7 +502,7 @@ def same_run(a, b  # two runs' folders
     return (files[0] == files[1] and all((last[0]/n).read_bytes() == (last[1]/n).read_bytes() for n in files[0])
             and (Path(a)/"metrics.jsonl").read_bytes() == (Path(b)/"metrics.jsonl").read_bytes())
 
-# %% ../nbs/03_train.ipynb #5d27a4ba
+# %% ../nbs/03_train.ipynb #8f1d85cd
 def main(argv=None  # arguments; None: those of the command line
         ) -> int:
     "Train from a command line. Exit code 0: finished; 3: stopped early, resumable."
@@ -514,6 +519,6 @@ def main(argv=None  # arguments; None: those of the command line
     trainer.train(resume=bool(args.resume))
     return 3 if trainer.stop_reason else 0
 
-# %% ../nbs/03_train.ipynb #2da8d933
+# %% ../nbs/03_train.ipynb #a76d3bb9
 #| eval: false
 if __name__ == "__main__" and "ipykernel" not in sys.modules and "execnb" not in sys.modules: sys.exit(main())
