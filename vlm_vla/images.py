@@ -6,7 +6,7 @@
 __all__ = ['MAX_PIXELS', 'MAX_BYTES', 'SUFFIXES', 'ROAD', 'BUILDING', 'BadImage', 'to_rgb', 'open_image', 'image_size',
            'ImageRef', 'decode_mask']
 
-# %% ../nbs/00d_images.ipynb #6e43e3cd
+# %% ../nbs/00d_images.ipynb #e0b7e16f
 import hashlib, io, os, struct, zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-# %% ../nbs/00d_images.ipynb #eecbb061
+# %% ../nbs/00d_images.ipynb #ae5aac05
 class BadImage(ValueError):
     "A picture that cannot be used; the text names the file and says why."
 
@@ -22,7 +22,7 @@ MAX_PIXELS = 2**26 # 8192 x 8192; a larger picture is taken for a decompression 
 MAX_BYTES = 2**29 # 512 MiB; likewise for the file itself
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp") # what counts as a picture in a folder
 
-# %% ../nbs/00d_images.ipynb #615e0cf1
+# %% ../nbs/00d_images.ipynb #0476a9a8
 def _from_integers(a, name):
     "(H, W) integers of up to 16 bits as 8-bit grey."
     if a.size and (a.min() < 0 or a.max() > 65535):
@@ -47,7 +47,7 @@ def to_rgb(
     elif image.mode in ("P", "PA") and "transparency" in image.info: image = image.convert("RGBA") # Pillow warns when it is done in one step
     return image.convert("RGB")
 
-# %% ../nbs/00d_images.ipynb #078bb6fe
+# %% ../nbs/00d_images.ipynb #7e0883cc
 def _check_pixels(width, height, name):
     if width * height > MAX_PIXELS:
         raise BadImage(f"{name}: {width} x {height} pixels, refused as a possible decompression bomb (the limit is {MAX_PIXELS:,} pixels); cut the scene into tiles")
@@ -77,7 +77,7 @@ def open_image(
     except _BROKEN as e: raise BadImage(f"{name}: truncated or corrupt ({e or type(e).__name__})") from e
     return image
 
-# %% ../nbs/00d_images.ipynb #9b245067
+# %% ../nbs/00d_images.ipynb #5723a175
 def image_size(
     file, # an open binary file (seekable)
     n_bytes: int, # its length
@@ -86,7 +86,7 @@ def image_size(
     "Size from the header alone, with a look at the end of the file; `BadImage` if it is empty, cut short, no picture, or too large."
     _check_bytes(n_bytes, name)
     head = file.read(26)
-    if head[:8] == _PNG and head[12:16] == b"IHDR":
+    if len(head) == 26 and head[:8] == _PNG and head[12:16] == b"IHDR":
         width, height = _check_pixels(*struct.unpack(">II", head[16:24]), name)
         file.seek(max(0, n_bytes - 12))
         if width and height and b"IEND" in file.read(12): return width, height
@@ -105,7 +105,7 @@ def _lazy_size(file, name):
     except BadImage: raise
     except _BROKEN as e: raise BadImage(f"{name}: truncated or corrupt ({e or type(e).__name__})") from e
 
-# %% ../nbs/00d_images.ipynb #63eb7e98
+# %% ../nbs/00d_images.ipynb #ed11d83a
 @dataclass(frozen=True)
 class ImageRef:
     "A picture that has not been read yet."
@@ -150,7 +150,7 @@ class ImageRef:
         "A hash of the bytes: equal for equal files, wherever they lie."
         return hashlib.blake2b(self.read(), digest_size=16).hexdigest()
 
-# %% ../nbs/00d_images.ipynb #fb351fb6
+# %% ../nbs/00d_images.ipynb #7314c610
 ROAD, BUILDING = 128, 255 # the values that LEVIR-MCI's masks hold, 0 being the background
 
 def _single_channel(image, name):

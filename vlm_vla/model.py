@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['ENCODERS', 'FUSIONS', 'LOSSES', 'FORMAT', 'register_encoder', 'dtype_arg', 'to_tiles', 'from_tiles', 'VisionEncoder',
            'quiet', 'load_vision', 'pool_tokens', 'LanguageEncoder', 'pick_4bit', 'load_language', 'patch_centers',
-           'fourier', 'Projector', 'same_mean', 'register_fusion', 'AddFusion', 'ConcatFusion', 'FiLMFusion',
-           'PrefixFusion', 'PatchBlock', 'PatchPointer', 'make_action_head', 'register_loss', 'boxed', 'mean_or_zero',
-           'mse_loss', 'smooth_l1_loss', 'squares', 'giou', 'giou_loss', 'attention_loss', 'change_loss', 'focal_loss',
-           'VLM_ActionAgent', 'create_model', 'head_state', 'base_shapes', 'write_folder', 'model_card',
-           'resolve_checkpoint', 'find_base', 'check_base']
+           'mass_center', 'fourier', 'Projector', 'same_mean', 'register_fusion', 'AddFusion', 'ConcatFusion',
+           'FiLMFusion', 'PrefixFusion', 'PatchBlock', 'PatchPointer', 'window_mass', 'focus', 'make_action_head',
+           'register_loss', 'boxed', 'mean_or_zero', 'mse_loss', 'smooth_l1_loss', 'squares', 'giou', 'giou_loss',
+           'attention_loss', 'change_loss', 'focal_loss', 'VLM_ActionAgent', 'create_model', 'head_state',
+           'base_shapes', 'write_folder', 'model_card', 'resolve_checkpoint', 'find_base', 'check_base']
 
-# %% ../nbs/02_model.ipynb #7d90a087
+# %% ../nbs/02_model.ipynb #22426934
 import json, math, os, re, shutil, tempfile, warnings
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -27,7 +27,7 @@ from . import __version__
 from .config import Config, find_model
 from .utils import get_device, pick_dtype, set_seed
 
-# %% ../nbs/02_model.ipynb #eb4001ca
+# %% ../nbs/02_model.ipynb #72a52364
 ENCODERS = {"clip": CLIPVisionModel, "clip_vision_model": CLIPVisionModel, "siglip": SiglipVisionModel, "siglip_vision_model": SiglipVisionModel}
 
 def register_encoder(model_type: str,  # `model_type` in the model's config.json
@@ -36,14 +36,14 @@ def register_encoder(model_type: str,  # `model_type` in the model's config.json
     "Use `cls` to load image encoders of this type."
     ENCODERS[model_type] = cls
 
-# %% ../nbs/02_model.ipynb #2062bf35
+# %% ../nbs/02_model.ipynb #ca71ec3f
 def dtype_arg(dtype: torch.dtype  # wanted precision of the weights
              ) -> dict:
     "The keyword argument of `from_pretrained` that sets the precision, whatever the version of transformers."
     version = tuple(int(n) for n in re.findall(r"\d+", transformers.__version__)[:2])
     return {"dtype" if version >= (4, 56) else "torch_dtype": dtype}
 
-# %% ../nbs/02_model.ipynb #9f222e6f
+# %% ../nbs/02_model.ipynb #11208f54
 def to_tiles(images: torch.Tensor,  # (B, 3, n*S, n*S)
              n: int  # tiles per side
             ) -> torch.Tensor:
@@ -58,7 +58,7 @@ def from_tiles(patches: torch.Tensor,  # (B*n*n, g*g, C): patch vectors of each 
     g, c = math.isqrt(patches.shape[1]), patches.shape[2]
     return patches.reshape(-1, n, n, g, g, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, (n * g)**2, c)
 
-# %% ../nbs/02_model.ipynb #b10b4b7b
+# %% ../nbs/02_model.ipynb #257a5869
 class VisionEncoder(nn.Module):
     "A frozen image encoder: pixels to a grid of patch vectors, or to one pooled vector."
     def __init__(self, model: nn.Module,  # a loaded Hugging Face vision model
@@ -108,7 +108,7 @@ class VisionEncoder(nn.Module):
         if self.pooled: return patches.reshape(images.shape[0], -1, patches.shape[-1]).mean(1, keepdim=True)
         return from_tiles(patches, self.tiles)
 
-# %% ../nbs/02_model.ipynb #8e4dbae5
+# %% ../nbs/02_model.ipynb #b74edf27
 @contextmanager
 def quiet():
     "Hide the loading reports, progress bars and warnings of transformers and peft."
@@ -123,7 +123,7 @@ def quiet():
         log.set_verbosity(level)
         if bar: log.enable_progress_bar()
 
-# %% ../nbs/02_model.ipynb #abd677d7
+# %% ../nbs/02_model.ipynb #c581bc3e
 def load_vision(path,  # folder or hub id
                 config,  # a `Config`
                 dtype: torch.dtype = torch.float32  # precision of the frozen weights
@@ -134,7 +134,7 @@ def load_vision(path,  # folder or hub id
         model = cls.from_pretrained(path, **dtype_arg(dtype))
     return VisionEncoder(model, config.IMAGE_SIZE, config.TILES, config.VISION_FEATURES == "pooled")
 
-# %% ../nbs/02_model.ipynb #9997e284
+# %% ../nbs/02_model.ipynb #cce148dd
 def pool_tokens(hidden: torch.Tensor,  # (B, T, D)
                 mask: torch.Tensor,  # (B, T): 1 for real tokens, 0 for padding
                 how: str = "last"  # 'last', 'mean' or 'first'
@@ -149,7 +149,7 @@ def pool_tokens(hidden: torch.Tensor,  # (B, T, D)
     else: raise ValueError(f"TEXT_POOLING is {how!r}; choose 'last', 'mean' or 'first'")
     return hidden[torch.arange(len(hidden), device=hidden.device), index]
 
-# %% ../nbs/02_model.ipynb #541a29a1
+# %% ../nbs/02_model.ipynb #c6cdbd2e
 class LanguageEncoder(nn.Module):
     "Sentences to vectors, through a language model's body with LoRA."
     def __init__(self, model: nn.Module,  # the body, with or without LoRA
@@ -187,7 +187,7 @@ class LanguageEncoder(nn.Module):
         hidden = self.model(inputs_embeds=torch.cat([prefix.to(embedded.dtype), embedded], 1), attention_mask=mask).last_hidden_state
         return pool_tokens(hidden[:, prefix.shape[1]:], t["attention_mask"], self.pooling)
 
-# %% ../nbs/02_model.ipynb #dd769d42
+# %% ../nbs/02_model.ipynb #12d89c06
 def pick_4bit(wanted,  # USE_4BIT: True, False or 'always'
               device: torch.device  # where the model will run
              ) -> tuple:
@@ -200,7 +200,7 @@ def pick_4bit(wanted,  # USE_4BIT: True, False or 'always'
         return False, f"bitsandbytes cannot be imported: {e}"
     return True, "NF4 with double quantisation"
 
-# %% ../nbs/02_model.ipynb #37efd998
+# %% ../nbs/02_model.ipynb #51a5bc9d
 def load_language(path,  # folder or hub id
                   config,  # a `Config`
                   dtype: torch.dtype = torch.float32,  # precision of the frozen weights
@@ -223,12 +223,18 @@ def load_language(path,  # folder or hub id
                                                  target_modules=list(config.LORA_TARGET_MODULES), task_type="FEATURE_EXTRACTION"))
     return LanguageEncoder(model, AutoTokenizer.from_pretrained(path), config.TEXT_POOLING, config.MAX_TEXT_LENGTH)
 
-# %% ../nbs/02_model.ipynb #c7d001ac
+# %% ../nbs/02_model.ipynb #bbe2bf77
 def patch_centers(grid: tuple  # (rows, cols)
                  ) -> torch.Tensor:
     "(rows*cols, 2): the centre (x, y) of each patch as a fraction of the image, row by row."
     y, x = torch.meshgrid(*((torch.arange(n) + 0.5) / n for n in grid), indexing="ij")
     return torch.stack([x, y], -1).reshape(-1, 2)
+
+def mass_center(mass: torch.Tensor,  # (B, N): weights that sum to 1
+                centers: torch.Tensor  # (N, 2)
+               ) -> torch.Tensor:
+    "(B, 2): the centre of mass; a sum and no matrix product, so that it keeps full precision under autocast."
+    return (mass[..., None] * centers).sum(1)
 
 def fourier(points: torch.Tensor,  # (N, 2) in [0, 1]
             bands: int = 4  # frequencies pi, 2 pi, 4 pi ... per axis
@@ -237,7 +243,7 @@ def fourier(points: torch.Tensor,  # (N, 2) in [0, 1]
     angles = points[:, None] * (torch.pi * 2 ** torch.arange(bands))[:, None]
     return torch.cat([angles.sin(), angles.cos()], -1).flatten(1)
 
-# %% ../nbs/02_model.ipynb #25b68f32
+# %% ../nbs/02_model.ipynb #9222019e
 class Projector(nn.Module):
     "Encoder features of both dates to the language model's width."
     def __init__(self, dim_in: int,  # encoder width C
@@ -267,7 +273,7 @@ def same_mean(t1: torch.Tensor,  # (B, N, C)
     shift = (t2.mean(1, keepdim=True) - t1.mean(1, keepdim=True)) / 2
     return t1 + shift, t2 - shift
 
-# %% ../nbs/02_model.ipynb #833ca50f
+# %% ../nbs/02_model.ipynb #8b55afad
 FUSIONS = {}
 
 def register_fusion(name: str  # the value of FUSION that chooses it
@@ -278,7 +284,7 @@ def register_fusion(name: str  # the value of FUSION that chooses it
         return cls
     return register
 
-# %% ../nbs/02_model.ipynb #3e3fc209
+# %% ../nbs/02_model.ipynb #186cd971
 @register_fusion("add")
 class AddFusion(nn.Module):
     "The sentence is added to every patch."
@@ -313,7 +319,7 @@ class PrefixFusion(AddFusion):
     "As `add`, but the language model reads the image's tokens before the sentence."
     uses_prefix = True
 
-# %% ../nbs/02_model.ipynb #f7bf01f1
+# %% ../nbs/02_model.ipynb #f2fdb56b
 class PatchBlock(nn.Module):
     "A residual MLP on each patch and a 3 x 3 depthwise convolution between neighbours."
     def __init__(self, dim: int,  # D
@@ -333,7 +339,7 @@ class PatchBlock(nn.Module):
         square = self.norm2(h).transpose(1, 2).unflatten(2, self.grid)
         return h + self.near(square).flatten(2).transpose(1, 2)
 
-# %% ../nbs/02_model.ipynb #3ef7ce2c
+# %% ../nbs/02_model.ipynb #be2453c3
 class PatchPointer(nn.Module):
     "Scores patches, attends, and says where the attention lies and how widely it spreads."
     def __init__(self, dim: int,  # D
@@ -354,18 +360,44 @@ class PatchPointer(nn.Module):
         h = self.norm(self.blocks(self.down(h)))
         scores = self.score(h).squeeze(-1).float()
         a = scores.softmax(-1)
-        center = a @ self.centers
-        spread = (a @ self.centers**2 - center**2).clamp(min=1e-6).sqrt()
+        center = mass_center(a, self.centers)
+        spread = (mass_center(a, self.centers**2) - center**2).clamp(min=1e-6).sqrt()
         attended = torch.einsum("bn,bnd->bd", a.to(h.dtype), h) + self.moments(torch.cat([center, spread], -1).to(h.dtype))
         return dict(attended=self.up(attended), attention=a, scores=scores, center=center, evidence=scores.logsumexp(-1) - math.log(scores.shape[-1]))
 
-# %% ../nbs/02_model.ipynb #c7dd4bbd
+# %% ../nbs/02_model.ipynb #99573b71
+def window_mass(attention: torch.Tensor,  # (B, N)
+                radius: int,  # patches
+                grid: tuple  # (rows, cols)
+               ) -> torch.Tensor:
+    "(B, N): the attention inside the square of this radius around each patch."
+    a = attention.unflatten(1, grid)[:, None]
+    return F.avg_pool2d(a, 2 * radius + 1, 1, radius, divisor_override=1).flatten(1)
+
+def focus(attention: torch.Tensor,  # (B, N)
+          scale: torch.Tensor,  # (B,) predicted size in [0, 1]
+          grid: tuple  # (rows, cols)
+         ) -> torch.Tensor:
+    "(B, 2): the centre of mass within the square of the predicted size (and one patch around it) that holds most attention."
+    centers = patch_centers(grid).to(attention)
+    radius = (scale * max(grid) / 2).ceil().clamp(1, max(grid)).long()
+    center = mass_center(attention, centers)
+    for r in radius.unique().tolist():
+        of = radius == r
+        a = attention[of]
+        peak = centers[window_mass(a, r, grid).argmax(1)]
+        near = ((centers - peak[:, None]).abs() < (r + 0.5) / a.new_tensor(grid[::-1])).all(-1)
+        a = a * near
+        center[of] = mass_center(a / a.sum(1, keepdim=True), centers)
+    return center
+
+# %% ../nbs/02_model.ipynb #a03e4d4e
 def make_action_head(dim: int  # D
                     ) -> nn.Sequential:
     "The guide's MLP: D to (3,) in [0, 1]."
     return nn.Sequential(nn.Linear(dim, 256), nn.ReLU(), nn.Dropout(0.1), nn.Linear(256, 128), nn.ReLU(), nn.Dropout(0.1), nn.Linear(128, 3), nn.Sigmoid())
 
-# %% ../nbs/02_model.ipynb #c2cd0de2
+# %% ../nbs/02_model.ipynb #cd3afc89
 LOSSES = {}
 
 def register_loss(name: str,  # the key in LOSS_WEIGHTS
@@ -388,7 +420,7 @@ def mean_or_zero(x: torch.Tensor,  # any values
     "The mean of `x`; of nothing, a zero that is still part of the graph."
     return x.mean() if x.numel() else like.sum() * 0.
 
-# %% ../nbs/02_model.ipynb #b7db2fad
+# %% ../nbs/02_model.ipynb #9d8da17e
 @register_loss("mse")
 def mse_loss(out, targets):
     "Mean squared error of the action: the guide's loss."
@@ -401,7 +433,7 @@ def smooth_l1_loss(out, targets):
     ok = boxed(targets)
     return mean_or_zero(F.smooth_l1_loss(out["action_pred"][ok], targets["action"][ok], beta=0.05, reduction="none").sum(-1), out["action_pred"])
 
-# %% ../nbs/02_model.ipynb #cec3f3b4
+# %% ../nbs/02_model.ipynb #706406a4
 def squares(action: torch.Tensor  # (B, 3)
            ) -> torch.Tensor:
     "(B, 4): the square of each action as x1, y1, x2, y2 in fractions of a square image."
@@ -423,7 +455,7 @@ def giou_loss(out, targets):
     ok = boxed(targets)
     return mean_or_zero(1 - giou(squares(out["action_pred"][ok]), squares(targets["action"][ok])), out["action_pred"])
 
-# %% ../nbs/02_model.ipynb #1f4d1b0c
+# %% ../nbs/02_model.ipynb #f08b2f64
 @register_loss("attention")
 def attention_loss(out, targets):
     "Cross-entropy between the region's patches and the attention."
@@ -446,7 +478,7 @@ def focal_loss(out, targets, gamma: float = 2.):
     p = torch.where(y > 0, logit.sigmoid(), 1 - logit.sigmoid())
     return ((1 - p)**gamma * F.binary_cross_entropy_with_logits(logit, y, reduction="none")).mean()
 
-# %% ../nbs/02_model.ipynb #be8b1d93
+# %% ../nbs/02_model.ipynb #27c59dfd
 class VLM_ActionAgent(nn.Module):
     "Two dates and a sentence to an action: frozen encoder, language model with LoRA, fusion, pointing, head."
     def __init__(self, vision: VisionEncoder,  # the frozen eye
@@ -475,7 +507,7 @@ class VLM_ActionAgent(nn.Module):
         self.vision.eval()
         return self
 
-# %% ../nbs/02_model.ipynb #b6f56470
+# %% ../nbs/02_model.ipynb #660a7ff8
 def _look(self, images: torch.Tensor  # (B, 3, S, S) images, or (B, N, C) features of the frozen encoder
          ) -> torch.Tensor:
     "(B, N, C) features on the agent's device."
@@ -493,14 +525,15 @@ def _point(self, h: torch.Tensor  # (B, N, D): fused patches, or one vector (B, 
     p = self.pointer(h)
     raw = self.action_head(p["attended"]).float()
     cell = raw.new_tensor([1 / self.grid[1], 1 / self.grid[0]])
-    place = (p["center"] + (2 * raw[:, :2] - 1) * cell).clamp(0, 1)
+    center = p["center"] if self.training else focus(p["attention"], raw[:, 2], self.grid)
+    place = (center + (2 * raw[:, :2] - 1) * cell).clamp(0, 1)
     change = self.change_head(torch.cat([p["attended"], p["evidence"][:, None].to(p["attended"].dtype)], -1))
     return dict(action_pred=torch.cat([place, raw[:, 2:]], -1), change_logit=change.squeeze(-1).float(), attention=p["attention"], scores=p["scores"])
 
 VLM_ActionAgent.look = _look
 VLM_ActionAgent.point = _point
 
-# %% ../nbs/02_model.ipynb #12fd7e71
+# %% ../nbs/02_model.ipynb #2b5ecc8f
 def _autocast(self):
     "Half precision for the matrix products, where the chip has it."
     half = self.compute_dtype != torch.float32
@@ -512,14 +545,16 @@ def _forward(self, images_t1: torch.Tensor,  # (B, 3, S, S) images or (B, N, C) 
              action_targets: torch.Tensor = None,  # (B, 3) in [0, 1]; NaN rows have no box
              changed: torch.Tensor = None,  # (B,) bool: is there a change that the sentence describes?
              region: torch.Tensor = None,  # (B, rows, cols) in [0, 1]: share of each patch inside the region
-            share: dict = None  # factor of the losses that are means over 'box' and over 'sample'; see `losses`
+            share: dict = None,  # factor of the losses that are means over 'box' and over 'sample'; see `losses`
+            pair_of: torch.Tensor = None  # (B,) long: the row of each caption's images, where captions share them; None: row by row
             ) -> dict:
     "action_pred, change_logit, attention; with targets also action_loss, total_loss and each loss by name."
-    if not len(images_t1) == len(images_t2) == len(captions):
+    if not len(images_t1) == len(images_t2) or len(captions) != len(images_t1 if pair_of is None else pair_of):
         raise ValueError(f"one caption per pair: {len(images_t1)} first images, {len(images_t2)} second images, {len(captions)} captions")
     t1, t2 = self.look(images_t1), self.look(images_t2)
     with self.autocast():
         patches = self.projector(t1, t2)
+        if pair_of is not None: patches = patches[pair_of.to(self.device)]
         text = self.language(captions, patches if self.fusion.uses_prefix else None)
         out = self.point(self.fusion(patches, self.text_norm(text.to(patches.dtype))))
     if action_targets is not None: out.update(self.losses(out, action_targets, changed, region, share))
@@ -544,7 +579,7 @@ VLM_ActionAgent.autocast = _autocast
 VLM_ActionAgent.forward = _forward
 VLM_ActionAgent.losses = _losses
 
-# %% ../nbs/02_model.ipynb #008804c3
+# %% ../nbs/02_model.ipynb #f6f50255
 def _loaded(config, device, vision_path, llm_path):
     "An agent from found base models, on `device`, in the precision that it has."
     dtype, _ = pick_dtype(config.COMPUTE_DTYPE, device)
@@ -564,7 +599,7 @@ def create_model(config=None,  # a `Config`
     llm = find_model(config.LLM_PATH, "language", config.LLM_MODEL_NAME, allow_download=config.ALLOW_DOWNLOAD)
     return _loaded(config, device, vision, llm)
 
-# %% ../nbs/02_model.ipynb #22b47f4a
+# %% ../nbs/02_model.ipynb #02fcc64d
 FORMAT = 1  # of the checkpoint folder
 
 def head_state(self) -> dict:
@@ -581,7 +616,7 @@ def base_shapes(self) -> dict:
 VLM_ActionAgent.head_state = head_state
 VLM_ActionAgent.base_shapes = base_shapes
 
-# %% ../nbs/02_model.ipynb #33beab48
+# %% ../nbs/02_model.ipynb #c5b990c5
 def write_folder(folder,  # the folder to make
                  fill  # function of a path: writes the contents there
                 ) -> Path:
@@ -600,7 +635,7 @@ def write_folder(folder,  # the folder to make
     finally: shutil.rmtree(new, ignore_errors=True)
     return folder
 
-# %% ../nbs/02_model.ipynb #eef2f5a4
+# %% ../nbs/02_model.ipynb #18189025
 def model_card(self) -> str:
     "A short README for a saved agent."
     c, b = self.config, self.base_shapes()
@@ -638,7 +673,7 @@ def _save_pretrained(self, folder  # where to write it
 VLM_ActionAgent.model_card = model_card
 VLM_ActionAgent.save_pretrained = _save_pretrained
 
-# %% ../nbs/02_model.ipynb #cf6e65e7
+# %% ../nbs/02_model.ipynb #6c0d30e6
 def resolve_checkpoint(path,  # a checkpoint folder, a pointer to one (`checkpoints/best`), or a run
                        which: str = "best"  # the pointer to follow in a run: 'best' or 'last'
                       ) -> Path:
@@ -656,7 +691,7 @@ def resolve_checkpoint(path,  # a checkpoint folder, a pointer to one (`checkpoi
     if found != FORMAT: raise ValueError(f"{path} has checkpoint format {found}; this version of vlm_vla reads format {FORMAT}")
     return path
 
-# %% ../nbs/02_model.ipynb #6d2ac7aa
+# %% ../nbs/02_model.ipynb #0914e6ff
 def find_base(config,  # the saved settings
               kind: str  # 'vision' or 'language'
              ) -> str:
@@ -678,7 +713,7 @@ def check_base(agent,  # loaded agent
             raise ValueError(f"{path} was trained on a {kind} model of shape {saved[kind]}; the one found has {found}. "
                              f"Set {'CLIP_PATH' if kind == 'vision' else 'LLM_PATH'} to the right one")
 
-# %% ../nbs/02_model.ipynb #562bf8df
+# %% ../nbs/02_model.ipynb #3d32409e
 def _load_weights(self, path  # a checkpoint folder
                  ) -> "VLM_ActionAgent":
     "Read adapter and our own weights into this agent; every name and shape must fit."
@@ -709,7 +744,7 @@ def _from_pretrained(cls, path,  # a run, or a checkpoint
 VLM_ActionAgent.load_weights = _load_weights
 VLM_ActionAgent.from_pretrained = classmethod(_from_pretrained)
 
-# %% ../nbs/02_model.ipynb #aeab1888
+# %% ../nbs/02_model.ipynb #1223cdaa
 def _push_to_hub(self, repo_id: str,  # owner/name on the Hugging Face hub
                  private: bool = True  # who may see it
                 ) -> str:

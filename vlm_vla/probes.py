@@ -8,7 +8,7 @@ __all__ = ['OWN', 'BORROWED', 'EMPTY', 'FIRST_WORD', 'T1', 'T2', 'BLANK', 'PROBE
            'difference_action', 'other_places', 'baseline_actions', 'Part', 'some_pairs', 'load_agent', 'data_settings',
            'open_split']
 
-# %% ../nbs/04a_probes.ipynb #4d62f760
+# %% ../nbs/04a_probes.ipynb #e4142f59
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from .model import VLM_ActionAgent, resolve_checkpoint
 from .sources import open_pairs
 from .targets import difference_mask
 
-# %% ../nbs/04a_probes.ipynb #b09553b6
+# %% ../nbs/04a_probes.ipynb #86e53980
 @dataclass
 class Questions:
     "The samples of a split, column by column."
@@ -68,7 +68,7 @@ class Questions:
         new.pair = np.unique(new.pair, return_inverse=True)[1]
         return new
 
-# %% ../nbs/04a_probes.ipynb #cc786f56
+# %% ../nbs/04a_probes.ipynb #2dbbef8f
 def read_questions(dataset, # a `LevirCCActionDataset`, or one with cached features
                   ) -> Questions:
     "All samples of a dataset as a table."
@@ -81,7 +81,7 @@ def read_questions(dataset, # a `LevirCCActionDataset`, or one with cached featu
                      np.array([x.width for x in s], float), np.array([x.height for x in s], float), np.array([x.n_regions for x in s], int),
                      np.array([len(places[x.pair_id]) for x in s], int), [x.box_source for x in s])
 
-# %% ../nbs/04a_probes.ipynb #1ced0614
+# %% ../nbs/04a_probes.ipynb #b65b4169
 OWN, BORROWED, EMPTY, FIRST_WORD = "own", "borrowed", "empty", "first word"
 T1, T2, BLANK = 0, 1, 2
 PROBES = dict(shuffled=(BORROWED, T1, T2), empty=(EMPTY, T1, T2), first_word=(FIRST_WORD, T1, T2),
@@ -100,7 +100,7 @@ def borrow(pair, # (n,) int: the pair of each row that needs a sentence
     sentences = {p: np.flatnonzero(lenders == p) for p in ring}
     return np.array([rng.choice(sentences[after[p]]) if after[p] != p else -1 for p in pair], int)
 
-# %% ../nbs/04a_probes.ipynb #4a9dc853
+# %% ../nbs/04a_probes.ipynb #2c39d8b7
 @dataclass
 class Asked:
     "What is put to the agent: for each row of the table, which sentence and which images."
@@ -138,7 +138,7 @@ def ask_all(q: Questions,
     rows = some(q.boxed, limit, seed)
     return asked + [Asked(name, *_caption(PROBES[name][0], q, rows, seed, no_words), *PROBES[name][1:]) for name in probes]
 
-# %% ../nbs/04a_probes.ipynb #fd52c5c1
+# %% ../nbs/04a_probes.ipynb #08892575
 def answer(model, # a `VLM_ActionAgent`
            t1: torch.Tensor, # (P, N, C) features of the first date
            t2: torch.Tensor, # (P, N, C) of the second
@@ -151,7 +151,7 @@ def answer(model, # a `VLM_ActionAgent`
         text = model.language(captions, patches if model.fusion.uses_prefix else None)
         return model.point(model.fusion(patches, model.text_norm(text.to(patches.dtype))))
 
-# %% ../nbs/04a_probes.ipynb #c17355c0
+# %% ../nbs/04a_probes.ipynb #2ac8c22c
 @dataclass
 class Answers:
     "What the agent said to one `Asked`."
@@ -189,7 +189,7 @@ def _gather(found, processes):
     torch.distributed.all_gather_object(every, found)
     return sum(every, [])
 
-# %% ../nbs/04a_probes.ipynb #080ac896
+# %% ../nbs/04a_probes.ipynb #b4497c01
 def put(model, # a `VLM_ActionAgent`
         dataset, # images or cached features of the table's samples
         q: Questions,
@@ -244,7 +244,7 @@ def _sort(found, asked, offset):
         out.append(Answers(a.probe, a.rows[own], [a.captions[i] for i in own], action[s], logit[s], None if attention is None else attention[s]))
     return out
 
-# %% ../nbs/04a_probes.ipynb #dd5b85a7
+# %% ../nbs/04a_probes.ipynb #4163b821
 BASELINES = ("mean_action", "center", "difference", "random", "other_change")
 
 def training_actions(pairs, # an opened dataset with a training split
@@ -263,7 +263,7 @@ def difference_action(t1, # (H, W, 3) uint8
     (y, x), (h, w) = np.nonzero(mask), mask.shape
     return np.array([(x.mean() + .5) / w, (y.mean() + .5) / h, np.sqrt(mask.mean())])
 
-# %% ../nbs/04a_probes.ipynb #b0bbc63a
+# %% ../nbs/04a_probes.ipynb #5dd49049
 def other_places(q: Questions,
                  rows, # (k,) ints, with boxes
                  seed: int = 0,
@@ -306,7 +306,7 @@ def _difference(q, dataset, rows):
         if seen[p] is not None: kept.append(i)
     return np.array(kept, int), np.array([seen[int(q.pair[i])] for i in kept]).reshape(-1, 3)
 
-# %% ../nbs/04a_probes.ipynb #9a67e5af
+# %% ../nbs/04a_probes.ipynb #54f72b95
 class Part:
     "Some samples of a dataset."
     def __init__(self, dataset, # with `samples` and `refs`
@@ -330,7 +330,7 @@ def some_pairs(dataset, # with `samples`
     chosen = {distinct[i] for i in np.random.default_rng(seed).permutation(len(distinct))[:limit]}
     return Part(dataset, [i for i, p in enumerate(ids) if p in chosen])
 
-# %% ../nbs/04a_probes.ipynb #dc735ca4
+# %% ../nbs/04a_probes.ipynb #0d6962b4
 AGENTS = ("IMAGE_SIZE", "TILES", "VISION_FEATURES", "CLIP_PATH", "LLM_PATH", "VISION_MODEL_NAME", "LLM_MODEL_NAME", "MAX_TEXT_LENGTH") # settings that come with an agent
 
 def load_agent(model_or_path, # a `VLM_ActionAgent`, a run, or a checkpoint
@@ -355,7 +355,8 @@ def data_settings(model, # a `VLM_ActionAgent`
 
 def open_split(config, # settings
                split: str, # "train", "val" or "test"
-              ) -> tuple: # (the dataset's `Pairs` with a validation split, `LevirCCActionDataset` of the split, never augmented)
+              ) -> tuple: # (`Pairs` with the training and validation split as in training, `LevirCCActionDataset` of the wanted split, never augmented)
     "The data of one split, divided as in training."
-    pairs = train_and_val(open_pairs(config.DATASET_PATH, config=config), seed=config.SEED)
-    return pairs, LevirCCActionDataset(split, config=config, pairs=pairs, augment=False)
+    pairs = open_pairs(config.DATASET_PATH, config=config)
+    divided = train_and_val(pairs, seed=config.SEED)
+    return divided, LevirCCActionDataset(split, config=config, pairs=pairs if split == "test" else divided, augment=False)

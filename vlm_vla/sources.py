@@ -7,7 +7,7 @@ __all__ = ['PairRecord', 'Sample', 'Samples', 'Pairs', 'assign_splits', 'choose_
            'PairsReport', 'BadImage', 'BadSample', 'DatasetError', 'DatasetNotFound', 'ImageRef', 'Source',
            'find_dataset', 'register_format']
 
-# %% ../nbs/01a_sources.ipynb #3ff31750
+# %% ../nbs/01a_sources.ipynb #af371257
 import hashlib, json
 from collections import Counter
 from collections.abc import Sequence
@@ -27,10 +27,10 @@ from .pairtable import BadSample
 from .rows import SPLITS, DatasetError, read_split
 from .targets import difference_of, open_verdicts, region_in, spread, target_statistics
 
-# %% ../nbs/01a_sources.ipynb #f0ab906d
+# %% ../nbs/01a_sources.ipynb #ba92771f
 _all_ = ["BadImage", "BadSample", "DatasetError", "DatasetNotFound", "ImageRef", "Source", "find_dataset", "register_format"]
 
-# %% ../nbs/01a_sources.ipynb #2318cc28
+# %% ../nbs/01a_sources.ipynb #fd525f54
 @dataclass(frozen=True)
 class PairRecord:
     "Two pictures of one place, and what is said about them."
@@ -67,7 +67,7 @@ class Samples(Sequence):
         if isinstance(i, slice): return [self[k] for k in range(*i.indices(len(self)))]
         return self.pairs._sample(int(self.rows[i]))
 
-# %% ../nbs/01a_sources.ipynb #f8ef0274
+# %% ../nbs/01a_sources.ipynb #151db7a2
 class Pairs(Sequence):
     "The pairs of a dataset, or of one split of it."
     def __init__(self, source, table, verdicts, splits, # splits: (n,) codes of `SPLITS` for all pairs of the table, -1 for none
@@ -76,6 +76,7 @@ class Pairs(Sequence):
         self.source, self.table, self.verdicts, self.splits, self.settings, self.bad, self.per_pair = source, table, verdicts, splits, settings, bad, per_pair
         self.rows = np.flatnonzero(splits >= 0) if rows is None else rows
         self.samples = Samples(self, self._sample_rows())
+        self._mask = None # the mask read last, with its key
         self._last = None # the record made last: the sentences of a pair are usually asked for one after the other
 
     @property
@@ -127,7 +128,7 @@ class Pairs(Sequence):
         box, (width, height) = pair.boxes[k], self.table.size[i, 2:].tolist()
         return Sample(f"{pair.id}#{k}", pair.id, pair, pair.captions[k], box, self.box_source if box else "none", bool(v["changed"][c]), width, height, int(v["n_regions"][c]), bool(v["ambiguous"][c]))
 
-# %% ../nbs/01a_sources.ipynb #663d104d
+# %% ../nbs/01a_sources.ipynb #b350aac8
 def assign_splits(
     ids, # names of pairs
     seed: int = 42,
@@ -148,7 +149,7 @@ def _splits(table, seed):
     splits = np.asarray(table.split).astype(np.int8) - 1
     return splits, [BadSample(table.ids[i], table.t2[i], "no split, while other pairs have one") for i in np.flatnonzero(splits < 0).tolist()]
 
-# %% ../nbs/01a_sources.ipynb #c6d0ce4f
+# %% ../nbs/01a_sources.ipynb #33a4dba4
 def choose_boxes(
     sources: list, # the formats that the data can be read as
     box_source: str, # "auto", "bbox", "mask", "diff" or "none"
@@ -201,7 +202,7 @@ def _convention(source, fields, config):
     if units not in ("pixel", "fraction", "percent"): raise DatasetError(f"{source.root}: bbox_units is {units!r}; expected pixel, fraction or percent")
     return dict(format=fmt, units=units)
 
-# %% ../nbs/01a_sources.ipynb #14bce117
+# %% ../nbs/01a_sources.ipynb #a6b74b2b
 def write_bad_samples(
     bad: list, # of `BadSample`
     path, # a .jsonl file
@@ -221,17 +222,27 @@ def _check_bad(source, bad, n_bad, n_all, config):
     if config.ON_BAD_SAMPLE == "raise": raise DatasetError(f"{source.root}: {n_bad} bad samples, and ON_BAD_SAMPLE is 'raise'. {first}.{named}")
     raise DatasetError(f"{source.root}: {n_bad} of {n_all} samples are bad ({share:.1%}), more than MAX_BAD_FRACTION={config.MAX_BAD_FRACTION:g} allows. {first}.{named}")
 
-# %% ../nbs/01a_sources.ipynb #67d4a36e
+# %% ../nbs/01a_sources.ipynb #53f2a170
 def _region_mask(self,
                  sample: Sample, # one of `samples`
                 ) -> np.ndarray: # (H, W) bool in pixels of the second date, or None
     "The pixels that a sample's sentence means; None where only the box is known."
     if sample.box is None or (sample.pair.mask is None and sample.box_source != "diff"): return None
-    if sample.box_source == "diff": mask, coded = difference_of(sample.pair.t1.open(), sample.pair.t2.open()), False
-    else: mask, coded = decode_mask(sample.pair.mask.open_raw(), sample.pair.mask.name), self.verdicts.meta["coded"]
+    if sample.box_source == "bbox" and not read_caption(sample.caption).classes: return None
+    mask, coded = self._pixels(sample), self.verdicts.meta["coded"] and sample.box_source != "diff"
     if sample.box_source == "bbox": return _inside_box(mask, sample)
     region = region_in(mask, sample.caption, self.settings, coded).mask
     return None if region is None else _resized(region, sample.width, sample.height)
+
+def _pixels(self, sample):
+    "The mask of a sample's pair, kept until another pair is asked for."
+    key = (sample.pair_id, sample.box_source == "diff")
+    if self._mask is None or self._mask[0] != key:
+        pair = sample.pair
+        self._mask = key, difference_of(pair.t1.open(), pair.t2.open()) if key[1] else decode_mask(pair.mask.open_raw(), pair.mask.name)
+    return self._mask[1]
+
+Pairs._pixels = _pixels
 
 def _resized(mask, width, height):
     "A mask at another size, without mixing its values."
@@ -250,7 +261,7 @@ def _inside_box(mask, sample):
 
 Pairs.region_mask = _region_mask
 
-# %% ../nbs/01a_sources.ipynb #ca710ca8
+# %% ../nbs/01a_sources.ipynb #dc115fa5
 @dataclass
 class PairsReport:
     "What there is in a dataset; `str()` is a page, `to_dict()` everything."
@@ -314,7 +325,7 @@ def _notes(pairs, t, v):
 
 Pairs.report = _report
 
-# %% ../nbs/01a_sources.ipynb #34bdb495
+# %% ../nbs/01a_sources.ipynb #0d19443a
 def _lines(title, items, n=5):
     "A heading with its first few items, if there are any."
     items = list(items)
@@ -336,7 +347,7 @@ def _page(r):
     lines += _lines(f"{len(r.bad)} bad samples", (f"{b['id']} ({b['file']}): {b['why']}" for b in r.bad))
     return "\n".join(lines + _lines("notes", r.notes, 20)).encode("utf-8", "backslashreplace").decode() # a file name may hold anything
 
-# %% ../nbs/01a_sources.ipynb #f06691ee
+# %% ../nbs/01a_sources.ipynb #0f4748ab
 def _save_report(self,
                  folder, # is made if it is not there
                 ) -> dict: # "text", "json" and "bad" -> path
@@ -351,7 +362,7 @@ def _save_report(self,
 
 Pairs.save_report = _save_report
 
-# %% ../nbs/01a_sources.ipynb #45f8e9ee
+# %% ../nbs/01a_sources.ipynb #df2286aa
 def _verify(self) -> list: # of `BadSample`
     "Decode every picture and mask of these pairs; what is broken is added to `bad` and returned."
     found, known = [], {b.file for b in self.bad}
@@ -365,7 +376,7 @@ def _verify(self) -> list: # of `BadSample`
 
 Pairs.verify = _verify
 
-# %% ../nbs/01a_sources.ipynb #7c0c4ab4
+# %% ../nbs/01a_sources.ipynb #50f9d6bc
 def _plot(self,
           i: int, # number of the pair
           figsize: tuple = (6.4, 4.2), # inches
@@ -375,12 +386,12 @@ def _plot(self,
     pair, colours = self[i], plt.get_cmap("tab10").colors
     fig, (images, below) = plt.figure(figsize=figsize, dpi=72), (0.36, 0.30)
     axes = [fig.add_axes((0.01 + 0.5 * k, images, 0.48, 0.57)) for k in range(2)]
-    for ax, ref, title in zip(axes, (pair.t1, pair.t2), ("first date", "second date")): show_image(ax, ref.open()).set_title(title, fontsize=8)
+    titles = f"{drawable(pair.id)[0]}, first date", f"second date ({pair.split}, {'changed' if pair.changed else 'unchanged'})"
+    for ax, ref, title in zip(axes, (pair.t1, pair.t2), titles): show_image(ax, ref.open()).set_title(title, fontsize=8)
     if pair.mask is not None:
         draw_outline(axes[1], _resized(decode_mask(pair.mask.open_raw(), pair.mask.name), *self.table.size[int(self.rows[i]), 2:].tolist()))
     distinct = list(dict.fromkeys(b for b in pair.boxes if b))
     for k, box in enumerate(distinct): draw_box(axes[1], box, colours[k % 10])
-    fig.suptitle(f"{drawable(pair.id)[0]} ({pair.split}, {'changed' if pair.changed else 'unchanged'})", fontsize=8, y=0.99)
     y, numbers = below, self.table.caption_range(int(self.rows[i]))
     for c, caption, box in zip(numbers, pair.captions, pair.boxes):
         why = self.verdicts.meta["reasons"][self.verdicts["reason"][c]]

@@ -6,7 +6,7 @@
 __all__ = ['WORDS', 'SPECIAL', 'VIT_B_32', 'QWEN_05B', 'smooth_filters', 'make_tiny_clip', 'make_tokenizer', 'make_tiny_llm',
            'make_tiny_models', 'make_real_size_models']
 
-# %% ../nbs/02a_tiny.ipynb #a5215dc8
+# %% ../nbs/02a_tiny.ipynb #9383999b
 import json
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-# %% ../nbs/02a_tiny.ipynb #f292758d
+# %% ../nbs/02a_tiny.ipynb #44a0ac84
 def smooth_filters(n: int,  # how many filters
                    patch: int,  # pixels: side of a patch
                    generator: torch.Generator,  # source of randomness
@@ -28,10 +28,10 @@ def smooth_filters(n: int,  # how many filters
     filters = torch.einsum("ncij,iy,jx->ncyx", mix, basis, basis)
     return filters / filters.flatten(1).norm(dim=1)[:, None, None, None]
 
-# %% ../nbs/02a_tiny.ipynb #64e763dd
+# %% ../nbs/02a_tiny.ipynb #d0a576cb
 def make_tiny_clip(folder,  # where to write it
                    seed: int = 0,  # of the random weights
-                   width: int = 128,  # hidden size of the vision tower
+                   width: int = 192,  # hidden size of the vision tower
                    layers: int = 2,  # its depth
                    image_size: int = 224,  # pixels it sees at once
                    patch_size: int = 32  # pixels: side of a patch
@@ -53,7 +53,7 @@ def make_tiny_clip(folder,  # where to write it
     CLIPImageProcessor(size=dict(shortest_edge=image_size), crop_size=side).save_pretrained(folder)
     return Path(folder)
 
-# %% ../nbs/02a_tiny.ipynb #3deacaa6
+# %% ../nbs/02a_tiny.ipynb #933bfedc
 WORDS = """a an the some many several two three four five more and or of in on at to with by along beside near between among around from into
 is are was were has have had been be there no not it them its both side sides line lines row rows part area areas place places scene land
 road roads path paths street lane crossroad roundabout building buildings house houses villa villas roof shed factory residential construction
@@ -78,7 +78,7 @@ def make_tokenizer(words: list = None,  # training text, one item a word or sent
                                                       initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
     return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=SPECIAL[0], pad_token=SPECIAL[0], model_max_length=2048)
 
-# %% ../nbs/02a_tiny.ipynb #8d036cff
+# %% ../nbs/02a_tiny.ipynb #bd84233e
 def make_tiny_llm(folder,  # where to write it
                   seed: int = 0,  # of the random weights
                   width: int = 128,  # hidden size
@@ -94,7 +94,7 @@ def make_tiny_llm(folder,  # where to write it
     tokenizer.save_pretrained(folder)
     return Path(folder)
 
-# %% ../nbs/02a_tiny.ipynb #2ca42191
+# %% ../nbs/02a_tiny.ipynb #16855275
 def make_tiny_models(path,  # folder to write `clip/` and `llm/` into
                      seed: int = 0  # of the random weights
                     ) -> dict:
@@ -102,7 +102,7 @@ def make_tiny_models(path,  # folder to write `clip/` and `llm/` into
     path = Path(path)
     return dict(CLIP_PATH=str(make_tiny_clip(path/"clip", seed)), LLM_PATH=str(make_tiny_llm(path/"llm", seed)))
 
-# %% ../nbs/02a_tiny.ipynb #3c3b23ff
+# %% ../nbs/02a_tiny.ipynb #150c593b
 VIT_B_32 = dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, image_size=224, patch_size=32, projection_dim=512)
 QWEN_05B = dict(vocab_size=151936, hidden_size=896, intermediate_size=4864, num_hidden_layers=24, num_attention_heads=14, num_key_value_heads=2,
                 max_position_embeddings=32768, rope_theta=1e6, tie_word_embeddings=True, bos_token_id=0, eos_token_id=0)
