@@ -6,7 +6,7 @@
 __all__ = ['as_image', 'Action', 'Scene', 'ChangeAgent', 'time_action', 'without_place', 'window_of', 'from_window',
            'compare_looks', 'looks_table', 'predict_rows']
 
-# %% ../nbs/05_agent.ipynb #c2e79657
+# %% ../nbs/05_agent.ipynb #e4dfede5
 import json, math, os, re, time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from .probes import Part, answer, load_agent, read_questions
 from .report import Case, gallery, markdown_table, number, zoom_box
 from .rows import BadRow, DatasetError, column_roles, iter_rows
 
-# %% ../nbs/05_agent.ipynb #5730608d
+# %% ../nbs/05_agent.ipynb #fd07edb7
 def as_image(x, # path, PIL image, or array (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1] or [0, 255]
              name: str = "image", # for the message
             ) -> Image.Image: # 8-bit RGB
@@ -53,7 +53,7 @@ def _eight_bits(a, name):
     if a.dtype.kind not in "iu" or a.min() < 0 or a.max() > 65535: raise BadImage(f"{name} has {a.dtype} values" + (f" from {a.min()} to {a.max()}; use 8 or 16 bits" if a.dtype.kind in "iu" else ""))
     return np.round(a / 257.).astype(np.uint8) if a.dtype.itemsize > 1 and (a.dtype == np.uint16 or a.max() > 255) else a.astype(np.uint8)
 
-# %% ../nbs/05_agent.ipynb #289dba67
+# %% ../nbs/05_agent.ipynb #906e624a
 @dataclass(frozen=True)
 class Action:
     "Where to look, how closely, and how surely something changed there."
@@ -104,7 +104,7 @@ class Action:
         numbers = {k: round(float(getattr(self, k)), 6) for k in ("cx", "cy", "scale", "change")}
         return dict(caption=self.caption, **numbers, bbox=[round(v, 2) for v in self.bbox], center=[round(float(v), 2) for v in self.center], width=self.width, height=self.height)
 
-# %% ../nbs/05_agent.ipynb #0aeb5449
+# %% ../nbs/05_agent.ipynb #cb4372dc
 @dataclass
 class Scene:
     "Pairs that were looked at."
@@ -136,7 +136,7 @@ class ChangeAgent:
 
     def __repr__(self): return f"ChangeAgent(grid {self.model.grid[0]} x {self.model.grid[1]}, {self.model.device})"
 
-# %% ../nbs/05_agent.ipynb #a1217458
+# %% ../nbs/05_agent.ipynb #0013a97c
 def _check_caption(self, caption # to be a sentence that can be read to its end
                   ) -> str:
     "The caption, or a `ValueError` in one sentence."
@@ -167,7 +167,7 @@ def _encode(self, t1, # path, PIL image or array of the first date; or a list of
 
 ChangeAgent.check_caption, ChangeAgent.encode = _check_caption, _encode
 
-# %% ../nbs/05_agent.ipynb #8360ba91
+# %% ../nbs/05_agent.ipynb #56e38157
 @torch.inference_mode()
 def _ask(self, scene: Scene, which: list, # pair of each sentence
          captions: list, batch_size: int = 64) -> list:
@@ -204,7 +204,7 @@ def _act(self, *question, # `caption` about what was encoded last, or `t1, t2, c
 
 ChangeAgent.ask, ChangeAgent.act = _ask, _act
 
-# %% ../nbs/05_agent.ipynb #2626301f
+# %% ../nbs/05_agent.ipynb #edb2fb46
 def time_action(agent: ChangeAgent,
                 t1, # path of the first date
                 t2, # path of the second date
@@ -230,7 +230,7 @@ def time_action(agent: ChangeAgent,
     return {**out, "one action": timed(lambda: agent.act(t1, t2, caption))[0], "ten captions, encoded once": timed(lambda: (agent.encode(t1, t2), agent.act([f"{caption} {i}" for i in range(10)])))[0],
             "ten calls": timed(lambda: [agent.act(t1, t2, f"{caption} {i}") for i in range(10)])[0]}
 
-# %% ../nbs/05_agent.ipynb #313e30bc
+# %% ../nbs/05_agent.ipynb #0bcd0cc1
 _PLACE = re.compile(r"\s*,?\s*\b(?:in|on|at|to|near|towards?|along|around)\s+(?:the\s+)?(?:(?:very|far)\s+)?(?:top|upper|bottom|lower|left|right|middle|cent(?:er|re)|north\w*|south\w*|east\w*|west\w*|corners?)"
                     r"(?:(?:\s*-\s*|\s+)(?:left|right|middle|cent(?:er|re)|east\w*|west\w*))?(?:[\s-]+hand)?(?:\s+(?:corners?|side|sides|part|parts|edge|edges|area|half|region|portion|section|end))?"
                     r"(?:\s+of\s+(?:the|this)\s+(?:whole\s+)?(?:scene|image|picture|area|photo|view|map|frame|screen|tile|region))?", re.I)
@@ -243,7 +243,7 @@ def without_place(caption: str # a sentence
     same = (after.change, after.classes, after.other, after.events) == (before.change, before.classes, before.other, before.events)
     return shorter if same and not after.positions else caption
 
-# %% ../nbs/05_agent.ipynb #49278d5f
+# %% ../nbs/05_agent.ipynb #a67fcfd5
 def window_of(action: Action,
               context: float = 2.5, # side of the window in sides of the square
               least: int = 64, # pixels: smallest side
@@ -286,7 +286,7 @@ def _rollout(self, t1, # path, PIL image or array, first date
 
 ChangeAgent.rollout = _rollout
 
-# %% ../nbs/05_agent.ipynb #caafbbef
+# %% ../nbs/05_agent.ipynb #8b65d16e
 def compare_looks(agent: ChangeAgent,
                   samples, # of `Pairs.samples`, with boxes
                   steps: tuple = (1, 2), # numbers of looks
@@ -312,7 +312,7 @@ def looks_table(found: dict # of `compare_looks`
     return markdown_table(["looks at most", "pointing", "mIoU", "mIoU□", "error", "looks taken", "n"],
                           [[n, number(f["pointing"], "pct"), number(f["miou"]), number(f["miou_square"]), number(f["center_error_px"], "px"), f"{f['looks']:.2f}", f["n"]] for n, f in found.items()])
 
-# %% ../nbs/05_agent.ipynb #eb8bc992
+# %% ../nbs/05_agent.ipynb #3e1e56df
 def _questions(rows, base):
     "Yield (where, dict with t1, t2, caption, id) or (where, BadRow)."
     roles, name = None, Path(rows).name if isinstance(rows, (str, os.PathLike)) else "rows"
@@ -348,7 +348,7 @@ def _done(out, questions):
         with open(out, "r+b") as f: f.truncate(good)
     return done
 
-# %% ../nbs/05_agent.ipynb #febb0371
+# %% ../nbs/05_agent.ipynb #245caf54
 def predict_rows(agent: ChangeAgent,
                  rows, # a .csv, .tsv, .json or .jsonl file, or an iterable of dicts
                  out, # .jsonl file: one line per row

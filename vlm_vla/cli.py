@@ -6,7 +6,7 @@
 __all__ = ['EXPECTED', 'PACKAGES', 'SIZES', 'command', 'train', 'settings_of', 'evaluate', 'predict', 'versions', 'check',
            'demo_configs', 'clear_run', 'demo', 'act_on_some']
 
-# %% ../nbs/06_cli.ipynb #efdb31d9
+# %% ../nbs/06_cli.ipynb #dc296ac8
 import argparse, importlib.metadata, json, os, platform, shutil, sys
 from functools import wraps
 from pathlib import Path
@@ -24,7 +24,7 @@ from .tiny import make_tiny_models
 from .train import Trainer, main as train_main
 from .utils import Stopwatch, cuda_problem, get_device, pick_dtype, run_slow
 
-# %% ../nbs/06_cli.ipynb #a5273a66
+# %% ../nbs/06_cli.ipynb #8537f938
 EXPECTED = (ValueError, TypeError, AttributeError, OSError, RuntimeError, ImportError)
 
 def command(f):
@@ -41,7 +41,7 @@ def command(f):
             return 130
     return run
 
-# %% ../nbs/06_cli.ipynb #6df6a74c
+# %% ../nbs/06_cli.ipynb #ff0f6b87
 @command
 def train(argv=None):
     "vlm_vla_train: train an agent."
@@ -69,7 +69,7 @@ def evaluate(argv=None):
     print(report.table())
     print(f"report: {folder}")
 
-# %% ../nbs/06_cli.ipynb #e237e32f
+# %% ../nbs/06_cli.ipynb #099b6018
 @command
 def predict(argv=None):
     "vlm_vla_predict: ask a trained agent."
@@ -96,7 +96,7 @@ def predict(argv=None):
     print(json.dumps(action.to_dict()))
     if args.out: action.draw(args.out)
 
-# %% ../nbs/06_cli.ipynb #1400754a
+# %% ../nbs/06_cli.ipynb #e4aaf687
 PACKAGES = ("torch", "torchvision", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "pillow", "numpy", "scipy", "matplotlib", "fastcore", "safetensors", "tqdm")
 
 def versions() -> dict:
@@ -133,7 +133,7 @@ def check(argv=None):
     if not problems: print("all there")
     return 1 if problems else 0
 
-# %% ../nbs/06_cli.ipynb #ab56f7e3
+# %% ../nbs/06_cli.ipynb #188954cf
 SIZES = {False: dict(n_train=3000, n_val=60, n_test=500), True: dict(n_train=200, n_val=20, n_test=40)}  # pairs, by --small
 
 def demo_configs(out: Path,  # the demo's folder
@@ -144,7 +144,7 @@ def demo_configs(out: Path,  # the demo's folder
     common = dict(COMPUTE_DTYPE="bfloat16", DATASET_PATH=str(out/"data"), CACHE_DIR=str(out/"cache"), CLIP_PATH=str(out/"models/clip"), LLM_PATH=str(out/"models/llm"))
     if small: settings = {"MAX_EPOCHS": 2, **settings}
     agent = Config.preset("tiny", OUTPUT_DIR=str(out.parent), RUN_NAME=out.name, **common, **settings)
-    guide = {**PRESETS["tiny"], **PRESETS["guide"], **common, **settings, "MAX_EPOCHS": min(3, agent.MAX_EPOCHS)}
+    guide = {**PRESETS["tiny"], **PRESETS["guide"], **common, **settings, "MAX_EPOCHS": 1, "BATCH_ORDER": "random"}
     return dict(agent=agent, guide=Config(**{**guide, "OUTPUT_DIR": str(out), "RUN_NAME": "guide"}))
 
 def clear_run(run: Path  # a run's folder
@@ -153,7 +153,7 @@ def clear_run(run: Path  # a run's folder
     for name in ("checkpoints", "report", "guide"): shutil.rmtree(run/name, ignore_errors=True)
     for name in ("metrics.jsonl", "metrics.json", "curves.png", "config.json", "gallery.png"): (run/name).unlink(missing_ok=True)
 
-# %% ../nbs/06_cli.ipynb #c890b4d5
+# %% ../nbs/06_cli.ipynb #2b129cbc
 @command
 def demo(argv=None):
     "vlm_vla_demo: generated data, tiny models, then train, evaluate and act."
@@ -169,7 +169,11 @@ def demo(argv=None):
     make_tiny_models(out/"models")
     clear_run(out)
     configs = demo_configs(out, args.small, **settings)
-    runs = {name: Trainer(config).train() for name, config in configs.items()}
+    runs = {}
+    for name, config in configs.items():
+        trainer = Trainer(config)
+        runs[name] = trainer.train()
+        if trainer.stop_reason: return 3
     guide = evaluate_run(runs["guide"], name="guide's variant", probe_limit=200)
     report = evaluate_run(runs["agent"], name="agent")
     report.save(out/"report", others={"guide's variant": guide})

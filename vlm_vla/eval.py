@@ -7,7 +7,7 @@ __all__ = ['MAIN', 'prediction_rows', 'located', 'share', 'point_on_mask', 'mask
            'validation_threshold', 'parts', 'breakdown', 'jsonable', 'Report', 'ranked', 'pick', 'm_pairs', 'evaluate',
            'agent_name', 'measure', 'read_metrics', 'compare', 'aggregate']
 
-# %% ../nbs/04_eval.ipynb #055d00a5
+# %% ../nbs/04_eval.ipynb #de3ec7e1
 import csv, json, math, time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from .probes import BASELINES, PROBES, Questions, ask_all, baseline_actions, dat
 from .report import (Case, breakdown_html, case_html, gallery, glossary_html, headline, markdown_table, number, page, picture, plot_calibration, plot_iou, plot_offsets, plot_probes, plot_success,
                             plot_risk, plot_scores, plot_where, results_html, results_table)
 
-# %% ../nbs/04_eval.ipynb #9e58356e
+# %% ../nbs/04_eval.ipynb #87702480
 def prediction_rows(q: Questions,
                     plain, # `Answers` to the plain questions
                     scores: dict, # of `ground`, for the rows that have a box
@@ -56,7 +56,7 @@ def prediction_rows(q: Questions,
         rows.append(row)
     return rows
 
-# %% ../nbs/04_eval.ipynb #1f520db2
+# %% ../nbs/04_eval.ipynb #365bcc6a
 MAIN = ("pointing", "pointing_15px", "miou", "miou_square", "iou50", "iou50_square", "center_error_px", "mse") # figures given for probes and parts too
 
 def located(action, # (k, 3)
@@ -83,7 +83,7 @@ def share(right, # (k,) bool or 0/1
     total = weights.sum(1)
     with np.errstate(invalid="ignore", divide="ignore"): return {name: float(right.mean()), f"{name}_ci": percentiles(weights @ right / total)}
 
-# %% ../nbs/04_eval.ipynb #2a52f5f8
+# %% ../nbs/04_eval.ipynb #11806ce3
 def point_on_mask(mask, # (H, W) bool
                   cx: float, # [0, 1]
                   cy: float, # [0, 1]
@@ -108,7 +108,7 @@ def masks_hit(dataset, # with `pairs` and `samples`
         if mask is not None and mask.any(): on[i], near[i] = point_on_mask(mask, cx, cy), point_on_mask(mask, cx, cy, 15)
     return on, near
 
-# %% ../nbs/04_eval.ipynb #6fba76fb
+# %% ../nbs/04_eval.ipynb #12955a95
 def change_answers(q: Questions, answers: dict # name -> `Answers`
                   ) -> tuple: # (rows, logit, changed) of the sentences as they are, and of changed pairs against unchanged ones with borrowed sentences
     "What the change score is judged on."
@@ -147,7 +147,7 @@ def validation_threshold(model, pairs, settings, limit: int = 200, batch_size: i
     threshold = pick_threshold(1 / (1 + np.exp(-np.clip(logit, -50, 50))), changed)
     return (.5, "one half, since the validation split has only one kind of pair") if math.isnan(threshold) else (threshold, f"{len(logit)} validation sentences")
 
-# %% ../nbs/04_eval.ipynb #f29b4457
+# %% ../nbs/04_eval.ipynb #face7f5f
 def _one(found, none): return none if not found else next(iter(found)) if len(found) == 1 else "several"
 def _binned(value, edges, labels): return labels[int(np.searchsorted(edges, value, side="right"))]
 
@@ -174,7 +174,7 @@ def breakdown(action, rows, q: Questions, weights) -> dict: # group -> part -> f
         out[group] = {str(v): {**located(action[labels == v], rows[labels == v], q, weights), "n_pairs": len(np.unique(q.pair[rows[labels == v]]))} for v in order}
     return out
 
-# %% ../nbs/04_eval.ipynb #0d27f244
+# %% ../nbs/04_eval.ipynb #eff582a9
 def jsonable(x):
     "Plain Python for JSON; NaN becomes None."
     if isinstance(x, dict): return {str(k): jsonable(v) for k, v in x.items()}
@@ -209,7 +209,7 @@ class Report:
                   f"at the threshold {m['threshold']:.2f}: {number(m['accuracy_changed'], 'pct')} of the changed and {number(m.get('accuracy_described'), 'pct')} of the unchanged (borrowed sentences) are right.")
         return f"{results_table(m, self.name, {k: getattr(v, 'metrics', v) for k, v in (others or {}).items()})}\n\n{change}"
 
-# %% ../nbs/04_eval.ipynb #b353f442
+# %% ../nbs/04_eval.ipynb #674feb1a
 def ranked(predictions: list # of a report
           ) -> list: # indices, best first
     "The predictions that have a truth, by the IoU with the oracle square and then by the distance; one per pair, the one that stands for it best (its median)."
@@ -246,7 +246,7 @@ def _gallery(self, path=None, # write it here too
 
 Report.case, Report.gallery = _case, _gallery
 
-# %% ../nbs/04_eval.ipynb #64294bd0
+# %% ../nbs/04_eval.ipynb #8922f867
 def _remark(m, key, text, n, other):
     "A sentence with two figures, where there are any."
     return f'<p class="note">{text.format(n=m[n], v=number(m[key], "pct"), w=number(m.get(other), "pct"))}</p>' if m.get(n) else ""
@@ -292,7 +292,7 @@ def _html(self, others: dict = None, # name -> `Report` or metrics of other agen
 
 Report._sections, Report.method, Report.html = _sections, _method, _html
 
-# %% ../nbs/04_eval.ipynb #9784e004
+# %% ../nbs/04_eval.ipynb #77b4d6b8
 def _markdown(self, others: dict = None) -> str:
     "The report as Markdown, without pictures."
     m, lines = self.metrics, [f"# How well does {self.name} point?", "", f"{m_pairs(self.metrics)}.", "", self.table(others), ""]
@@ -322,12 +322,12 @@ def _save(self, folder, # made if need be
 
 Report.markdown, Report.save = _markdown, _save
 
-# %% ../nbs/04_eval.ipynb #67a6685e
+# %% ../nbs/04_eval.ipynb #63583215
 def evaluate(model_or_path, # a `VLM_ActionAgent`, a run (its best checkpoint), or a checkpoint
              config=None, # settings of the data; None: the agent's own
              split: str = "test", # "train", "val" or "test"
              limit: int = None, # pairs at most, drawn at random; None: all
-             probe_limit: int = 1000, # sentences per probe, at most; None: all
+             probe_limit: int = 500, # sentences per probe, at most; None: all
              batch_size: int = 64, # questions at once; does not change the result
              replicates: int = 1000, # of the bootstrap
              baselines=BASELINES, # names
@@ -362,7 +362,7 @@ def agent_name(model_or_path, settings) -> str:
         return path.parent.parent.name if path.parent.name == "checkpoints" else path.name
     return settings.RUN_NAME or "agent"
 
-# %% ../nbs/04_eval.ipynb #ad660fc6
+# %% ../nbs/04_eval.ipynb #02872646
 def measure(q: Questions,
             answers: dict, # name -> `Answers`
             base: dict, # name -> (rows, actions) of the baselines
@@ -419,7 +419,7 @@ def _thin(curve, x, y, points=60):
     k = np.unique(np.linspace(0, len(curve["coverage"]) - 1, points).astype(int)) if len(curve["coverage"]) else []
     return {x: [float(curve["coverage"][i]) for i in k], y: [float(curve["risk"][i]) for i in k]}
 
-# %% ../nbs/04_eval.ipynb #83ddeaec
+# %% ../nbs/04_eval.ipynb #3a80e4df
 def read_metrics(report # a `Report`, its metrics, or a folder (or metrics.json) that `Report.save` wrote
                 ) -> dict:
     "The metrics of a report, wherever they are."
