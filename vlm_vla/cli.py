@@ -6,7 +6,7 @@
 __all__ = ['EXPECTED', 'PACKAGES', 'SIZES', 'command', 'train', 'settings_of', 'evaluate', 'predict', 'versions', 'check',
            'demo_configs', 'clear_run', 'demo', 'act_on_some']
 
-# %% ../nbs/06_cli.ipynb #dc296ac8
+# %% ../nbs/06_cli.ipynb #70b7718c
 import argparse, importlib.metadata, json, os, platform, shutil, sys
 from functools import wraps
 from pathlib import Path
@@ -24,7 +24,7 @@ from .tiny import make_tiny_models
 from .train import Trainer, main as train_main
 from .utils import Stopwatch, cuda_problem, get_device, pick_dtype, run_slow
 
-# %% ../nbs/06_cli.ipynb #8537f938
+# %% ../nbs/06_cli.ipynb #8052ba59
 EXPECTED = (ValueError, TypeError, AttributeError, OSError, RuntimeError, ImportError)
 
 def command(f):
@@ -41,7 +41,7 @@ def command(f):
             return 130
     return run
 
-# %% ../nbs/06_cli.ipynb #ff0f6b87
+# %% ../nbs/06_cli.ipynb #4a43fe53
 @command
 def train(argv=None):
     "vlm_vla_train: train an agent."
@@ -69,7 +69,7 @@ def evaluate(argv=None):
     print(report.table())
     print(f"report: {folder}")
 
-# %% ../nbs/06_cli.ipynb #099b6018
+# %% ../nbs/06_cli.ipynb #17eaddd3
 @command
 def predict(argv=None):
     "vlm_vla_predict: ask a trained agent."
@@ -96,7 +96,7 @@ def predict(argv=None):
     print(json.dumps(action.to_dict()))
     if args.out: action.draw(args.out)
 
-# %% ../nbs/06_cli.ipynb #e4aaf687
+# %% ../nbs/06_cli.ipynb #ae784fb7
 PACKAGES = ("torch", "torchvision", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "pillow", "numpy", "scipy", "matplotlib", "fastcore", "safetensors", "tqdm")
 
 def versions() -> dict:
@@ -133,8 +133,8 @@ def check(argv=None):
     if not problems: print("all there")
     return 1 if problems else 0
 
-# %% ../nbs/06_cli.ipynb #188954cf
-SIZES = {False: dict(n_train=3000, n_val=60, n_test=500), True: dict(n_train=200, n_val=20, n_test=40)}  # pairs, by --small
+# %% ../nbs/06_cli.ipynb #8736f902
+SIZES = {False: dict(n_train=2700, n_val=100, n_test=500), True: dict(n_train=200, n_val=20, n_test=40)}  # pairs, by --small
 
 def demo_configs(out: Path,  # the demo's folder
                  small: bool = False,  # fewer epochs
@@ -144,7 +144,7 @@ def demo_configs(out: Path,  # the demo's folder
     common = dict(COMPUTE_DTYPE="bfloat16", DATASET_PATH=str(out/"data"), CACHE_DIR=str(out/"cache"), CLIP_PATH=str(out/"models/clip"), LLM_PATH=str(out/"models/llm"))
     if small: settings = {"MAX_EPOCHS": 2, **settings}
     agent = Config.preset("tiny", OUTPUT_DIR=str(out.parent), RUN_NAME=out.name, **common, **settings)
-    guide = {**PRESETS["tiny"], **PRESETS["guide"], **common, **settings, "MAX_EPOCHS": 1, "BATCH_ORDER": "random"}
+    guide = {**PRESETS["tiny"], **PRESETS["guide"], **common, **settings, "MAX_EPOCHS": 1, "BATCH_ORDER": "random", "NO_CHANGE_SHARE": agent.NO_CHANGE_SHARE}
     return dict(agent=agent, guide=Config(**{**guide, "OUTPUT_DIR": str(out), "RUN_NAME": "guide"}))
 
 def clear_run(run: Path  # a run's folder
@@ -153,7 +153,7 @@ def clear_run(run: Path  # a run's folder
     for name in ("checkpoints", "report", "guide"): shutil.rmtree(run/name, ignore_errors=True)
     for name in ("metrics.jsonl", "metrics.json", "curves.png", "config.json", "gallery.png"): (run/name).unlink(missing_ok=True)
 
-# %% ../nbs/06_cli.ipynb #2b129cbc
+# %% ../nbs/06_cli.ipynb #234bf0ef
 @command
 def demo(argv=None):
     "vlm_vla_demo: generated data, tiny models, then train, evaluate and act."
@@ -174,7 +174,7 @@ def demo(argv=None):
         trainer = Trainer(config)
         runs[name] = trainer.train()
         if trainer.stop_reason: return 3
-    guide = evaluate_run(runs["guide"], name="guide's variant", probe_limit=200)
+    guide = evaluate_run(runs["guide"], name="guide's variant", probe_limit=100, replicates=100, baselines=())
     report = evaluate_run(runs["agent"], name="agent")
     report.save(out/"report", others={"guide's variant": guide})
     report.gallery(out/"gallery.png")

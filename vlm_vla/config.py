@@ -7,13 +7,13 @@ __all__ = ['PRESETS', 'Setting', 'check_value', 'parse_value', 'SettingsMeta', '
            'PathSettings', 'DataSettings', 'ModelSettings', 'TrainSettings', 'on_class_or_instance', 'Config',
            'search_folders', 'model_kind', 'find_model', 'add_config_arguments', 'parse_sets', 'config_from_arguments']
 
-# %% ../nbs/00_config.ipynb #c358d955
+# %% ../nbs/00_config.ipynb #ae779a08
 import copy, difflib, json, os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-# %% ../nbs/00_config.ipynb #eb4ed2c8
+# %% ../nbs/00_config.ipynb #a95c24ea
 @dataclass(frozen=True)
 class Setting:
     "A default value, what it means, and what values are allowed."
@@ -28,7 +28,7 @@ class Setting:
     @property
     def type(self): return self.kind or type(self.default)
 
-# %% ../nbs/00_config.ipynb #f1362687
+# %% ../nbs/00_config.ipynb #76d88db2
 def check_value(name: str,  # the setting's name, for the message
                 setting: Setting,  # its declaration
                 value  # what somebody wants it to be
@@ -47,7 +47,7 @@ def check_value(name: str,  # the setting's name, for the message
     if setting.high is not None and not value <= setting.high: raise ValueError(f"{name} is {value!r}; it must be at most {setting.high}")
     return value
 
-# %% ../nbs/00_config.ipynb #c8b41983
+# %% ../nbs/00_config.ipynb #32388c33
 def parse_value(name: str,  # the setting's name, for the message
                 setting: Setting,  # its declaration
                 text: str  # what was typed
@@ -64,7 +64,7 @@ def parse_value(name: str,  # the setting's name, for the message
     except ValueError: raise ValueError(f"{name}={text} cannot be read as {setting.type.__name__}: {setting.help}") from None
     return check_value(name, setting, value)
 
-# %% ../nbs/00_config.ipynb #e54207c0
+# %% ../nbs/00_config.ipynb #1f015b01
 class SettingsMeta(type):
     "Collects the `Setting`s of a class body and guards assignments to them."
     def __new__(mcs, name, bases, namespace):
@@ -86,7 +86,7 @@ class SettingsMeta(type):
         hint = f"; did you mean {near[0]}?" if near else "; Config.print_config() shows them all"
         raise AttributeError(f"there is no setting {name}{hint}")
 
-# %% ../nbs/00_config.ipynb #854969a4
+# %% ../nbs/00_config.ipynb #6790c353
 def kaggle_root() -> Path:
     "The folder that holds Kaggle's `input` and `working`."
     return Path(os.environ.get("VLM_VLA_KAGGLE_ROOT", "/kaggle"))
@@ -101,7 +101,7 @@ def default_path(local: str,  # the path on an ordinary machine
     "The default of a path setting on this machine."
     return str(kaggle_root()/kaggle) if on_kaggle() else local
 
-# %% ../nbs/00_config.ipynb #620a5ddd
+# %% ../nbs/00_config.ipynb #03432de0
 class PathSettings(metaclass=SettingsMeta):
     "Where things are read and written."
     IS_KAGGLE = Setting(on_kaggle(), "running in a Kaggle session (detected)")
@@ -115,7 +115,7 @@ class PathSettings(metaclass=SettingsMeta):
     LLM_MODEL_NAME = Setting("Qwen/Qwen2.5-0.5B", "hub id of the language model, used in messages and downloads")
     ALLOW_DOWNLOAD = Setting(False, "may the network be used to fetch models and data?")
 
-# %% ../nbs/00_config.ipynb #357640cc
+# %% ../nbs/00_config.ipynb #fdef0f3e
 class DataSettings(metaclass=SettingsMeta):
     "What is read and how it becomes a sample."
     IMAGE_SIZE = Setting(224, "pixels: side of the square that the image encoder sees at once", low=16)
@@ -133,7 +133,7 @@ class DataSettings(metaclass=SettingsMeta):
     AUGMENT = Setting(False, "flips and quarter turns, with the sentence rewritten to match")
     COLOR_JITTER = Setting(0., "strength of brightness, contrast and saturation jitter, drawn for each date; 0: none", low=0., high=1.)
 
-# %% ../nbs/00_config.ipynb #b5f2e67d
+# %% ../nbs/00_config.ipynb #309c2606
 class ModelSettings(metaclass=SettingsMeta):
     "The parts of the agent and how they are joined."
     VISION_FEATURES = Setting("patch", "keep the encoder's patch grid, or pool it to one vector (the guide)", choices=("patch", "pooled"))
@@ -151,7 +151,7 @@ class ModelSettings(metaclass=SettingsMeta):
     GRADIENT_CHECKPOINTING = Setting(False, "recompute the language model's activations in the backward pass: less memory, more time")
     COMPILE = Setting(False, "torch.compile the trainable part")
 
-# %% ../nbs/00_config.ipynb #dd5ddca1
+# %% ../nbs/00_config.ipynb #075ed215
 class TrainSettings(metaclass=SettingsMeta):
     "The optimisation and what is kept of it."
     SEED = Setting(42, "every random choice starts here", low=0)
@@ -181,18 +181,18 @@ class TrainSettings(metaclass=SettingsMeta):
     KEEP_CHECKPOINTS = Setting(2, "newest checkpoints kept beside the best one", low=1)
     BEST_METRIC = Setting("pointing", "validation metric that chooses the best checkpoint")
 
-# %% ../nbs/00_config.ipynb #604666fa
+# %% ../nbs/00_config.ipynb #b8ab20ff
 class on_class_or_instance:
     "A method that works on `Config` itself, by making a snapshot first, and on an instance."
     def __init__(self, f): self.f, self.__doc__ = f, f.__doc__
     def __get__(self, obj, cls): return partial(self.f, cls() if obj is None else obj)
 
-# %% ../nbs/00_config.ipynb #be1d8078
+# %% ../nbs/00_config.ipynb #bf51d5f3
 PRESETS = {
     "default": {},
     "guide": dict(VISION_FEATURES="pooled", FUSION="add", TEXT_POOLING="first", TILES=1, LOSS_WEIGHTS={"mse": 1.}, NO_CHANGE_SHARE=1.,
                   BORROWED_CAPTIONS=0., BATCH_ORDER="random"),
-    "tiny": dict(BATCH_SIZE=32, LEARNING_RATE=2e-3, WARMUP_STEPS=100, MAX_EPOCHS=7, USE_4BIT=False, COMPUTE_DTYPE="float32", BATCH_ORDER="pair",
+    "tiny": dict(BATCH_SIZE=32, LEARNING_RATE=2e-3, WARMUP_STEPS=100, MAX_EPOCHS=6, USE_4BIT=False, COMPUTE_DTYPE="float32", BATCH_ORDER="pair", NO_CHANGE_SHARE=0.1,
                  MAX_TEXT_LENGTH=48, NUM_WORKERS=2, LOG_INTERVAL=20, EVAL_INTERVAL=100_000, SAVE_INTERVAL=200),
 }
 
@@ -228,12 +228,12 @@ class Config(PathSettings, DataSettings, ModelSettings, TrainSettings):
         "All settings by name."
         return {k: self.__dict__[k] for k in self._settings}
 
-# %% ../nbs/00_config.ipynb #88ed1e9e
+# %% ../nbs/00_config.ipynb #5a042565
 def _group(name: str):
     "The group of settings that declares `name`."
     return next(c for c in Config.__mro__[1:] if name in c.__dict__.get("_settings", {}))
 
-# %% ../nbs/00_config.ipynb #deeaf06f
+# %% ../nbs/00_config.ipynb #d1aeda53
 def _print_config(self, changed_only: bool = False  # only settings that differ from their defaults
                  ):
     "Print the settings by group; a star marks those that differ from the default."
@@ -248,7 +248,7 @@ def _print_config(self, changed_only: bool = False  # only settings that differ 
 
 Config.print_config = on_class_or_instance(_print_config)
 
-# %% ../nbs/00_config.ipynb #579ad336
+# %% ../nbs/00_config.ipynb #c7b63c1d
 def _save_json(self, path  # file to write
               ) -> Path:
     "Write all settings as JSON; `Config.from_json` reads them back."
@@ -259,7 +259,7 @@ def _save_json(self, path  # file to write
 
 Config.save_json = on_class_or_instance(_save_json)
 
-# %% ../nbs/00_config.ipynb #713f5e91
+# %% ../nbs/00_config.ipynb #5441b3da
 def _from_json(cls, path,  # a file written by `save_json`, or one with some settings only
                **overrides  # settings by name, on top of the file's
               ):
@@ -273,7 +273,7 @@ def _from_json(cls, path,  # a file written by `save_json`, or one with some set
 
 Config.from_json = classmethod(_from_json)
 
-# %% ../nbs/00_config.ipynb #e4f5f568
+# %% ../nbs/00_config.ipynb #d9d11aa8
 def search_folders(root,  # where to look
                    is_it,  # function of a folder: is this one?
                    depth: int = 4  # levels below `root` that are looked at
@@ -285,7 +285,7 @@ def search_folders(root,  # where to look
     below = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     return [hit for p in below for hit in search_folders(p, is_it, depth - 1)]
 
-# %% ../nbs/00_config.ipynb #7c91cd39
+# %% ../nbs/00_config.ipynb #0848f98e
 def model_kind(folder  # a folder
               ) -> str:
     "'vision' or 'language' if `folder` holds a model in Hugging Face format, else ''."
@@ -296,7 +296,7 @@ def model_kind(folder  # a folder
     if not isinstance(d, dict) or "model_type" not in d: return ""
     return "vision" if "vision_config" in d or "patch_size" in d or "num_channels" in d else "language"
 
-# %% ../nbs/00_config.ipynb #408062dc
+# %% ../nbs/00_config.ipynb #8e547d96
 def find_model(path,  # folder of the model, or one to search, or a hub id
                kind: str,  # 'vision' or 'language'
                name: str = "",  # hub id, for the message
@@ -315,7 +315,7 @@ def find_model(path,  # folder of the model, or one to search, or a hub id
     if not found: raise FileNotFoundError(f"{setting}: no {kind} model (a folder with its config.json) in {str(path)!r}; attach {name} or set {setting}")
     raise ValueError(f"{setting}: several {kind} models in {str(path)!r}: {', '.join(map(str, found))}; set {setting} to one of them")
 
-# %% ../nbs/00_config.ipynb #2d3e4832
+# %% ../nbs/00_config.ipynb #8ab96922
 def _verify_paths(self) -> dict:
     "The paths as found, by setting. One `FileNotFoundError` names everything that is missing and what to do about it."
     found, missing = {}, []
@@ -334,7 +334,7 @@ def _verify_paths(self) -> dict:
 
 Config.verify_paths = on_class_or_instance(_verify_paths)
 
-# %% ../nbs/00_config.ipynb #38012a47
+# %% ../nbs/00_config.ipynb #a2786d00
 def _cache_dir(self) -> Path:
     "Where caches go."
     return Path(self.CACHE_DIR) if self.CACHE_DIR else Path(self.OUTPUT_DIR)/"cache"
@@ -346,7 +346,7 @@ def _input_size(self) -> int:
 Config.cache_dir = property(_cache_dir)
 Config.input_size = property(_input_size)
 
-# %% ../nbs/00_config.ipynb #ba465592
+# %% ../nbs/00_config.ipynb #e5d81d15
 def add_config_arguments(parser  # an `argparse.ArgumentParser`
                         ) -> None:
     "Add `--preset`, `--config` and `--set` to a command."
