@@ -7,7 +7,7 @@ __all__ = ['MAIN', 'prediction_rows', 'located', 'share', 'point_on_mask', 'mask
            'validation_threshold', 'parts', 'breakdown', 'jsonable', 'Report', 'ranked', 'pick', 'm_pairs', 'evaluate',
            'agent_name', 'measure', 'read_metrics', 'compare', 'aggregate']
 
-# %% ../nbs/04_eval.ipynb #de3ec7e1
+# %% ../nbs/04_eval.ipynb #623e8dcd
 import csv, json, math, time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from .probes import BASELINES, PROBES, Questions, ask_all, baseline_actions, dat
 from .report import (Case, breakdown_html, case_html, gallery, glossary_html, headline, markdown_table, number, page, picture, plot_calibration, plot_iou, plot_offsets, plot_probes, plot_success,
                             plot_risk, plot_scores, plot_where, results_html, results_table)
 
-# %% ../nbs/04_eval.ipynb #87702480
+# %% ../nbs/04_eval.ipynb #767f7a79
 def prediction_rows(q: Questions,
                     plain, # `Answers` to the plain questions
                     scores: dict, # of `ground`, for the rows that have a box
@@ -56,7 +56,7 @@ def prediction_rows(q: Questions,
         rows.append(row)
     return rows
 
-# %% ../nbs/04_eval.ipynb #365bcc6a
+# %% ../nbs/04_eval.ipynb #3caffdcf
 MAIN = ("pointing", "pointing_15px", "miou", "miou_square", "iou50", "iou50_square", "center_error_px", "mse") # figures given for probes and parts too
 
 def located(action, # (k, 3)
@@ -83,7 +83,7 @@ def share(right, # (k,) bool or 0/1
     total = weights.sum(1)
     with np.errstate(invalid="ignore", divide="ignore"): return {name: float(right.mean()), f"{name}_ci": percentiles(weights @ right / total)}
 
-# %% ../nbs/04_eval.ipynb #11806ce3
+# %% ../nbs/04_eval.ipynb #179e18d9
 def point_on_mask(mask, # (H, W) bool
                   cx: float, # [0, 1]
                   cy: float, # [0, 1]
@@ -108,7 +108,7 @@ def masks_hit(dataset, # with `pairs` and `samples`
         if mask is not None and mask.any(): on[i], near[i] = point_on_mask(mask, cx, cy), point_on_mask(mask, cx, cy, 15)
     return on, near
 
-# %% ../nbs/04_eval.ipynb #12955a95
+# %% ../nbs/04_eval.ipynb #29e36023
 def change_answers(q: Questions, answers: dict # name -> `Answers`
                   ) -> tuple: # (rows, logit, changed) of the sentences as they are, and of changed pairs against unchanged ones with borrowed sentences
     "What the change score is judged on."
@@ -147,7 +147,7 @@ def validation_threshold(model, pairs, settings, limit: int = 200, batch_size: i
     threshold = pick_threshold(1 / (1 + np.exp(-np.clip(logit, -50, 50))), changed)
     return (.5, "one half, since the validation split has only one kind of pair") if math.isnan(threshold) else (threshold, f"{len(logit)} validation sentences")
 
-# %% ../nbs/04_eval.ipynb #face7f5f
+# %% ../nbs/04_eval.ipynb #abdf4a1d
 def _one(found, none): return none if not found else next(iter(found)) if len(found) == 1 else "several"
 def _binned(value, edges, labels): return labels[int(np.searchsorted(edges, value, side="right"))]
 
@@ -174,7 +174,7 @@ def breakdown(action, rows, q: Questions, weights) -> dict: # group -> part -> f
         out[group] = {str(v): {**located(action[labels == v], rows[labels == v], q, weights), "n_pairs": len(np.unique(q.pair[rows[labels == v]]))} for v in order}
     return out
 
-# %% ../nbs/04_eval.ipynb #eff582a9
+# %% ../nbs/04_eval.ipynb #3cb23d6f
 def jsonable(x):
     "Plain Python for JSON; NaN becomes None."
     if isinstance(x, dict): return {str(k): jsonable(v) for k, v in x.items()}
@@ -209,29 +209,39 @@ class Report:
                   f"at the threshold {m['threshold']:.2f}: {number(m['accuracy_changed'], 'pct')} of the changed and {number(m.get('accuracy_described'), 'pct')} of the unchanged (borrowed sentences) are right.")
         return f"{results_table(m, self.name, {k: getattr(v, 'metrics', v) for k, v in (others or {}).items()})}\n\n{change}"
 
-# %% ../nbs/04_eval.ipynb #674feb1a
+# %% ../nbs/04_eval.ipynb #e09c3824
 def ranked(predictions: list # of a report
           ) -> list: # indices, best first
-    "The predictions that have a truth, by the IoU with the oracle square and then by the distance; one per pair, the one that stands for it best (its median)."
-    by_pair = {}
-    for i, p in enumerate(predictions):
-        if p["true_cx"] is not None: by_pair.setdefault(p["pair_id"], []).append(i)
-    quality = lambda i: (-predictions[i]["iou_square"], predictions[i]["error_px"])
-    return sorted((sorted(v, key=quality)[len(v) // 2] for v in by_pair.values()), key=quality)
+    "The predictions that have a truth, by the IoU with the oracle square and then by the distance."
+    return sorted((i for i, p in enumerate(predictions) if p["true_cx"] is not None), key=lambda i: (-predictions[i]["iou_square"], predictions[i]["error_px"]))
 
-def pick(ranking: list, which: str, n: int) -> list:
-    "`n` of a ranking: 'best', 'median', 'worst', or evenly over all of it ('spread')."
-    if which == "spread": return [ranking[i] for i in np.unique(np.linspace(0, len(ranking) - 1, min(n, len(ranking))).round().astype(int))] if ranking else []
-    start = dict(best=0, median=max(0, len(ranking) // 2 - n // 2), worst=max(0, len(ranking) - n))
-    if which not in start: raise ValueError(f"which={which!r}; choose 'best', 'median', 'worst' or 'spread'")
-    return ranking[start[which]:start[which] + n]
+def pick(predictions: list, # of a report
+         which: str, # 'best', 'median', 'worst', or 'spread': evenly over all
+         n: int, # how many, of different pairs
+        ) -> list: # indices, best first
+    "Some of a ranking, no two of the same pair."
+    order = ranked(predictions)
+    middle = sorted(range(len(order)), key=lambda r: abs(r - len(order) // 2))
+    starts = dict(best=range(len(order)), worst=range(len(order) - 1, -1, -1), median=middle)
+    if which not in (*starts, "spread"): raise ValueError(f"which={which!r}; choose 'best', 'median', 'worst' or 'spread'")
+    ranks, pairs = [], set()
+    def take(candidates, limit):
+        for r in candidates:
+            if len(ranks) >= limit: return
+            if predictions[order[r]]["pair_id"] not in pairs: ranks.append(r); pairs.add(predictions[order[r]]["pair_id"])
+    if which != "spread": take(starts[which], n)
+    else:
+        for k, at in enumerate(np.linspace(0, len(order) - 1, n)): take(sorted(range(len(order)), key=lambda r: abs(r - at)), k + 1)
+    return [order[r] for r in sorted(ranks)]
 
+# %% ../nbs/04_eval.ipynb #8e28a6ad
 def _case(self, i: int # index into `predictions`
          ) -> Case:
     "A prediction with its pictures."
     p = self.predictions[i]
-    row = {s.id: k for k, s in enumerate(self.dataset.samples)}[p["id"]] if not hasattr(self, "_rows") else self._rows[p["id"]]
-    t1, t2 = (r.open() for r in self.dataset.refs(row))
+    if self.dataset is None: raise ValueError("this report came without its dataset, so its cases cannot be drawn")
+    if not hasattr(self, "_rows"): self._rows = {s.id: k for k, s in enumerate(self.dataset.samples)}
+    t1, t2 = (r.open() for r in self.dataset.refs(self._rows[p["id"]]))
     truth = None if p["true_x1"] is None else tuple(p[f"true_{k}"] for k in ("x1", "y1", "x2", "y2"))
     note = "no true box" if truth is None else f"IoU {p['iou']:.2f} (the right action {p['oracle_iou']:.2f}), {p['error_px']:.0f} px off"
     a = None if self.attention is None else np.asarray(self.attention[i], np.float32).reshape(self.grid)
@@ -242,11 +252,11 @@ def _gallery(self, path=None, # write it here too
              n: int = 6, # cases
              **kwargs): # of `report.gallery`
     "Cases as one picture."
-    return gallery([self.case(i) for i in pick(ranked(self.predictions), which, n)], path, **kwargs)
+    return gallery([self.case(i) for i in pick(self.predictions, which, n)], path, **kwargs)
 
 Report.case, Report.gallery = _case, _gallery
 
-# %% ../nbs/04_eval.ipynb #8922f867
+# %% ../nbs/04_eval.ipynb #2c0c2547
 def _remark(m, key, text, n, other):
     "A sentence with two figures, where there are any."
     return f'<p class="note">{text.format(n=m[n], v=number(m[key], "pct"), w=number(m.get(other), "pct"))}</p>' if m.get(n) else ""
@@ -267,9 +277,8 @@ def _sections(self, others, n_cases):
         + figure(plot_calibration(m), "Of the cases called 80 %, do 80 % hold? The size of a dot shows how many cases it stands for.") + "</div>" \
         + f"<p class=note>At the threshold {m['threshold']:.2f} (from {m['threshold_from']}): {number(m['accuracy_changed'], 'pct')} of the changed pairs' sentences are called changed; {number(m['accuracy_unchanged'], 'pct')} of the unchanged ones' own sentences and {number(m.get('accuracy_described'), 'pct')} of the borrowed ones are called unchanged.</p>"
     if m["breakdown"]: yield "Parts of the data", f'<div class="card">{breakdown_html(m["breakdown"])}</div>'
-    order = ranked(p)
     for which, text in (("best", "The best cases"), ("median", "Cases in the middle"), ("worst", "The worst cases")):
-        chosen = pick(order, which, n_cases) if self.dataset is not None else []
+        chosen = pick(p, which, n_cases) if self.dataset is not None else []
         if chosen: yield text, "".join(case_html(self.case(i)) for i in chosen)
     yield "How this was made", self.method()
 
@@ -292,7 +301,7 @@ def _html(self, others: dict = None, # name -> `Report` or metrics of other agen
 
 Report._sections, Report.method, Report.html = _sections, _method, _html
 
-# %% ../nbs/04_eval.ipynb #77b4d6b8
+# %% ../nbs/04_eval.ipynb #2f1dc6f0
 def _markdown(self, others: dict = None) -> str:
     "The report as Markdown, without pictures."
     m, lines = self.metrics, [f"# How well does {self.name} point?", "", f"{m_pairs(self.metrics)}.", "", self.table(others), ""]
@@ -322,7 +331,7 @@ def _save(self, folder, # made if need be
 
 Report.markdown, Report.save = _markdown, _save
 
-# %% ../nbs/04_eval.ipynb #63583215
+# %% ../nbs/04_eval.ipynb #61e106a0
 def evaluate(model_or_path, # a `VLM_ActionAgent`, a run (its best checkpoint), or a checkpoint
              config=None, # settings of the data; None: the agent's own
              split: str = "test", # "train", "val" or "test"
@@ -362,7 +371,7 @@ def agent_name(model_or_path, settings) -> str:
         return path.parent.parent.name if path.parent.name == "checkpoints" else path.name
     return settings.RUN_NAME or "agent"
 
-# %% ../nbs/04_eval.ipynb #02872646
+# %% ../nbs/04_eval.ipynb #6f60e765
 def measure(q: Questions,
             answers: dict, # name -> `Answers`
             base: dict, # name -> (rows, actions) of the baselines
@@ -419,7 +428,7 @@ def _thin(curve, x, y, points=60):
     k = np.unique(np.linspace(0, len(curve["coverage"]) - 1, points).astype(int)) if len(curve["coverage"]) else []
     return {x: [float(curve["coverage"][i]) for i in k], y: [float(curve["risk"][i]) for i in k]}
 
-# %% ../nbs/04_eval.ipynb #3a80e4df
+# %% ../nbs/04_eval.ipynb #32290565
 def read_metrics(report # a `Report`, its metrics, or a folder (or metrics.json) that `Report.save` wrote
                 ) -> dict:
     "The metrics of a report, wherever they are."

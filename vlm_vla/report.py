@@ -9,7 +9,7 @@ __all__ = ['INK', 'AGENT', 'PROBE', 'PLAIN', 'GOOD', 'PANELS', 'PROBE_NAMES', 'B
            'answerers', 'results_table', 'picture', 'html_table', 'bar', 'tile', 'page', 'headline', 'results_html',
            'breakdown_html', 'case_html', 'glossary_html']
 
-# %% ../nbs/04b_report.ipynb #2a43e326
+# %% ../nbs/04b_report.ipynb #4400351b
 import base64, html, io, json, math
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from .drawing import draw_box, drawable, show_image, wrap
 from .geometry import action_to_box
 
-# %% ../nbs/04b_report.ipynb #dfef00a6
+# %% ../nbs/04b_report.ipynb #942266f3
 def zoom_box(action, # [cx, cy, scale]
              width: int, # image width in pixels
              height: int, # image height in pixels
@@ -34,7 +34,7 @@ def zoom_box(action, # [cx, cy, scale]
     x, y = (min(max(round(c * n - s / 2), 0), n - s) for c, n, s in ((cx, width, w), (cy, height, h)))
     return x, y, x + w, y + h
 
-# %% ../nbs/04b_report.ipynb #c41c4833
+# %% ../nbs/04b_report.ipynb #2f621171
 INK, AGENT, PROBE, PLAIN, GOOD = "#22303c", "#1b6ca8", "#c8553d", "#9aa5b1", "#4f8a5b" # colours: text, the agent, the agent asked wrongly, others, the oracle
 
 class Picture(Figure):
@@ -44,7 +44,7 @@ class Picture(Figure):
         self.savefig(out, format="png")
         return out.getvalue()
 
-# %% ../nbs/04b_report.ipynb #ceb04acb
+# %% ../nbs/04b_report.ipynb #3c4e0c42
 @dataclass
 class Case:
     "One question and its answer, to be drawn."
@@ -91,7 +91,7 @@ def _draw_attention(ax, image, case):
     ax.imshow(a / max(a.max(), 1e-9), cmap="inferno", alpha=np.clip(a / max(a.max(), 1e-9), 0, 1)**.5 * .85, extent=(0, w, h, 0), interpolation="nearest", vmin=0, vmax=1)
     if case.box is not None: draw_box(ax, case.box, "white", linewidth=1.)
 
-# %% ../nbs/04b_report.ipynb #ecb676c9
+# %% ../nbs/04b_report.ipynb #b58c5af6
 def gallery(cases, # of `Case`
             path=None, # write the picture here too
             panels=PANELS, # which pictures of each case
@@ -118,7 +118,7 @@ def gallery(cases, # of `Case`
     if path is not None: fig.savefig(path)
     return fig
 
-# %% ../nbs/04b_report.ipynb #959e94e1
+# %% ../nbs/04b_report.ipynb #1338a3e3
 def _axes(width=4.5, height=3.2):
     fig = Picture(figsize=(width, height), dpi=110, layout="constrained")
     ax = fig.add_subplot()
@@ -135,7 +135,7 @@ def _empty(ax, why):
     ax.text(.5, .5, why, ha="center", va="center", transform=ax.transAxes, color="#667", fontsize=9)
     ax.set(xticks=[], yticks=[])
 
-# %% ../nbs/04b_report.ipynb #087f587d
+# %% ../nbs/04b_report.ipynb #c7c94e62
 def plot_iou(predictions: list, # of a report
             ): # Figure
     "How well the squares fit: IoU with the true box, and with the oracle square."
@@ -192,7 +192,7 @@ def plot_where(predictions: list, # of a report
     n, *_ = np.histogram2d(y, x, bins=[edges, edges])
     s, *_ = np.histogram2d(y, x, bins=[edges, edges], weights=hit)
     share = np.divide(s, n, out=np.full_like(s, np.nan), where=n > 0)
-    shown = ax.imshow(share, vmin=0, vmax=1, cmap="RdYlGn", extent=(0, 1, 1, 0), alpha=.85)
+    shown = ax.imshow(share, vmin=0, vmax=1, cmap="RdYlGn", extent=(0, 1, 1, 0), alpha=.6)
     for r in range(cells):
         for c in range(cells):
             if n[r, c]: ax.text((c + .5) / cells, (r + .5) / cells, f"{100 * share[r, c]:.0f}\n" + f"n={n[r, c]:.0f}", ha="center", va="center", fontsize=6.5, color=INK)
@@ -200,7 +200,7 @@ def plot_where(predictions: list, # of a report
     fig.colorbar(shown, ax=ax, shrink=.8).set_label("pointing, true centre there", size=8)
     return fig
 
-# %% ../nbs/04b_report.ipynb #e7356461
+# %% ../nbs/04b_report.ipynb #478c6560
 PROBE_NAMES = dict(shuffled="sentence of another pair", empty="no sentence", first_word="first word only", swapped_dates="dates swapped", t1_twice="first date, twice", blank="blank images")
 BASELINE_NAMES = dict(mean_action="mean training action", center="centre of the image", difference="image difference", random="random", other_change="another change of the pair")
 
@@ -263,7 +263,7 @@ def plot_scores(predictions: list, # of a report
     ax.legend(fontsize=7.5, frameon=False)
     return fig
 
-# %% ../nbs/04b_report.ipynb #1df18ccc
+# %% ../nbs/04b_report.ipynb #e3952058
 COLUMNS = (("pointing", "pointing", "pct"), ("pointing_15px", "15 px", "pct"), ("miou", "mIoU", "num"), ("miou_square", "mIoU□", "num"), ("iou50", "Pr@0.5", "pct"), ("iou50_square", "Pr@0.5□", "pct"),
            ("center_error_px", "error", "px"), ("mse", "MSE", "mse"), ("n", "n", "int")) # (figure, heading, how to write it); a small square marks figures against the oracle square
 
@@ -304,7 +304,7 @@ def results_table(metrics: dict, # of a report
     rows[1:1] = [("agent", other, {**m, "n": m["n_boxes"]}) for other, m in (others or {}).items()]
     return markdown_table(["", *(c[1] for c in COLUMNS)], [[label, *(number(f.get(key), kind) for key, _, kind in COLUMNS)] for _, label, f in rows])
 
-# %% ../nbs/04b_report.ipynb #076a43d0
+# %% ../nbs/04b_report.ipynb #233bbf66
 def picture(fig, # matplotlib Figure
             kind: str = "png", # or "jpeg", for photographs
             alt: str = "",
@@ -333,7 +333,7 @@ def bar(value, # in [0, 1], or None
         line = f'<i style="left:{100 * interval[0]:.1f}%;width:{100 * (interval[1] - interval[0]):.1f}%" title="95 %: {100 * interval[0]:.1f} to {100 * interval[1]:.1f}"></i>'
     return f'<span class="num">{100 * value:.1f}</span><span class="bar"><b style="width:{100 * value:.1f}%"></b>{line}</span>'
 
-# %% ../nbs/04b_report.ipynb #3c313bde
+# %% ../nbs/04b_report.ipynb #af758f80
 STYLE = """
 :root{--ink:#22303c;--soft:#5d6b78;--line:#e3e8ed;--agent:#1b6ca8;--probe:#c8553d;--good:#4f8a5b}
 *{box-sizing:border-box}body{margin:0;background:#f4f6f8;color:var(--ink);font:15px/1.55 -apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,"Noto Sans SC",sans-serif}
@@ -368,7 +368,7 @@ def page(title: str,
     return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{html.escape(title)}</title>'
             f'<style>{STYLE}</style></head><body><main><h1>{html.escape(title)}</h1><p class="sub">{html.escape(subtitle)}</p>{body}</main></body></html>\n')
 
-# %% ../nbs/04b_report.ipynb #a16edbc6
+# %% ../nbs/04b_report.ipynb #11fc7336
 def headline(metrics: dict, # of a report
             ) -> str:
     "The figures to see first, as tiles."

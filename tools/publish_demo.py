@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""Take what the demo measured into the documentation: nbs/images/demo.png and demo.json, which index.ipynb shows.
+
+    vlm_vla_demo                                  leaves outputs/demo
+    python tools/publish_demo.py outputs/demo     then execute nbs/index.ipynb and run tools/make_readme.py
+"""
+import json, os, platform, sys
+from pathlib import Path
+
+from PIL import Image
+
+IMAGES = Path(__file__).resolve().parent.parent/"nbs/images"
+
+
+def first_table(text):
+    "The first Markdown table of a text."
+    lines = text.splitlines()
+    start = next(i for i, l in enumerate(lines) if l.startswith("|"))
+    end = next((i for i in range(start, len(lines)) if not lines[i].startswith("|")), len(lines))
+    return "\n".join(lines[start:end])
+
+
+def cpu_name():
+    "What this machine calls its processor."
+    info = Path("/proc/cpuinfo")
+    names = [l.split(":", 1)[1].strip() for l in info.read_text().splitlines() if l.startswith("model name")] if info.is_file() else []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def main():
+    demo = Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/demo")
+    text = (demo/"report/report.md").read_text(encoding="utf-8")
+    run = json.loads((demo/"metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads((demo/"report/metrics.json").read_text(encoding="utf-8"))
+    change = next((l for l in text.splitlines() if l.startswith("Change score")), "")
+    out = dict(table=first_table(text), change=change, n_pairs=metrics["n_pairs"], n=metrics["n"], n_boxes=metrics["n_boxes"], steps=run["steps"], epochs=run["epochs"],
+               train_seconds=round(run["seconds"]), evaluate_seconds=round(metrics["seconds"]), peak_memory_mib=round(run["peak_memory_mib"]["cpu"]), cpu=cpu_name(), cores=os.cpu_count(), python=platform.python_version())
+    IMAGES.mkdir(exist_ok=True)
+    (IMAGES/"demo.json").write_text(json.dumps(out, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    image = Image.open(demo/"gallery.png").convert("RGB")
+    if image.width > 1000: image = image.resize((1000, round(image.height * 1000 / image.width)), Image.Resampling.LANCZOS)
+    image.quantize(256, dither=Image.Dither.NONE).save(IMAGES/"demo.png", optimize=True)
+    print(f"{IMAGES/'demo.json'}\n{IMAGES/'demo.png'}: {(IMAGES/'demo.png').stat().st_size / 1024:.0f} kB")
+
+
+if __name__ == "__main__": main()
