@@ -29,7 +29,7 @@ def outputs(cell):
     for out in cell["outputs"]:
         if out.get("name") == "stderr": continue
         data = out.get("data", {})
-        if "text/markdown" in data: texts.append("".join(data["text/markdown"]).strip())
+        if "text/markdown" in data: texts.append(relink("".join(data["text/markdown"]).strip()))
         elif (text := "".join(out.get("text") or data.get("text/plain") or []).strip()): texts.append(f"```\n{text}\n```")
     return texts
 

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Documents that are made from others are up to date, and links lead somewhere. Needs nothing but Python.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python3 tools/make_readme.py --check
+python3 tools/room_map.py --check
+python3 tools/install_cell.py --check
+python3 tools/check_links.py
