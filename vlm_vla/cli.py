@@ -6,7 +6,7 @@
 __all__ = ['EXPECTED', 'PACKAGES', 'SIZES', 'command', 'train', 'settings_of', 'evaluate', 'predict', 'versions', 'check',
            'demo_configs', 'clear_run', 'demo', 'act_on_some']
 
-# %% ../nbs/06_cli.ipynb #70b7718c
+# %% ../nbs/06_cli.ipynb #56f85777
 import argparse, importlib.metadata, json, os, platform, shutil, sys
 from functools import wraps
 from pathlib import Path
@@ -24,25 +24,28 @@ from .tiny import make_tiny_models
 from .train import Trainer, main as train_main
 from .utils import Stopwatch, cuda_problem, get_device, pick_dtype, run_slow
 
-# %% ../nbs/06_cli.ipynb #8052ba59
+# %% ../nbs/06_cli.ipynb #dda8794c
 EXPECTED = (ValueError, TypeError, AttributeError, OSError, RuntimeError, ImportError)
 
-def command(f):
+def command(name: str  # as it is typed
+           ):
     "Decorator of a command: expected errors become one sentence on stderr and exit code 2."
-    @wraps(f)
-    def run(argv=None) -> int:
-        try: return f(argv) or 0
-        except EXPECTED as e:
-            if os.environ.get("VLM_VLA_TRACEBACK") == "1": raise
-            print(f"{f.__name__}: {e}\n(VLM_VLA_TRACEBACK=1 shows where)", file=sys.stderr)
-            return 2
-        except KeyboardInterrupt:
-            print(f"{f.__name__}: interrupted", file=sys.stderr)
-            return 130
-    return run
+    def decorate(f):
+        @wraps(f)
+        def run(argv=None) -> int:
+            try: return f(argv) or 0
+            except EXPECTED as e:
+                if os.environ.get("VLM_VLA_TRACEBACK") == "1": raise
+                print(f"{name}: {e}\n(VLM_VLA_TRACEBACK=1 shows where)", file=sys.stderr)
+                return 2
+            except KeyboardInterrupt:
+                print(f"{name}: interrupted", file=sys.stderr)
+                return 130
+        return run
+    return decorate
 
-# %% ../nbs/06_cli.ipynb #4a43fe53
-@command
+# %% ../nbs/06_cli.ipynb #9f50d98c
+@command("vlm_vla_train")
 def train(argv=None):
     "vlm_vla_train: train an agent."
     return train_main(argv)
@@ -53,7 +56,7 @@ def settings_of(run,  # a run's folder, or a checkpoint
     "The run's own settings with some changed; None where nothing was asked for."
     return Config.from_json(resolve_checkpoint(run)/"config.json", **parse_sets(sets)) if sets else None
 
-@command
+@command("vlm_vla_eval")
 def evaluate(argv=None):
     "vlm_vla_eval: measure a trained agent."
     parser = argparse.ArgumentParser(prog="vlm_vla_eval", description="Measure a trained agent on a split; writes a report.")
@@ -69,8 +72,8 @@ def evaluate(argv=None):
     print(report.table())
     print(f"report: {folder}")
 
-# %% ../nbs/06_cli.ipynb #17eaddd3
-@command
+# %% ../nbs/06_cli.ipynb #ea2648f2
+@command("vlm_vla_predict")
 def predict(argv=None):
     "vlm_vla_predict: ask a trained agent."
     parser = argparse.ArgumentParser(prog="vlm_vla_predict", description="Two dates and a sentence to a place. One question, or a file of them.")
@@ -96,7 +99,7 @@ def predict(argv=None):
     print(json.dumps(action.to_dict()))
     if args.out: action.draw(args.out)
 
-# %% ../nbs/06_cli.ipynb #ae784fb7
+# %% ../nbs/06_cli.ipynb #0eb44623
 PACKAGES = ("torch", "torchvision", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "pillow", "numpy", "scipy", "matplotlib", "fastcore", "safetensors", "tqdm")
 
 def versions() -> dict:
@@ -106,7 +109,7 @@ def versions() -> dict:
         except importlib.metadata.PackageNotFoundError: return None
     return {name: of(name) for name in PACKAGES}
 
-@command
+@command("vlm_vla_check")
 def check(argv=None):
     "vlm_vla_check: environment, models and data on one page."
     parser = argparse.ArgumentParser(prog="vlm_vla_check", description="Is everything there for a training? Exit code 1 if not.")
@@ -133,7 +136,7 @@ def check(argv=None):
     if not problems: print("all there")
     return 1 if problems else 0
 
-# %% ../nbs/06_cli.ipynb #8736f902
+# %% ../nbs/06_cli.ipynb #9ea57d2f
 SIZES = {False: dict(n_train=2700, n_val=100, n_test=500), True: dict(n_train=200, n_val=20, n_test=40)}  # pairs, by --small
 
 def demo_configs(out: Path,  # the demo's folder
@@ -153,8 +156,8 @@ def clear_run(run: Path  # a run's folder
     for name in ("checkpoints", "report", "guide"): shutil.rmtree(run/name, ignore_errors=True)
     for name in ("metrics.jsonl", "metrics.json", "curves.png", "config.json", "gallery.png"): (run/name).unlink(missing_ok=True)
 
-# %% ../nbs/06_cli.ipynb #234bf0ef
-@command
+# %% ../nbs/06_cli.ipynb #4741284e
+@command("vlm_vla_demo")
 def demo(argv=None):
     "vlm_vla_demo: generated data, tiny models, then train, evaluate and act."
     parser = argparse.ArgumentParser(prog="vlm_vla_demo", description="The whole path on generated data and tiny models: no GPU, no weights, no network.")

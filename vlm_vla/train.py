@@ -7,7 +7,7 @@ __all__ = ['FREE_ON_RESUME', 'epoch_order', 'bucket', 'together', 'borrow_captio
            'parameter_groups', 'write_text', 'random_state', 'set_random_state', 'Trainer', 'read_metrics',
            'plot_curves', 'same_run', 'main']
 
-# %% ../nbs/03_train.ipynb #ea21bcd9
+# %% ../nbs/03_train.ipynb #3ea87c76
 import argparse, json, math, os, random, shutil, signal, sys, time, warnings
 from contextlib import nullcontext
 from pathlib import Path
@@ -26,7 +26,7 @@ from .model import create_model, pick_4bit, resolve_checkpoint, write_folder
 from .sources import open_pairs
 from .utils import AverageMeter, Stopwatch, count_parameters, format_time, get_device, memory_used, pick_dtype, set_seed
 
-# %% ../nbs/03_train.ipynb #1ccce502
+# %% ../nbs/03_train.ipynb #f993c2c5
 def epoch_order(changed: np.ndarray,  # (n,) bool: does the sample show a change?
                 seed: int,  # SEED
                 epoch: int,  # counts from 0
@@ -59,7 +59,7 @@ def together(order: np.ndarray,  # indices in random order
     place = np.random.default_rng(seed).permutation(pairs.max() + 1)
     return order[np.argsort(place[pairs[order]], kind="stable")]
 
-# %% ../nbs/03_train.ipynb #a7793ed0
+# %% ../nbs/03_train.ipynb #d706cf99
 def borrow_captions(captions: list,  # B sentences
                     changed: torch.Tensor,  # (B,) bool
                     pool: list,  # sentences about changes
@@ -72,7 +72,7 @@ def borrow_captions(captions: list,  # B sentences
     draws = [(rng.random(), int(rng.integers(len(pool)))) for _ in captions]
     return [pool[k] if not c and u < share else text for text, c, (u, k) in zip(captions, changed.tolist(), draws)]
 
-# %% ../nbs/03_train.ipynb #94396b7e
+# %% ../nbs/03_train.ipynb #ce0adcd0
 def lr_factor(step: int,  # optimizer steps done
               total: int,  # optimizer steps of the run
               warmup: int  # of these
@@ -88,7 +88,7 @@ def warmup_steps(wanted: int,  # WARMUP_STEPS
     "The warm-up that a run of this length gets."
     return min(wanted, total // 5)
 
-# %% ../nbs/03_train.ipynb #6e99eb15
+# %% ../nbs/03_train.ipynb #df4969db
 def parameter_groups(model,  # a `VLM_ActionAgent`
                      config  # a `Config`
                     ) -> list:
@@ -102,7 +102,7 @@ def parameter_groups(model,  # a `VLM_ActionAgent`
         g["params"].append(p)
     return list(groups.values())
 
-# %% ../nbs/03_train.ipynb #4bd15f9c
+# %% ../nbs/03_train.ipynb #3698f02f
 def write_text(path: Path,  # file to write
                text: str  # its contents
               ) -> None:
@@ -127,7 +127,7 @@ def set_random_state(state: dict  # of `random_state`
     torch.set_rng_state(state["torch"])
     if "cuda" in state: torch.cuda.set_rng_state(state["cuda"])
 
-# %% ../nbs/03_train.ipynb #e20f5c82
+# %% ../nbs/03_train.ipynb #84821a8c
 FREE_ON_RESUME = {"IS_KAGGLE", "DATASET_PATH", "CLIP_PATH", "LLM_PATH", "OUTPUT_DIR", "RUN_NAME", "CACHE_DIR", "ALLOW_DOWNLOAD", "DEVICE", "NUM_WORKERS", "CACHE_FEATURES",
                   "CACHE_MAX_GB", "SAVE_INTERVAL", "KEEP_CHECKPOINTS", "MAX_TRAIN_MINUTES", "MAX_NAN_STEPS", "GRADIENT_CHECKPOINTING", "COMPILE"}
 
@@ -144,7 +144,7 @@ class Trainer:
     @property
     def is_main(self): return self.accelerator.is_main_process
 
-# %% ../nbs/03_train.ipynb #d20a524e
+# %% ../nbs/03_train.ipynb #7a0d768c
 def _start(self, resume):
     "Paths, folder and seed; nothing is loaded yet."
     c = self.config
@@ -173,12 +173,16 @@ def _load_data(self):
     self.pairs = train_and_val(pairs, seed=c.SEED, ignore_given=no_train)
     self.train_data, self.val_data = (LevirCCActionDataset(s, config=c, pairs=self.pairs) for s in ("train", "val"))
     if self.is_main: self.pairs.save_report(self.run)
+    self.count_samples()
+
+def _count_samples(self):
+    "What the order of an epoch depends on."
     samples = self.train_data.samples
     self.changed = np.array([s.changed for s in samples])
     self.lengths = np.array([len(s.caption) for s in samples])
     self.pair_numbers = np.unique([s.pair_id for s in samples], return_inverse=True)[1]
     self.pool = [s.caption for s in samples if s.changed]
-    if not any(s.box is not None for s in samples): raise ValueError(f"{c.DATASET_PATH}: no training sample has a box, so there is nothing to point at")
+    if not any(s.box is not None for s in samples): raise ValueError(f"{self.config.DATASET_PATH}: no training sample has a box, so there is nothing to point at")
 
 def _setup_model(self):
     "The agent, its cached features, the optimizer."
@@ -186,15 +190,16 @@ def _setup_model(self):
     self.model = create_model(c, self.accelerator.device)
     for d in (self.train_data, self.val_data): d.grid = self.model.grid
     self.train_data, self.val_data = (with_features(d, self.model, c, progress=self.is_main) for d in (self.train_data, self.val_data))
+    self.count_samples()                                                                # some may have been left out when their pictures were read
     self.optimizer = torch.optim.AdamW(parameter_groups(self.model, c), lr=c.LEARNING_RATE)
     self.wrapped, self.optimizer = self.accelerator.prepare(self.model, self.optimizer)
     self.forward = torch.compile(self.wrapped) if c.COMPILE else self.wrapped
     self.total_steps = self.steps_per_epoch() * self.epochs
     self.warmup = warmup_steps(c.WARMUP_STEPS, self.total_steps)
 
-Trainer.start, Trainer.load_data, Trainer.setup_model = _start, _load_data, _setup_model
+Trainer.start, Trainer.load_data, Trainer.count_samples, Trainer.setup_model = _start, _load_data, _count_samples, _setup_model
 
-# %% ../nbs/03_train.ipynb #f7451cd9
+# %% ../nbs/03_train.ipynb #4270c6e3
 def _batches(self, epoch):
     "Global batches of one epoch: lists of sample indices, each to be shared out among the processes."
     c = self.config
@@ -221,7 +226,7 @@ def _loader(self, dataset, batches, epoch=0, collate_fn=collate):
 Trainer.batches, Trainer.steps_per_epoch, Trainer.loader = _batches, _steps_per_epoch, _loader
 Trainer.epochs = property(lambda self: 1 if self.config.DEBUG else self.config.MAX_EPOCHS)
 
-# %% ../nbs/03_train.ipynb #433478c2
+# %% ../nbs/03_train.ipynb #9eb36b61
 def _shares(self, group):
     "For each of this process's batches of a group: its share of the samples, and of the boxes, in the whole group."
     counts = torch.tensor([[b["action_vector"].isfinite().all(1).sum().item(), len(b["caption"])] for b in group], dtype=torch.float64)
@@ -252,7 +257,7 @@ def _step(self, group):
 
 Trainer.shares, Trainer.step = _shares, _step
 
-# %% ../nbs/03_train.ipynb #d65203de
+# %% ../nbs/03_train.ipynb #a7e10b52
 def _write_row(self, **row):
     "Append a row to metrics.jsonl."
     self.state["rows"] += 1
@@ -307,7 +312,7 @@ def _train_epoch(self, epoch):
 
 Trainer.write_row, Trainer.after_step, Trainer.log_loss, Trainer.train_epoch = _write_row, _after_step, _log_loss, _train_epoch
 
-# %% ../nbs/03_train.ipynb #a3d73261
+# %% ../nbs/03_train.ipynb #991088a1
 def _time_to_stop(self):
     "Should the run save and stop now? The same answer in every process."
     minutes = self.config.MAX_TRAIN_MINUTES
@@ -323,7 +328,7 @@ def _on_signal(self, number, frame):
 
 Trainer.time_to_stop, Trainer.on_signal = _time_to_stop, _on_signal
 
-# %% ../nbs/03_train.ipynb #eb48a4dc
+# %% ../nbs/03_train.ipynb #adf128a1
 def _validate(self):
     "Figures on the validation split, written to metrics.jsonl; is this the best so far?"
     c, s = self.config, self.state
@@ -373,7 +378,7 @@ def _prune(self):
 
 Trainer.validate, Trainer.save_checkpoint, Trainer.gather_random_states, Trainer.prune = _validate, _save_checkpoint, _gather_random_states, _prune
 
-# %% ../nbs/03_train.ipynb #b02d1f4e
+# %% ../nbs/03_train.ipynb #61022278
 def _check_resume(self):
     "Compare the run's settings with the present ones."
     file = self.run/"config.json"
@@ -416,7 +421,7 @@ def _restore(self):
 
 Trainer.check_resume, Trainer.last_checkpoint, Trainer.restore = _check_resume, _last_checkpoint, _restore
 
-# %% ../nbs/03_train.ipynb #3e37bc2a
+# %% ../nbs/03_train.ipynb #3228d6b7
 def _print_header(self, resumed_from=None):
     "What is about to happen, in a few lines."
     c, n, a = self.config, count_parameters(self.model), self.accelerator
@@ -469,7 +474,7 @@ def _finish(self):
 
 Trainer.print_header, Trainer.finish = _print_header, _finish
 
-# %% ../nbs/03_train.ipynb #0069ad2d
+# %% ../nbs/03_train.ipynb #7f5aaffe
 def _train(self, resume: bool = False  # go on from the run's newest checkpoint
           ) -> Path:
     "Train to the end, or to a stop; the run's folder."
@@ -503,7 +508,7 @@ def _in_main_thread() -> bool:
 
 Trainer.train = _train
 
-# %% ../nbs/03_train.ipynb #a9f74d63
+# %% ../nbs/03_train.ipynb #169b488f
 def same_run(a, b  # two runs' folders
             ) -> bool:
     "Do two runs end with the same weights, to the bit, and the same metrics file?"
@@ -512,7 +517,7 @@ def same_run(a, b  # two runs' folders
     return (files[0] == files[1] and all((last[0]/n).read_bytes() == (last[1]/n).read_bytes() for n in files[0])
             and (Path(a)/"metrics.jsonl").read_bytes() == (Path(b)/"metrics.jsonl").read_bytes())
 
-# %% ../nbs/03_train.ipynb #20a9cf39
+# %% ../nbs/03_train.ipynb #44cbfe3b
 def main(argv=None  # arguments; None: those of the command line
         ) -> int:
     "Train from a command line. Exit code 0: finished; 3: stopped early, resumable."
@@ -529,6 +534,6 @@ def main(argv=None  # arguments; None: those of the command line
     trainer.train(resume=bool(args.resume))
     return 3 if trainer.stop_reason else 0
 
-# %% ../nbs/03_train.ipynb #8a26e3b0
+# %% ../nbs/03_train.ipynb #719513bd
 #| eval: false
 if __name__ == "__main__" and "ipykernel" not in sys.modules and "execnb" not in sys.modules: sys.exit(main())
