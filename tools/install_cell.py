@@ -11,19 +11,25 @@ NBS = Path(__file__).resolve().parent.parent/"nbs"
 NOTEBOOKS = ["00_config", "01_dataset", "02_model", "03_train", "04_eval", "05_agent", "tutorials/kaggle", "tutorials/own_data", "tutorials/extend", "tutorials/report", "zh/quickstart"]
 FIRST = "# Installs vlm_vla where it is missing (Kaggle, Colab); what is there already, torch above all, stays as it is."
 CELL = f'''#| hide
+#| eval: false
 {FIRST}
-import importlib.util, os, subprocess, sys, tempfile
+import importlib.util, os, re, subprocess, sys, tempfile
 from importlib.metadata import distributions
 from pathlib import Path
 
 def install_vlm_vla():
     if importlib.util.find_spec("vlm_vla"): return
-    keep = Path(tempfile.mkdtemp())/"keep.txt"                                        # pip may add packages, but not exchange any
-    keep.write_text("\\n".join(sorted({{f"{{d.metadata['Name']}}=={{d.version}}" for d in distributions() if d.metadata["Name"]}})))
+    plain = lambda name: re.sub("[-_.]+", "_", name).lower()
+    there = {{plain(d.metadata["Name"]): d.version for d in reversed(list(distributions())) if d.metadata["Name"]}}
     inputs = Path(os.environ.get("VLM_VLA_KAGGLE_ROOT", "/kaggle"))/"input"
-    wheels = [w for depth in range(1, 6) for w in sorted(inputs.glob("*/" * depth + "vlm_vla-*.whl"))]
-    source = ["--no-index", "--find-links", str(wheels[-1].parent)] if wheels else []     # an attached folder of wheels, else the package index
-    done = subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *source, "--constraint", str(keep), "vlm_vla"])
+    own = [w for depth in range(1, 6) for w in sorted(inputs.glob("*/" * depth + "vlm_vla-*.whl"))]
+    if own:                                                       # an attached folder of wheels: take those that are missing, without asking the network
+        what = ["--no-index", "--no-deps", *(str(w) for w in sorted(own[-1].parent.glob("*.whl")) if plain(w.name.split("-")[0]) not in there)]
+    else:                                                         # the package index; what must not be exchanged is held where it is
+        keep = Path(tempfile.mkdtemp())/"keep.txt"
+        keep.write_text("\\n".join(f"{{n}}=={{there[n]}}" for n in ("torch", "torchvision", "torchaudio", "transformers", "numpy") if n in there))
+        what = ["--constraint", str(keep), "vlm_vla"]
+    done = subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *what])
     if done.returncode: raise SystemExit("vlm_vla could not be installed: switch the Internet on in the notebook's settings, or attach a folder of wheels (page 'Without a network')")
     importlib.invalidate_caches()
 

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """README.md from nbs/index.ipynb: prose as it is, code in fences, text outputs below; hidden cells and progress bars left out.
+And the site's copies of CONTRIBUTING.md and CHANGELOG.md, with their links bent.
 
-    python tools/make_readme.py           write README.md
-    python tools/make_readme.py --check   exit 1 if README.md is not what would be written
+    python tools/make_readme.py           write them
+    python tools/make_readme.py --check   exit 1 if one is not what would be written
 """
 import json, re, sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOK, README = ROOT/"nbs/index.ipynb", ROOT/"README.md"
+NOTEBOOK = ROOT/"nbs/index.ipynb"
+PAGES = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}  # on the site: at the top
 
 
 def hidden(source):
@@ -36,7 +38,10 @@ def outputs(cell):
 
 def relink(text):
     "Links of the notebook, relative to nbs/, as links relative to the top folder."
-    return re.sub(r"(\]\(|src=\")(?!https?:|#|mailto:|\.\./)", r"\1nbs/", text).replace("](../", "](").replace('src="../', 'src="')
+    def bend(m):
+        target = m[2].split("#")[0]
+        return m[1] + (PAGES[target] + m[2][len(target):] if target in PAGES else "nbs/" + m[2])
+    return re.sub(r"(\]\(|src=\")(?!https?:|#|mailto:)([^)\s\"]+)", bend, text)
 
 
 def convert(notebook):
@@ -50,14 +55,22 @@ def convert(notebook):
     return f"<!-- Made from nbs/index.ipynb by tools/make_readme.py; edit that. -->\n\n" + "\n\n".join(p for p in parts if p) + "\n"
 
 
+def documents():
+    "File -> its text."
+    yield ROOT/"README.md", convert(json.loads(NOTEBOOK.read_text(encoding="utf-8")))
+    for page, source in PAGES.items():
+        text = (ROOT/source).read_text(encoding="utf-8").replace("](nbs/", "](")
+        yield ROOT/"nbs"/page, f"<!-- A copy of {source}, made by tools/make_readme.py. -->\n\n{text}"
+
+
 def main():
-    text = convert(json.loads(NOTEBOOK.read_text(encoding="utf-8")))
+    stale = [(file, text) for file, text in documents() if not file.is_file() or file.read_text(encoding="utf-8") != text]
     if "--check" in sys.argv[1:]:
-        if README.read_text(encoding="utf-8") == text: return 0
-        print("README.md is not what nbs/index.ipynb gives; run: python tools/make_readme.py", file=sys.stderr)
-        return 1
-    README.write_text(text, encoding="utf-8")
-    print(f"{README.relative_to(ROOT)}: {len(text):,} characters")
+        for file, _ in stale: print(f"{file.relative_to(ROOT)} is out of date; run: python tools/make_readme.py", file=sys.stderr)
+        return 1 if stale else 0
+    for file, text in stale: file.write_text(text, encoding="utf-8")
+    (ROOT/"README.md").touch()                                   # nbdev asks whether it is newer than the notebook
+    print("written: " + (", ".join(str(f.relative_to(ROOT)) for f, _ in stale) or "nothing, all were up to date"))
     return 0
 
 

@@ -27,6 +27,14 @@ def cpu_name():
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def some_rows(image, n=6, rows=(0, 2, 5)):
+    "Of a gallery of n cases from the best to the worst: the first, one in the middle, the last."
+    cut = [image.crop((0, round(r * image.height / n), image.width, round((r + 1) * image.height / n))) for r in rows]
+    out = Image.new("RGB", (image.width, sum(c.height for c in cut)), "white")
+    for i, c in enumerate(cut): out.paste(c, (0, sum(x.height for x in cut[:i])))
+    return out
+
+
 def main():
     demo = Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/demo")
     text = (demo/"report/report.md").read_text(encoding="utf-8")
@@ -37,7 +45,7 @@ def main():
                train_seconds=round(run["seconds"]), evaluate_seconds=round(metrics["seconds"]), peak_memory_mib=round(run["peak_memory_mib"]["cpu"]), cpu=cpu_name(), cores=os.cpu_count(), python=platform.python_version())
     IMAGES.mkdir(exist_ok=True)
     (IMAGES/"demo.json").write_text(json.dumps(out, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    image = Image.open(demo/"gallery.png").convert("RGB")
+    image = some_rows(Image.open(demo/"gallery.png").convert("RGB"))
     if image.width > 1000: image = image.resize((1000, round(image.height * 1000 / image.width)), Image.Resampling.LANCZOS)
     image.quantize(256, dither=Image.Dither.NONE).save(IMAGES/"demo.png", optimize=True)
     print(f"{IMAGES/'demo.json'}\n{IMAGES/'demo.png'}: {(IMAGES/'demo.png').stat().st_size / 1024:.0f} kB")

@@ -11,7 +11,7 @@ __all__ = ['ENCODERS', 'FUSIONS', 'LOSSES', 'FORMAT', 'register_encoder', 'dtype
            'attention_loss', 'change_loss', 'focal_loss', 'VLM_ActionAgent', 'create_model', 'head_state',
            'base_shapes', 'write_folder', 'model_card', 'resolve_checkpoint', 'find_base', 'check_base']
 
-# %% ../nbs/02_model.ipynb #631c898f
+# %% ../nbs/02_model.ipynb #fa2698e2
 import json, math, os, re, shutil, tempfile, warnings
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -27,7 +27,7 @@ from . import __version__
 from .config import Config, find_model
 from .utils import get_device, pick_dtype, set_seed
 
-# %% ../nbs/02_model.ipynb #9701f877
+# %% ../nbs/02_model.ipynb #e8ed7840
 ENCODERS = {"clip": CLIPVisionModel, "clip_vision_model": CLIPVisionModel, "siglip": SiglipVisionModel, "siglip_vision_model": SiglipVisionModel}
 
 def register_encoder(model_type: str,  # `model_type` in the model's config.json
@@ -36,14 +36,14 @@ def register_encoder(model_type: str,  # `model_type` in the model's config.json
     "Use `cls` to load image encoders of this type."
     ENCODERS[model_type] = cls
 
-# %% ../nbs/02_model.ipynb #829c21e3
+# %% ../nbs/02_model.ipynb #cef3b550
 def dtype_arg(dtype: torch.dtype  # wanted precision of the weights
              ) -> dict:
     "The keyword argument of `from_pretrained` that sets the precision, whatever the version of transformers."
     version = tuple(int(n) for n in re.findall(r"\d+", transformers.__version__)[:2])
     return {"dtype" if version >= (4, 56) else "torch_dtype": dtype}
 
-# %% ../nbs/02_model.ipynb #6a46f62a
+# %% ../nbs/02_model.ipynb #0399994b
 def to_tiles(images: torch.Tensor,  # (B, 3, n*S, n*S)
              n: int  # tiles per side
             ) -> torch.Tensor:
@@ -58,7 +58,7 @@ def from_tiles(patches: torch.Tensor,  # (B*n*n, g*g, C): patch vectors of each 
     g, c = math.isqrt(patches.shape[1]), patches.shape[2]
     return patches.reshape(-1, n, n, g, g, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, (n * g)**2, c)
 
-# %% ../nbs/02_model.ipynb #53b9eb20
+# %% ../nbs/02_model.ipynb #bdffa9ce
 class VisionEncoder(nn.Module):
     "A frozen image encoder: pixels to a grid of patch vectors, or to one pooled vector."
     def __init__(self, model: nn.Module,  # a loaded Hugging Face vision model
@@ -108,7 +108,7 @@ class VisionEncoder(nn.Module):
         if self.pooled: return patches.reshape(images.shape[0], -1, patches.shape[-1]).mean(1, keepdim=True)
         return from_tiles(patches, self.tiles)
 
-# %% ../nbs/02_model.ipynb #01dc45b3
+# %% ../nbs/02_model.ipynb #60457ccf
 @contextmanager
 def quiet():
     "Hide the loading reports, progress bars and warnings of transformers and peft."
@@ -123,7 +123,7 @@ def quiet():
         log.set_verbosity(level)
         if bar: log.enable_progress_bar()
 
-# %% ../nbs/02_model.ipynb #1b5cd929
+# %% ../nbs/02_model.ipynb #81ccd524
 def load_vision(path,  # folder or hub id
                 config,  # a `Config`
                 dtype: torch.dtype = torch.float32  # precision of the frozen weights
@@ -134,7 +134,7 @@ def load_vision(path,  # folder or hub id
         model = cls.from_pretrained(path, **dtype_arg(dtype))
     return VisionEncoder(model, config.IMAGE_SIZE, config.TILES, config.VISION_FEATURES == "pooled")
 
-# %% ../nbs/02_model.ipynb #5c5e542f
+# %% ../nbs/02_model.ipynb #45a5f969
 def pool_tokens(hidden: torch.Tensor,  # (B, T, D)
                 mask: torch.Tensor,  # (B, T): 1 for real tokens, 0 for padding
                 how: str = "last"  # 'last', 'mean' or 'first'
@@ -149,7 +149,7 @@ def pool_tokens(hidden: torch.Tensor,  # (B, T, D)
     else: raise ValueError(f"TEXT_POOLING is {how!r}; choose 'last', 'mean' or 'first'")
     return hidden[torch.arange(len(hidden), device=hidden.device), index]
 
-# %% ../nbs/02_model.ipynb #5666a22e
+# %% ../nbs/02_model.ipynb #ab6ac760
 class LanguageEncoder(nn.Module):
     "Sentences to vectors, through a language model's body with LoRA."
     def __init__(self, model: nn.Module,  # the body, with or without LoRA
@@ -187,7 +187,7 @@ class LanguageEncoder(nn.Module):
         hidden = self.model(inputs_embeds=torch.cat([prefix.to(embedded.dtype), embedded], 1), attention_mask=mask).last_hidden_state
         return pool_tokens(hidden[:, prefix.shape[1]:], t["attention_mask"], self.pooling)
 
-# %% ../nbs/02_model.ipynb #f620a32c
+# %% ../nbs/02_model.ipynb #2aac70e0
 def pick_4bit(wanted,  # USE_4BIT: True, False or 'always'
               device: torch.device  # where the model will run
              ) -> tuple:
@@ -200,7 +200,7 @@ def pick_4bit(wanted,  # USE_4BIT: True, False or 'always'
         return False, f"bitsandbytes cannot be imported: {e}"
     return True, "NF4 with double quantisation"
 
-# %% ../nbs/02_model.ipynb #13a2e44b
+# %% ../nbs/02_model.ipynb #30fbd886
 def load_language(path,  # folder or hub id
                   config,  # a `Config`
                   dtype: torch.dtype = torch.float32,  # precision of the frozen weights
@@ -215,6 +215,8 @@ def load_language(path,  # folder or hub id
                     quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
                                                            bnb_4bit_compute_dtype=dtype))
     with quiet(): model = AutoModel.from_pretrained(path, attn_implementation="sdpa", **more).requires_grad_(False)
+    for m in model.modules():                                              # on a CPU bitsandbytes repacks weights at the first evaluation, and
+        if hasattr(m, "support_avx512bf16_for_cpu"): m.support_avx512bf16_for_cpu = False     # repacked ones pass no gradient: training would go on without it
     if config.GRADIENT_CHECKPOINTING:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
@@ -223,7 +225,7 @@ def load_language(path,  # folder or hub id
                                                  target_modules=list(config.LORA_TARGET_MODULES), task_type="FEATURE_EXTRACTION"))
     return LanguageEncoder(model, AutoTokenizer.from_pretrained(path), config.TEXT_POOLING, config.MAX_TEXT_LENGTH)
 
-# %% ../nbs/02_model.ipynb #3f871a8e
+# %% ../nbs/02_model.ipynb #ca5641f7
 def patch_centers(grid: tuple  # (rows, cols)
                  ) -> torch.Tensor:
     "(rows*cols, 2): the centre (x, y) of each patch as a fraction of the image, row by row."
@@ -243,7 +245,7 @@ def fourier(points: torch.Tensor,  # (N, 2) in [0, 1]
     angles = points[:, None] * (torch.pi * 2 ** torch.arange(bands))[:, None]
     return torch.cat([angles.sin(), angles.cos()], -1).flatten(1)
 
-# %% ../nbs/02_model.ipynb #071003dd
+# %% ../nbs/02_model.ipynb #77309e1f
 class Projector(nn.Module):
     "Encoder features of both dates to the language model's width."
     def __init__(self, dim_in: int,  # encoder width C
@@ -273,7 +275,7 @@ def same_mean(t1: torch.Tensor,  # (B, N, C)
     shift = (t2.mean(1, keepdim=True) - t1.mean(1, keepdim=True)) / 2
     return t1 + shift, t2 - shift
 
-# %% ../nbs/02_model.ipynb #804ddf58
+# %% ../nbs/02_model.ipynb #1fa6854c
 FUSIONS = {}
 
 def register_fusion(name: str  # the value of FUSION that chooses it
@@ -284,7 +286,7 @@ def register_fusion(name: str  # the value of FUSION that chooses it
         return cls
     return register
 
-# %% ../nbs/02_model.ipynb #ed312f19
+# %% ../nbs/02_model.ipynb #5d34e4df
 @register_fusion("add")
 class AddFusion(nn.Module):
     "The sentence is added to every patch."
@@ -319,7 +321,7 @@ class PrefixFusion(AddFusion):
     "As `add`, but the language model reads the image's tokens before the sentence."
     uses_prefix = True
 
-# %% ../nbs/02_model.ipynb #d8f7daf1
+# %% ../nbs/02_model.ipynb #25f14c38
 class PatchBlock(nn.Module):
     "A residual MLP on each patch and a 3 x 3 depthwise convolution between neighbours."
     def __init__(self, dim: int,  # D
@@ -339,7 +341,7 @@ class PatchBlock(nn.Module):
         square = self.norm2(h).transpose(1, 2).unflatten(2, self.grid)
         return h + self.near(square).flatten(2).transpose(1, 2)
 
-# %% ../nbs/02_model.ipynb #020c44d5
+# %% ../nbs/02_model.ipynb #94a1375d
 class PatchPointer(nn.Module):
     "Scores patches, attends, and says where the attention lies and how widely it spreads."
     def __init__(self, dim: int,  # D
@@ -365,7 +367,7 @@ class PatchPointer(nn.Module):
         attended = torch.einsum("bn,bnd->bd", a.to(h.dtype), h) + self.moments(torch.cat([center, spread], -1).to(h.dtype))
         return dict(attended=self.up(attended), attention=a, scores=scores, center=center, evidence=scores.logsumexp(-1) - math.log(scores.shape[-1]))
 
-# %% ../nbs/02_model.ipynb #94a062c2
+# %% ../nbs/02_model.ipynb #c7789cc6
 def window_mass(attention: torch.Tensor,  # (B, N)
                 radius: int,  # patches
                 grid: tuple  # (rows, cols)
@@ -391,13 +393,13 @@ def focus(attention: torch.Tensor,  # (B, N)
         center[of] = mass_center(a / a.sum(1, keepdim=True), centers)
     return center
 
-# %% ../nbs/02_model.ipynb #f9516b7a
+# %% ../nbs/02_model.ipynb #1963a9ca
 def make_action_head(dim: int  # D
                     ) -> nn.Sequential:
     "The guide's MLP: D to (3,) in [0, 1]."
     return nn.Sequential(nn.Linear(dim, 256), nn.ReLU(), nn.Dropout(0.1), nn.Linear(256, 128), nn.ReLU(), nn.Dropout(0.1), nn.Linear(128, 3), nn.Sigmoid())
 
-# %% ../nbs/02_model.ipynb #e139f8f8
+# %% ../nbs/02_model.ipynb #3d93695d
 LOSSES = {}
 
 def register_loss(name: str,  # the key in LOSS_WEIGHTS
@@ -420,7 +422,7 @@ def mean_or_zero(x: torch.Tensor,  # any values
     "The mean of `x`; of nothing, a zero that is still part of the graph."
     return x.mean() if x.numel() else like.sum() * 0.
 
-# %% ../nbs/02_model.ipynb #fcd4002c
+# %% ../nbs/02_model.ipynb #cf95befd
 @register_loss("mse")
 def mse_loss(out, targets):
     "Mean squared error of the action: the guide's loss."
@@ -433,7 +435,7 @@ def smooth_l1_loss(out, targets):
     ok = boxed(targets)
     return mean_or_zero(F.smooth_l1_loss(out["action_pred"][ok], targets["action"][ok], beta=0.05, reduction="none").sum(-1), out["action_pred"])
 
-# %% ../nbs/02_model.ipynb #0e448fff
+# %% ../nbs/02_model.ipynb #99364a62
 def squares(action: torch.Tensor  # (B, 3)
            ) -> torch.Tensor:
     "(B, 4): the square of each action as x1, y1, x2, y2 in fractions of a square image."
@@ -455,7 +457,7 @@ def giou_loss(out, targets):
     ok = boxed(targets)
     return mean_or_zero(1 - giou(squares(out["action_pred"][ok]), squares(targets["action"][ok])), out["action_pred"])
 
-# %% ../nbs/02_model.ipynb #14dfc5de
+# %% ../nbs/02_model.ipynb #2c09893c
 @register_loss("attention")
 def attention_loss(out, targets):
     "Cross-entropy between the region's patches and the attention."
@@ -478,7 +480,7 @@ def focal_loss(out, targets, gamma: float = 2.):
     p = torch.where(y > 0, logit.sigmoid(), 1 - logit.sigmoid())
     return ((1 - p)**gamma * F.binary_cross_entropy_with_logits(logit, y, reduction="none")).mean()
 
-# %% ../nbs/02_model.ipynb #288a4923
+# %% ../nbs/02_model.ipynb #1b71ee76
 class VLM_ActionAgent(nn.Module):
     "Two dates and a sentence to an action: frozen encoder, language model with LoRA, fusion, pointing, head."
     def __init__(self, vision: VisionEncoder,  # the frozen eye
@@ -507,7 +509,7 @@ class VLM_ActionAgent(nn.Module):
         self.vision.eval()
         return self
 
-# %% ../nbs/02_model.ipynb #1ea61011
+# %% ../nbs/02_model.ipynb #f16d33a9
 def _look(self, images: torch.Tensor  # (B, 3, S, S) images, or (B, N, C) features of the frozen encoder
          ) -> torch.Tensor:
     "(B, N, C) features on the agent's device."
@@ -533,7 +535,7 @@ def _point(self, h: torch.Tensor  # (B, N, D): fused patches, or one vector (B, 
 VLM_ActionAgent.look = _look
 VLM_ActionAgent.point = _point
 
-# %% ../nbs/02_model.ipynb #77d1fb76
+# %% ../nbs/02_model.ipynb #0ff2fbe5
 def _autocast(self):
     "Half precision for the matrix products, where the chip has it."
     half = self.compute_dtype != torch.float32
@@ -579,7 +581,7 @@ VLM_ActionAgent.autocast = _autocast
 VLM_ActionAgent.forward = _forward
 VLM_ActionAgent.losses = _losses
 
-# %% ../nbs/02_model.ipynb #6c33cb15
+# %% ../nbs/02_model.ipynb #393fcffb
 def _loaded(config, device, vision_path, llm_path):
     "An agent from found base models, on `device`, in the precision that it has."
     dtype, _ = pick_dtype(config.COMPUTE_DTYPE, device)
@@ -599,7 +601,7 @@ def create_model(config=None,  # a `Config`
     llm = find_model(config.LLM_PATH, "language", config.LLM_MODEL_NAME, allow_download=config.ALLOW_DOWNLOAD)
     return _loaded(config, device, vision, llm)
 
-# %% ../nbs/02_model.ipynb #4a5e4e1d
+# %% ../nbs/02_model.ipynb #2de03599
 FORMAT = 1  # of the checkpoint folder
 
 def head_state(self) -> dict:
@@ -616,7 +618,7 @@ def base_shapes(self) -> dict:
 VLM_ActionAgent.head_state = head_state
 VLM_ActionAgent.base_shapes = base_shapes
 
-# %% ../nbs/02_model.ipynb #005a91f7
+# %% ../nbs/02_model.ipynb #cd726202
 def write_folder(folder,  # the folder to make
                  fill  # function of a path: writes the contents there
                 ) -> Path:
@@ -635,7 +637,7 @@ def write_folder(folder,  # the folder to make
     finally: shutil.rmtree(new, ignore_errors=True)
     return folder
 
-# %% ../nbs/02_model.ipynb #b1d5bb5a
+# %% ../nbs/02_model.ipynb #925de0b8
 def model_card(self) -> str:
     "A short README for a saved agent."
     c, b = self.config, self.base_shapes()
@@ -674,7 +676,7 @@ def _save_pretrained(self, folder  # where to write it
 VLM_ActionAgent.model_card = model_card
 VLM_ActionAgent.save_pretrained = _save_pretrained
 
-# %% ../nbs/02_model.ipynb #c9c86ccd
+# %% ../nbs/02_model.ipynb #1f19cb57
 def resolve_checkpoint(path,  # a checkpoint folder, a pointer to one (`checkpoints/best`), or a run
                        which: str = "best"  # the pointer to follow in a run: 'best' or 'last'
                       ) -> Path:
@@ -692,7 +694,7 @@ def resolve_checkpoint(path,  # a checkpoint folder, a pointer to one (`checkpoi
     if found != FORMAT: raise ValueError(f"{path} has checkpoint format {found}; this version of vlm_vla reads format {FORMAT}")
     return path
 
-# %% ../nbs/02_model.ipynb #bcb04b4b
+# %% ../nbs/02_model.ipynb #96753f65
 def find_base(config,  # the saved settings
               kind: str  # 'vision' or 'language'
              ) -> str:
@@ -714,7 +716,7 @@ def check_base(agent,  # loaded agent
             raise ValueError(f"{path} was trained on a {kind} model of shape {saved[kind]}; the one found has {found}. "
                              f"Set {'CLIP_PATH' if kind == 'vision' else 'LLM_PATH'} to the right one")
 
-# %% ../nbs/02_model.ipynb #b8904b00
+# %% ../nbs/02_model.ipynb #f7da7dc6
 def _load_weights(self, path  # a checkpoint folder
                  ) -> "VLM_ActionAgent":
     "Read adapter and our own weights into this agent; every name and shape must fit."
@@ -745,7 +747,7 @@ def _from_pretrained(cls, path,  # a run, or a checkpoint
 VLM_ActionAgent.load_weights = _load_weights
 VLM_ActionAgent.from_pretrained = classmethod(_from_pretrained)
 
-# %% ../nbs/02_model.ipynb #ecbc5dc1
+# %% ../nbs/02_model.ipynb #9a4ac63e
 def _push_to_hub(self, repo_id: str,  # owner/name on the Hugging Face hub
                  private: bool = True  # who may see it
                 ) -> str:
