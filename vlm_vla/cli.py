@@ -6,7 +6,7 @@
 __all__ = ['EXPECTED', 'PACKAGES', 'SIZES', 'command', 'train', 'add_settings', 'typed_settings', 'settings_of', 'evaluate',
            'predict', 'versions', 'check', 'demo_configs', 'clear_run', 'demo', 'act_on_some']
 
-# %% ../nbs/06_cli.ipynb #f427e8f0
+# %% ../nbs/06_cli.ipynb #165907ca
 import argparse, importlib.metadata, json, os, platform, shutil, sys
 from functools import wraps
 from pathlib import Path
@@ -24,7 +24,7 @@ from .tiny import make_tiny_models
 from .train import Trainer, main as train_main
 from .utils import Stopwatch, cuda_problem, get_device, pick_dtype, run_slow
 
-# %% ../nbs/06_cli.ipynb #946dceae
+# %% ../nbs/06_cli.ipynb #5812152d
 EXPECTED = (ValueError, TypeError, AttributeError, OSError, RuntimeError, ImportError)
 
 def command(name: str  # as it is typed
@@ -44,7 +44,7 @@ def command(name: str  # as it is typed
         return run
     return decorate
 
-# %% ../nbs/06_cli.ipynb #90addfe4
+# %% ../nbs/06_cli.ipynb #a0890d86
 @command("vlm_vla_train")
 def train(argv=None):
     "vlm_vla_train: train an agent."
@@ -83,7 +83,7 @@ def evaluate(argv=None):
     print(report.table())
     print(f"report: {folder}")
 
-# %% ../nbs/06_cli.ipynb #8951a312
+# %% ../nbs/06_cli.ipynb #83b637a8
 @command("vlm_vla_predict")
 def predict(argv=None):
     "vlm_vla_predict: ask a trained agent."
@@ -110,7 +110,7 @@ def predict(argv=None):
     print(json.dumps(action.to_dict()))
     if args.out: action.draw(args.out)
 
-# %% ../nbs/06_cli.ipynb #436ab5d2
+# %% ../nbs/06_cli.ipynb #e954fc5b
 PACKAGES = ("torch", "torchvision", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "pillow", "numpy", "scipy", "matplotlib", "fastcore", "safetensors", "tqdm")
 
 def versions() -> dict:
@@ -147,7 +147,7 @@ def check(argv=None):
     if not problems: print("all there")
     return 1 if problems else 0
 
-# %% ../nbs/06_cli.ipynb #fefae3f7
+# %% ../nbs/06_cli.ipynb #3bbd5251
 SIZES = {False: dict(n_train=2700, n_val=100, n_test=500), True: dict(n_train=200, n_val=20, n_test=40)}  # pairs, by --small
 
 def demo_configs(out: Path,  # the demo's folder
@@ -167,7 +167,7 @@ def clear_run(run: Path  # a run's folder
     for name in ("checkpoints", "report", "guide"): shutil.rmtree(run/name, ignore_errors=True)
     for name in ("metrics.jsonl", "metrics.json", "curves.png", "config.json", "gallery.png"): (run/name).unlink(missing_ok=True)
 
-# %% ../nbs/06_cli.ipynb #5b5230a1
+# %% ../nbs/06_cli.ipynb #51eadae0
 @command("vlm_vla_demo")
 def demo(argv=None):
     "vlm_vla_demo: generated data, tiny models, then train, evaluate and act."
