@@ -180,7 +180,8 @@ class LanguageEncoder(nn.Module):
             t = self.tokens(distinct)
             hidden = self.model(input_ids=t["input_ids"], attention_mask=t["attention_mask"]).last_hidden_state
             where = {c: i for i, c in enumerate(distinct)}
-            return pool_tokens(hidden, t["attention_mask"], self.pooling)[[where[c] for c in captions]]
+            rows = torch.tensor([where[c] for c in captions], device=hidden.device)
+            return pool_tokens(hidden, t["attention_mask"], self.pooling).index_select(0, rows)
         t = self.tokens(captions)
         embedded = self.model.get_input_embeddings()(t["input_ids"])
         mask = torch.cat([t["attention_mask"].new_ones(prefix.shape[:2]), t["attention_mask"]], 1)
@@ -556,7 +557,7 @@ def _forward(self, images_t1: torch.Tensor,  # (B, 3, S, S) images or (B, N, C) 
     t1, t2 = self.look(images_t1), self.look(images_t2)
     with self.autocast():
         patches = self.projector(t1, t2)
-        if pair_of is not None: patches = patches[pair_of.to(self.device)]
+        if pair_of is not None: patches = patches.index_select(0, pair_of.to(self.device))       # not patches[...]: its gradient is summed in no fixed order
         text = self.language(captions, patches if self.fusion.uses_prefix else None)
         out = self.point(self.fusion(patches, self.text_norm(text.to(patches.dtype))))
     if action_targets is not None: out.update(self.losses(out, action_targets, changed, region, share))
