@@ -157,6 +157,7 @@ def _start(self, resume):
     if resume: self.check_resume()
     elif (self.run/"checkpoints").exists():
         raise FileExistsError(f"{self.run} holds a run already: resume it (resume=True, or --resume), or choose another RUN_NAME")
+    self.accelerator.wait_for_everyone()                                                # all have looked before one of them writes
     if self.is_main:
         (self.run/"checkpoints").mkdir(parents=True, exist_ok=True)
         if not resume: c.save_json(self.run/"config.json")
