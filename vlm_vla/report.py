@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['INK', 'AGENT', 'PROBE', 'PLAIN', 'GOOD', 'PANELS', 'PROBE_NAMES', 'BASELINE_NAMES', 'COLUMNS', 'STYLE', 'GLOSSARY',
-           'zoom_box', 'Picture', 'Case', 'draw_case', 'gallery', 'plot_iou', 'plot_success', 'plot_offsets',
-           'plot_where', 'plot_probes', 'plot_risk', 'plot_calibration', 'plot_scores', 'number', 'markdown_table',
-           'answerers', 'results_table', 'picture', 'html_table', 'bar', 'tile', 'page', 'headline', 'results_html',
+           'zoom_box', 'Case', 'draw_case', 'gallery', 'plot_iou', 'plot_success', 'plot_offsets', 'plot_where',
+           'plot_probes', 'plot_risk', 'plot_calibration', 'plot_scores', 'number', 'markdown_table', 'answerers',
+           'results_table', 'picture', 'html_table', 'bar', 'tile', 'page', 'headline', 'results_html',
            'breakdown_html', 'case_html', 'glossary_html']
 
 # %% ../nbs/04b_report.ipynb #4400351b
@@ -37,6 +37,7 @@ def zoom_box(action, # [cx, cy, scale]
 # %% ../nbs/04b_report.ipynb #2f621171
 INK, AGENT, PROBE, PLAIN, GOOD = "#22303c", "#1b6ca8", "#c8553d", "#9aa5b1", "#4f8a5b" # colours: text, the agent, the agent asked wrongly, others, the oracle
 
+# %% ../nbs/04b_report.ipynb #0978ee15
 class Picture(Figure):
     "A matplotlib figure made without pyplot, which notebooks show all the same."
     def _repr_png_(self):
