@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['PRESETS', 'Setting', 'check_value', 'parse_value', 'SettingsMeta', 'kaggle_root', 'on_kaggle', 'default_path',
            'PathSettings', 'DataSettings', 'ModelSettings', 'TrainSettings', 'on_class_or_instance', 'Config',
-           'search_folders', 'model_kind', 'find_model', 'add_config_arguments', 'parse_sets', 'config_from_arguments']
+           'subfolders', 'search_folders', 'model_kind', 'find_model', 'add_config_arguments', 'parse_sets',
+           'config_from_arguments']
 
 # %% ../nbs/00_config.ipynb #ae779a08
 import copy, difflib, json, os
@@ -274,16 +275,33 @@ def _from_json(cls, path,  # a file written by `save_json`, or one with some set
 Config.from_json = classmethod(_from_json)
 
 # %% ../nbs/00_config.ipynb #d9d11aa8
+def subfolders(folder,  # a folder
+               patience: int = 100  # entries
+              ) -> list:
+    "The folders in a folder, by name. One that begins with `patience` files is taken for a store of pictures and not listed to its end."
+    found = []
+    try:
+        with os.scandir(folder) as entries:
+            for n, entry in enumerate(entries):
+                if entry.is_dir() and not entry.name.startswith("."): found.append(Path(entry.path))
+                if n >= patience and not found: break
+    except PermissionError: return []  # somebody else's
+    return sorted(found)
+
 def search_folders(root,  # where to look
                    is_it,  # function of a folder: is this one?
-                   depth: int = 4  # levels below `root` that are looked at
+                   depth: int = 8  # levels below `root` that are looked at
                   ) -> list:
     "Folders at or below `root` for which `is_it` is true; below a hit nothing more is looked for."
-    root = Path(root)
-    if is_it(root): return [root]
-    if depth == 0: return []
-    below = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    return [hit for p in below for hit in search_folders(p, is_it, depth - 1)]
+    found, level, seen = [], [Path(root)], set()
+    for _ in range(depth + 1):
+        real = {os.path.realpath(p): p for p in level}  # a link may lead in a circle
+        level = [p for name, p in real.items() if name not in seen]
+        seen |= set(real)
+        hits = [p for p in level if is_it(p)]
+        found += hits
+        level = [q for p in level if p not in hits for q in subfolders(p)]
+    return found
 
 # %% ../nbs/00_config.ipynb #0848f98e
 def model_kind(folder  # a folder
