@@ -185,7 +185,9 @@ class TrainSettings(metaclass=SettingsMeta):
 # %% ../nbs/00_config.ipynb #b8ab20ff
 class on_class_or_instance:
     "A method that works on `Config` itself, by making a snapshot first, and on an instance."
-    def __init__(self, f): self.f, self.__doc__ = f, f.__doc__
+    def __init__(self, f  # function of a `Config` and more
+                ):
+        self.f, self.__doc__ = f, f.__doc__
     def __get__(self, obj, cls): return partial(self.f, cls() if obj is None else obj)
 
 # %% ../nbs/00_config.ipynb #bf51d5f3
