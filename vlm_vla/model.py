@@ -765,12 +765,16 @@ def _load_weights(self, path  # a checkpoint folder
                  ) -> "VLM_ActionAgent":
     "Read adapter and our own weights into this agent; every name and shape must fit."
     path = resolve_checkpoint(path)
-    try: self.load_state_dict(load_file(path/"head.safetensors"), strict=False)
-    except (RuntimeError, SafetensorError) as e: raise ValueError(f"{path/'head.safetensors'} does not fit this agent: {e}") from e
-    missing = set(self.head_state()) - set(load_file(path/"head.safetensors"))
-    if missing: raise ValueError(f"{path/'head.safetensors'} lacks {', '.join(sorted(missing)[:3])}: it was saved by an agent of another make")
+    file = path/"head.safetensors"
+    try:
+        saved = load_file(file)
+        self.load_state_dict(saved, strict=False)
+    except (RuntimeError, SafetensorError) as e: raise ValueError(f"{file} does not fit this agent: {e}") from e
+    for lacking, here, there in ((file, self.head_state(), saved), ("this agent", saved, self.head_state())):
+        if apart := sorted(set(here) - set(there)): raise ValueError(f"{lacking} lacks {', '.join(apart[:3])}: {file} was saved by an agent of another make")
     if isinstance(self.language.model, PeftModel):
         file = path/"adapter/adapter_model.safetensors"
+        if not file.is_file(): raise ValueError(f"{file.parent} holds no {file.name}; weights are only read from safetensors")
         mine, saved = get_peft_model_state_dict(self.language.model), load_file(file)
         wrong = [k for k in mine if k not in saved or saved[k].shape != mine[k].shape] + [k for k in saved if k not in mine]
         if wrong: raise ValueError(f"{file} does not fit this agent, first at {wrong[0]}: another LORA_R or LORA_TARGET_MODULES")
@@ -785,8 +789,6 @@ def _from_pretrained(cls, path,  # a run, or a checkpoint
     path = resolve_checkpoint(path)
     config = Config.from_json(path/"config.json", **overrides)
     device = device or get_device(config.DEVICE)
-    adapter = path/"adapter" if (path/"adapter").is_dir() else None
-    if adapter and not (adapter/"adapter_model.safetensors").is_file(): raise ValueError(f"{adapter} holds no adapter_model.safetensors; weights are only read from safetensors")
     found = {kind: find_base(config, kind) for kind in ("vision", "language")}
     check_base(found, json.loads((path/"agent.json").read_text(encoding="utf-8"))["base"], path)
     agent = _loaded(config, device, found["vision"], found["language"])
