@@ -138,6 +138,7 @@ class ModelSettings(metaclass=SettingsMeta):
     "The parts of the agent and how they are joined."
     VISION_FEATURES = Setting("patch", "keep the encoder's patch grid, or pool it to one vector (the guide)", choices=("patch", "pooled"))
     FUSION = Setting("film", "how sentence and image meet: film, add, concat, prefix, or one that you registered")
+    HEAD = Setting("mlp", "network from the attended feature to the action: mlp (the guide), or one that you registered")
     TEXT_POOLING = Setting("last", "which token's hidden state stands for the sentence", choices=("last", "mean", "first"))
     POINTER_DIM = Setting(256, "width of the pointing network; never wider than the language model", low=8)
     USE_LORA = Setting(True, "train LoRA adapters in the language model; False: it is frozen entirely")
