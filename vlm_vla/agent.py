@@ -144,7 +144,7 @@ def _check_caption(self, caption # to be a sentence that can be read to its end
     if not caption.strip(): raise ValueError("the caption is empty; say what changed, for example 'a building has appeared on the left'")
     limit = self.config.MAX_TEXT_LENGTH
     if len(caption) > 2 * limit: # fewer characters than that cannot be too many tokens by much
-        n = len(self.model.language.tokenizer(caption)["input_ids"])
+        n = len(self.model.language.tokenizer(caption, verbose=False)["input_ids"])
         if n > limit: raise ValueError(f"the caption has {len(caption.split()):,} words ({n:,} tokens) and the agent reads {limit} (MAX_TEXT_LENGTH): {caption[:40]!r} ...; say it in one sentence")
     return caption
 
@@ -210,7 +210,7 @@ def time_action(agent: ChangeAgent,
                 t2, # path of the second date
                 caption: str,
                 repeats: int = 5, # the median counts
-               ) -> dict: # step -> seconds
+               ) -> dict: # step -> seconds: decode, resize, look (both dates), read, point; one action; ten captions, encoded once; ten calls
     "How long one action takes, and what it is made of."
     def timed(f):
         seconds = []
@@ -220,7 +220,7 @@ def time_action(agent: ChangeAgent,
             seconds.append(time.perf_counter() - start)
         return float(np.median(seconds[1:])), out
     with torch.inference_mode():
-        out = dict(zip(("decode", "resize", "look"), (0, 0, 0)))
+        out = {}
         out["decode"], images = timed(lambda: [as_image(x) for x in (t1, t2)])
         out["resize"], pixels = timed(lambda: torch.stack([agent.transform(x) for x in images]))
         out["look"], seen = timed(lambda: agent.model.look(pixels))
