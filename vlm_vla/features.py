@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np, torch
 from filelock import FileLock
 from torch.utils.data import DataLoader, Dataset
-from tqdm.auto import tqdm
 
 from .dataset import EpochIndex, collate, loader_workers
 from .geometry import VIEWS
 from .images import BadImage
+from .utils import progress_bar
 
 # %% ../nbs/02b_features.ipynb #06b75b88
 def weights_hash(module: torch.nn.Module  # any module
@@ -81,13 +81,14 @@ class FeatureCache:
 # %% ../nbs/02b_features.ipynb #7f54b949
 def _make(self, batch_size: int = 32, num_workers: int = 0, progress: bool = True):
     "Run the encoder over all images and write the cache."
-    new = Path(tempfile.mkdtemp(prefix=".features.", dir=self.folder.parent))
+    for left in self.folder.parent.glob(f".{self.folder.name}.*"): shutil.rmtree(left)          # of a process that was killed here; nobody else is, since the lock is ours
+    new = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.", dir=self.folder.parent))
     try:
         out = np.lib.format.open_memmap(new/"features.npy", mode="w+", dtype=self.dtype, shape=self.shape)
         workers, _ = loader_workers(num_workers, batch_size * 3 * self.images.dataset.image_size**2 * 4)
         loader = DataLoader(self.images, batch_size, num_workers=workers, collate_fn=torch.stack, generator=torch.Generator())
         row, unreadable = 0, set()
-        with tqdm(total=len(self.images), desc="frozen features", unit="image", disable=not progress) as bar:
+        with progress_bar(total=len(self.images), desc="frozen features", unit="image", disable=not progress) as bar:
             for batch in loader:
                 unreadable |= {(row + k) // len(self.views) for k in torch.nonzero(batch.flatten(1).isnan().any(1)).flatten().tolist()}
                 out[row:row + len(batch)] = self.vision(batch.to(self.vision.device)).float().cpu().numpy()

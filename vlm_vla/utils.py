@@ -156,6 +156,11 @@ class LogBar(tqdm):
     "A progress bar for a file: a line of its own each time."
     def display(self, msg=None, pos=None): self.fp.write(f"{msg or self}\n"); self.fp.flush()
     def clear(self, nolock=False): pass                              # what is written stays
+    def close(self):
+        if self.disable: return
+        self.display()
+        self.disable = True
+        self._decr_instances(self)
 
 def progress_bar(iterable=None,  # what to count; None: `update` is called by hand
                  file=None,  # where to write; None: stderr
@@ -166,4 +171,4 @@ def progress_bar(iterable=None,  # what to count; None: `update` is called by ha
     file = file or sys.stderr
     live = getattr(file, "isatty", lambda: False)() or "ipykernel" in sys.modules
     if live: return tqdm(iterable, file=file, leave=False, mininterval=0.5, **more)
-    return LogBar(iterable, file=file, leave=False, mininterval=seconds, maxinterval=seconds, dynamic_ncols=False, ncols=100, **more)
+    return LogBar(iterable, file=file, mininterval=seconds, maxinterval=seconds, delay=1e-3, ncols=100, **more)
