@@ -46,7 +46,8 @@ def command(name: str  # as it is typed
 
 # %% ../nbs/06_cli.ipynb #a0890d86
 @command("vlm_vla_train")
-def train(argv=None):
+def train(argv=None  # what was typed after the command; None: what really was
+         ):
     "vlm_vla_train: train an agent."
     return train_main(argv)
 
@@ -69,7 +70,8 @@ def settings_of(run,  # a run's folder, or a checkpoint
     return Config.from_json(resolve_checkpoint(run)/"config.json", **changes) if changes else None
 
 @command("vlm_vla_eval")
-def evaluate(argv=None):
+def evaluate(argv=None  # what was typed after the command; None: what really was
+            ):
     "vlm_vla_eval: measure a trained agent."
     parser = argparse.ArgumentParser(prog="vlm_vla_eval", description="Measure a trained agent on a split; writes a report.")
     parser.add_argument("run", help="a run's folder, or a checkpoint")
@@ -85,7 +87,8 @@ def evaluate(argv=None):
 
 # %% ../nbs/06_cli.ipynb #83b637a8
 @command("vlm_vla_predict")
-def predict(argv=None):
+def predict(argv=None  # what was typed after the command; None: what really was
+           ):
     "vlm_vla_predict: ask a trained agent."
     parser = argparse.ArgumentParser(prog="vlm_vla_predict", description="Two dates and a sentence to a place. One question, or a file of them.")
     parser.add_argument("run", help="a run's folder, or a checkpoint")
@@ -121,7 +124,8 @@ def versions() -> dict:
     return {name: of(name) for name in PACKAGES}
 
 @command("vlm_vla_check")
-def check(argv=None):
+def check(argv=None  # what was typed after the command; None: what really was
+         ):
     "vlm_vla_check: environment, models and data on one page."
     parser = argparse.ArgumentParser(prog="vlm_vla_check", description="Is everything there for a training? Exit code 1 if not.")
     add_config_arguments(parser)
@@ -169,7 +173,8 @@ def clear_run(run: Path  # a run's folder
 
 # %% ../nbs/06_cli.ipynb #51eadae0
 @command("vlm_vla_demo")
-def demo(argv=None):
+def demo(argv=None  # what was typed after the command; None: what really was
+        ):
     "vlm_vla_demo: generated data, tiny models, then train, evaluate and act."
     parser = argparse.ArgumentParser(prog="vlm_vla_demo", description="The whole path on generated data and tiny models: no GPU, no weights, no network.")
     parser.add_argument("--out", default="outputs/demo", help="where everything goes")
