@@ -10,7 +10,7 @@ __all__ = ['ENCODERS', 'FUSIONS', 'HEADS', 'LOSSES', 'FORMAT', 'register_encoder
            'window_mass', 'focus', 'register_head', 'make_action_head', 'register_loss', 'boxed', 'mean_or_zero',
            'mse_loss', 'smooth_l1_loss', 'squares', 'giou', 'giou_loss', 'attention_loss', 'change_loss', 'focal_loss',
            'VLM_ActionAgent', 'create_model', 'head_state', 'base_shape', 'base_shapes', 'write_folder', 'model_card',
-           'resolve_checkpoint', 'find_base', 'check_base']
+           'read_card', 'read_weights', 'resolve_checkpoint', 'find_base', 'check_base']
 
 # %% ../nbs/02_model.ipynb #fa2698e2
 import json, math, os, re, shutil, tempfile, warnings
@@ -736,6 +736,18 @@ VLM_ActionAgent.model_card = model_card
 VLM_ActionAgent.save_pretrained = _save_pretrained
 
 # %% ../nbs/02_model.ipynb #1f19cb57
+def read_card(path  # a checkpoint folder
+             ) -> dict:
+    "agent.json: format, version, base models."
+    try: return json.loads((Path(path)/"agent.json").read_text(encoding="utf-8"))
+    except json.JSONDecodeError as e: raise ValueError(f"{Path(path)/'agent.json'} is torn or not JSON ({e}); take another checkpoint") from None
+
+def read_weights(file  # a .safetensors file
+                ) -> dict:
+    "Its tensors by name."
+    try: return load_file(file)
+    except SafetensorError as e: raise ValueError(f"{file} is torn or not a safetensors file ({e}); take another checkpoint") from None
+
 def resolve_checkpoint(path,  # a checkpoint folder, a pointer to one (`checkpoints/best`), or a run
                        which: str = "best"  # the pointer to follow in a run: 'best' or 'last'
                       ) -> Path:
@@ -749,7 +761,7 @@ def resolve_checkpoint(path,  # a checkpoint folder, a pointer to one (`checkpoi
         raise ValueError(f"{path} holds {', '.join(pickles)}, but weights are only read from safetensors, since a pickle can run code")
     lacks = [n for n in ("agent.json", "config.json", "head.safetensors") if not (path/n).is_file()]
     if lacks: raise FileNotFoundError(f"{path} is not a whole checkpoint: {', '.join(lacks)} missing")
-    found = json.loads((path/"agent.json").read_text(encoding="utf-8")).get("format")
+    found = read_card(path).get("format")
     if found != FORMAT: raise ValueError(f"{path} has checkpoint format {found}; this version of vlm_vla reads format {FORMAT}")
     return path
 
@@ -760,10 +772,10 @@ def find_base(config,  # the saved settings
     "The base model where the settings say it is; if the folder has moved, where this machine's `Config` finds one."
     setting, name = {"vision": ("CLIP_PATH", "VISION_MODEL_NAME"), "language": ("LLM_PATH", "LLM_MODEL_NAME")}[kind]
     try: return find_model(getattr(config, setting), kind, getattr(config, name), setting, config.ALLOW_DOWNLOAD)
-    except FileNotFoundError:
+    except FileNotFoundError as missing:
         here = getattr(Config, setting)
-        if here == getattr(config, setting): raise
-        return find_model(here, kind, getattr(config, name), setting, config.ALLOW_DOWNLOAD)
+        try: return find_model(here, kind, getattr(config, name), setting, config.ALLOW_DOWNLOAD)
+        except FileNotFoundError: raise missing from None                          # the path that was saved says more than a default
 
 def check_base(found: dict,  # 'vision' and 'language': where the base models are
                saved: dict,  # `base` of agent.json
@@ -783,15 +795,15 @@ def _load_weights(self, path  # a checkpoint folder
     path = resolve_checkpoint(path)
     file = path/"head.safetensors"
     try:
-        saved = load_file(file)
+        saved = read_weights(file)
         self.load_state_dict(saved, strict=False)
-    except (RuntimeError, SafetensorError) as e: raise ValueError(f"{file} does not fit this agent: {e}") from e
+    except RuntimeError as e: raise ValueError(f"{file} does not fit this agent: {e}") from e
     for lacking, here, there in ((file, self.head_state(), saved), ("this agent", saved, self.head_state())):
         if apart := sorted(set(here) - set(there)): raise ValueError(f"{lacking} lacks {', '.join(apart[:3])}: {file} was saved by an agent of another make")
     if isinstance(self.language.model, PeftModel):
         file = path/"adapter/adapter_model.safetensors"
         if not file.is_file(): raise ValueError(f"{file.parent} holds no {file.name}; weights are only read from safetensors")
-        mine, saved = get_peft_model_state_dict(self.language.model), load_file(file)
+        mine, saved = get_peft_model_state_dict(self.language.model), read_weights(file)
         wrong = [k for k in mine if k not in saved or saved[k].shape != mine[k].shape] + [k for k in saved if k not in mine]
         if wrong: raise ValueError(f"{file} does not fit this agent, first at {wrong[0]}: another LORA_R or LORA_TARGET_MODULES")
         set_peft_model_state_dict(self.language.model, saved)
@@ -806,7 +818,7 @@ def _from_pretrained(cls, path,  # a run, or a checkpoint
     config = Config.from_json(path/"config.json", **overrides)
     device = device or get_device(config.DEVICE)
     found = {kind: find_base(config, kind) for kind in ("vision", "language")}
-    check_base(found, json.loads((path/"agent.json").read_text(encoding="utf-8"))["base"], path)
+    check_base(found, read_card(path)["base"], path)
     agent = _loaded(config, device, found["vision"], found["language"])
     return agent.load_weights(path).eval()
 

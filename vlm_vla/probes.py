@@ -9,7 +9,6 @@ __all__ = ['OWN', 'BORROWED', 'EMPTY', 'FIRST_WORD', 'T1', 'T2', 'BLANK', 'PROBE
            'open_split']
 
 # %% ../nbs/04a_probes.ipynb #e4142f59
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -340,8 +339,8 @@ def load_agent(model_or_path, # a `VLM_ActionAgent`, a run, or a checkpoint
     "The agent, in evaluation mode."
     if isinstance(model_or_path, torch.nn.Module): return model_or_path
     folder = resolve_checkpoint(model_or_path)
-    saved = json.loads((folder/"config.json").read_text(encoding="utf-8"))
-    moved = {} if config is None else {k: getattr(config, k) for k in ("CLIP_PATH", "LLM_PATH") if not Path(saved.get(k, "")).is_dir() and Path(getattr(config, k)).is_dir()}
+    saved = Config.from_json(folder/"config.json")
+    moved = {} if config is None else {k: getattr(config, k) for k in ("CLIP_PATH", "LLM_PATH") if not Path(getattr(saved, k)).is_dir() and Path(getattr(config, k)).is_dir()}
     if config is not None: moved["DEVICE"] = config.DEVICE
     return VLM_ActionAgent.from_pretrained(folder, device, **moved)
 

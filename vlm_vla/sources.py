@@ -327,7 +327,7 @@ def _notes(pairs, t, v):
     notes = list(t.meta["notes"])
     if not (t.split > 0).any(): notes.append("the data has no splits: one pair in ten went to val")
     if not len(t.captions): notes.append("the data has no sentences: add LevirCCcaptions.json or an annotation file")
-    if pairs.box_source == "mask": notes.append("masks tell roads from buildings" if v.meta["coded"] else "masks say only that something changed; every sentence means all of it at its place")
+    if pairs.box_source == "mask": notes.append(f"masks tell roads from buildings ({v.meta['coded_by']})" if v.meta["coded"] else f"masks say only that something changed, and every sentence means all of it at its place ({v.meta['coded_by']})")
     if pairs.box_source == "diff": notes.append("boxes are guesses from the difference of the images, not labels")
     if pairs.per_pair: notes.append(f"at most {pairs.per_pair} samples of each pair (CAPTIONS_PER_PAIR)")
     return notes

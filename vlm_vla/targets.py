@@ -141,18 +141,27 @@ def _scaled(region, mask_shape, size):
     return Verdict(True, tuple(float(v * s) for v, s in zip(region.box, (sx, sy, sx, sy))), "", region.n_regions, region.ambiguous)
 
 # %% ../nbs/00j_targets.ipynb #f287fe18
+def _mci_beside(source, locator):
+    "What lies near a mask that only LEVIR-MCI has there; empty if nothing does."
+    name = source.mask_name(locator) or ""
+    if "label_rgb" in name.lower(): return "the masks are label_rgb"
+    if (Path(source.root, locator).parent.parent/"label_rgb").is_dir(): return "label_rgb lies beside them"
+    named = [f for f in source.files() if Path(f).name.lower() == "levircccaptions.json"]
+    return f"{Path(named[0]).name} lies beside them" if named and "label" in name.lower() else ""
+
 def masks_are_coded(
     source: Source, # the dataset on disk
     table: PairTable, # its table
-) -> bool:
+) -> tuple: # (bool, how one knows)
     "Do the masks of a dataset tell roads from buildings?"
-    for i in range(len(table)):
-        if not table.masks[i]: continue
-        if any(part.lower().startswith("label") for part in (source.mask_name(table.masks[i]) or "").split("/")): return True
+    with_mask = [i for i in range(len(table)) if table.masks[i]]
+    if with_mask and (why := _mci_beside(source, table.masks[with_mask[0]])): return True, why
+    for i in with_mask:
         try:
-            if (read_mask(source, table, i) == ROAD).any(): return True
+            if (read_mask(source, table, i) == ROAD).any(): return True, f"{table.masks[i]} holds {ROAD}, the value for road"
         except BadImage: continue # it is named when its sentences are judged
-    return False
+    return False, f"none of {len(with_mask)} holds {ROAD}, the value for road, and neither label_rgb nor LevirCCcaptions.json lies beside them"
+
 
 # %% ../nbs/00j_targets.ipynb #6bad006a
 def difference_mask(
@@ -222,7 +231,7 @@ def judge_all(
     settings: dict, # "source", "region", "merge_px", "format", "units"
 ) -> tuple: # (arrays, meta)
     "A verdict for every sentence of a dataset."
-    out, coded = _Verdicts(table), settings["source"] == "mask" and masks_are_coded(source, table)
+    out, (coded, how) = _Verdicts(table), masks_are_coded(source, table) if settings["source"] == "mask" else (False, "")
     file_of = table.masks if settings["source"] == "mask" else table.t2
     for i in tqdm(range(len(table)), desc=f"boxes ({settings['source']})", unit="pair", delay=2, mininterval=1):
         numbers = table.caption_range(i)
@@ -235,10 +244,10 @@ def judge_all(
         except BadImage as e: # nothing can be said about the pair's other sentences
             for c in numbers[done:]: out.refuse(i, c, file_of[i], e)
         out.arrays["pair_changed"][i] = _pair_changed(source, table, i, out)
-    return out.arrays, dict(reasons=out.reasons, bad=out.bad, coded=bool(coded))
+    return out.arrays, dict(reasons=out.reasons, bad=out.bad, coded=bool(coded), coded_by=how)
 
 # %% ../nbs/00j_targets.ipynb #661602b6
-TARGETS_VERSION = 2 # of what is stored; raise it when the meaning changes
+TARGETS_VERSION = 3 # of what is stored; raise it when the meaning changes
 
 def _code_version():
     "Changes with the code that reads sentences and masks, so that boxes of older code are not used."
