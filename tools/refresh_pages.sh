@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 for page in index pages/method pages/benchmark zh/quickstart; do
   HF_HUB_OFFLINE=1 jupyter nbconvert --log-level ERROR --to notebook --execute --inplace --ExecutePreprocessor.kernel_name=python3 "nbs/$page.ipynb"
+  python3 tools/strip_progress.py "nbs/$page.ipynb"
   nbdev_clean --fname "nbs/$page.ipynb"
 done
 python3 tools/make_readme.py
