@@ -171,6 +171,9 @@ class TrainSettings(metaclass=SettingsMeta):
     BORROWED_CAPTIONS = Setting(0.5, "share of the visited no-change samples read with a sentence about a change, borrowed from another pair", low=0., high=1.)
     BATCH_ORDER = Setting("length", "what shares a batch: sentences of similar length (little padding), sentences of one pair (it is looked at once), or anything",
                           choices=("length", "pair", "random"))
+    EMA_DECAY = Setting(0., "the average of the trained weights over the steps is validated and saved, such as 0.999; 0: the last weights", low=0., high=0.9999)
+    EARLY_STOPPING = Setting(0, "validations in a row without a better BEST_METRIC after which the run ends; 0: never", low=0)
+    AUTO_BATCH = Setting(False, "where memory runs out, cut the batches in two and accumulate: the same steps in less memory; False: say so and stop")
     MAX_NAN_STEPS = Setting(10, "optimizer steps in a row without a finite loss before the run stops", low=1)
     MAX_TRAIN_MINUTES = Setting(0., "minutes after which the run saves and stops, to be resumed later; 0: no limit", low=0.)
     NUM_WORKERS = Setting(4, "loader processes, at most one per core", low=0)
@@ -182,6 +185,7 @@ class TrainSettings(metaclass=SettingsMeta):
     SAVE_INTERVAL = Setting(500, "optimizer steps between checkpoints", low=1)
     KEEP_CHECKPOINTS = Setting(2, "newest checkpoints kept beside the best one", low=1)
     BEST_METRIC = Setting("pointing", "validation metric that chooses the best checkpoint")
+    LOG_WITH = Setting("", "also write the figures to TensorBoard or Weights & Biases, which has to be installed", choices=("", "tensorboard", "wandb"))
 
 # %% ../nbs/00_config.ipynb #b8ab20ff
 class on_class_or_instance:
