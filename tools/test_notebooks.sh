@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run every notebook as nbdev does; then those with slow cells again, slow cells included. Ends with "N passed, N failed".
+# Run every notebook as nbdev does; then those with slow cells again, slow cells included; then kill a training three times. Ends with "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" HF_HUB_OFFLINE=1 MPLBACKEND=Agg
@@ -20,5 +20,9 @@ if [ "$failed" -eq 0 ]; then
   done
 fi
 echo "slow cells were run in $slow notebooks"
+
+echo "a training killed three times"
+count=$((count + 1))
+python tools/kill_test.py --kills 3 || failed=$((failed + 1))
 echo "$((count - failed)) passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['PRESETS', 'Setting', 'check_value', 'parse_value', 'SettingsMeta', 'kaggle_root', 'on_kaggle', 'default_path',
            'PathSettings', 'DataSettings', 'ModelSettings', 'TrainSettings', 'on_class_or_instance', 'Config',
-           'search_folders', 'model_kind', 'find_model', 'add_config_arguments', 'parse_sets', 'config_from_arguments']
+           'subfolders', 'search_folders', 'model_kind', 'find_model', 'add_config_arguments', 'parse_sets',
+           'config_from_arguments']
 
 # %% ../nbs/00_config.ipynb #ae779a08
 import copy, difflib, json, os
@@ -170,6 +171,9 @@ class TrainSettings(metaclass=SettingsMeta):
     BORROWED_CAPTIONS = Setting(0.5, "share of the visited no-change samples read with a sentence about a change, borrowed from another pair", low=0., high=1.)
     BATCH_ORDER = Setting("length", "what shares a batch: sentences of similar length (little padding), sentences of one pair (it is looked at once), or anything",
                           choices=("length", "pair", "random"))
+    EMA_DECAY = Setting(0., "the average of the trained weights over the steps is validated and saved, such as 0.999; 0: the last weights", low=0., high=0.9999)
+    EARLY_STOPPING = Setting(0, "validations in a row without a better BEST_METRIC after which the run ends; 0: never", low=0)
+    AUTO_BATCH = Setting(False, "where memory runs out, cut the batches in two and accumulate: the same steps in less memory; False: say so and stop")
     MAX_NAN_STEPS = Setting(10, "optimizer steps in a row without a finite loss before the run stops", low=1)
     MAX_TRAIN_MINUTES = Setting(0., "minutes after which the run saves and stops, to be resumed later; 0: no limit", low=0.)
     NUM_WORKERS = Setting(4, "loader processes, at most one per core", low=0)
@@ -181,11 +185,14 @@ class TrainSettings(metaclass=SettingsMeta):
     SAVE_INTERVAL = Setting(500, "optimizer steps between checkpoints", low=1)
     KEEP_CHECKPOINTS = Setting(2, "newest checkpoints kept beside the best one", low=1)
     BEST_METRIC = Setting("pointing", "validation metric that chooses the best checkpoint")
+    LOG_WITH = Setting("", "also write the figures to TensorBoard or Weights & Biases, which has to be installed", choices=("", "tensorboard", "wandb"))
 
 # %% ../nbs/00_config.ipynb #b8ab20ff
 class on_class_or_instance:
     "A method that works on `Config` itself, by making a snapshot first, and on an instance."
-    def __init__(self, f): self.f, self.__doc__ = f, f.__doc__
+    def __init__(self, f  # function of a `Config` and more
+                ):
+        self.f, self.__doc__ = f, f.__doc__
     def __get__(self, obj, cls): return partial(self.f, cls() if obj is None else obj)
 
 # %% ../nbs/00_config.ipynb #bf51d5f3
@@ -275,16 +282,33 @@ def _from_json(cls, path,  # a file written by `save_json`, or one with some set
 Config.from_json = classmethod(_from_json)
 
 # %% ../nbs/00_config.ipynb #d9d11aa8
+def subfolders(folder,  # a folder
+               patience: int = 100  # entries
+              ) -> list:
+    "The folders in a folder, by name. One that begins with `patience` files is taken for a store of pictures and not listed to its end."
+    found = []
+    try:
+        with os.scandir(folder) as entries:
+            for n, entry in enumerate(entries):
+                if entry.is_dir() and not entry.name.startswith("."): found.append(Path(entry.path))
+                if n >= patience and not found: break
+    except PermissionError: return []  # somebody else's
+    return sorted(found)
+
 def search_folders(root,  # where to look
                    is_it,  # function of a folder: is this one?
-                   depth: int = 4  # levels below `root` that are looked at
+                   depth: int = 8  # levels below `root` that are looked at
                   ) -> list:
     "Folders at or below `root` for which `is_it` is true; below a hit nothing more is looked for."
-    root = Path(root)
-    if is_it(root): return [root]
-    if depth == 0: return []
-    below = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    return [hit for p in below for hit in search_folders(p, is_it, depth - 1)]
+    found, level, seen = [], [Path(root)], set()
+    for _ in range(depth + 1):
+        real = {os.path.realpath(p): p for p in level}  # a link may lead in a circle
+        level = [p for name, p in real.items() if name not in seen]
+        seen |= set(real)
+        hits = [p for p in level if is_it(p)]
+        found += hits
+        level = [q for p in level if p not in hits for q in subfolders(p)]
+    return found
 
 # %% ../nbs/00_config.ipynb #0848f98e
 def model_kind(folder  # a folder

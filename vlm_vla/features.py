@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np, torch
 from filelock import FileLock
 from torch.utils.data import DataLoader, Dataset
-from tqdm.auto import tqdm
 
 from .dataset import EpochIndex, collate, loader_workers
 from .geometry import VIEWS
 from .images import BadImage
+from .utils import progress_bar
 
 # %% ../nbs/02b_features.ipynb #06b75b88
 def weights_hash(module: torch.nn.Module  # any module
@@ -89,12 +89,13 @@ class FeatureCache:
 # %% ../nbs/02b_features.ipynb #7f54b949
 def _make(self, batch_size: int = 32, num_workers: int = 0, progress: bool = True):
     "Run the encoder over all images and write the cache."
-    new = Path(tempfile.mkdtemp(prefix=".features.", dir=self.folder.parent))
+    for left in self.folder.parent.glob(f".{self.folder.name}.*"): shutil.rmtree(left)          # of a process that was killed here; nobody else is, since the lock is ours
+    new = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.", dir=self.folder.parent))
     try:
         workers, _ = loader_workers(num_workers, batch_size * 3 * self.images.dataset.image_size**2 * 4)
         loader = DataLoader(self.images, batch_size, num_workers=workers, collate_fn=torch.stack, generator=torch.Generator())
         row, unreadable = 0, set()
-        with open(new/"features.npy", "wb") as out, tqdm(total=len(self.images), desc="frozen features", unit="image", disable=not progress) as bar:
+        with open(new/"features.npy", "wb") as out, progress_bar(total=len(self.images), desc="frozen features", unit="image", disable=not progress) as bar:
             out.write(array_header(self.shape, self.dtype))               # written, not mapped: on a full disk a write is an error, a mapped page a crash
             for batch in loader:
                 unreadable |= {(row + k) // len(self.views) for k in torch.nonzero(batch.flatten(1).isnan().any(1)).flatten().tolist()}
@@ -212,7 +213,7 @@ def with_features(dataset,  # a `LevirCCActionDataset`
     config = config or model.config
     cache, note = cache_plan(dataset, model.vision, config)
     if cache is not None:
-        if progress and not cache.is_made(): tqdm.write(note, file=sys.stderr)                            # before it takes the space
+        if progress and not cache.is_made(): print(note, file=sys.stderr)                            # before it takes the space
         batch = max(1, 64 // model.vision.tiles**2)
         try: dataset = FeatureDataset(dataset, cache.open(batch, config.NUM_WORKERS, progress))
         except OSError as e:

@@ -24,6 +24,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers.integrations import bitsandbytes as bnb_glue
 from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPVisionModel, SiglipVisionModel
 
 from . import __version__
@@ -205,10 +206,12 @@ def nf4_problem(device: torch.device  # where the model will run
     try: import bitsandbytes as bnb
     except (ImportError, OSError, RuntimeError) as e: return f"bitsandbytes cannot be imported: {e}"
     try:
+        if hasattr(bnb_glue, "validate_bnb_backend_availability"):                # older transformers have an opinion of their own
+            with quiet(): bnb_glue.validate_bnb_backend_availability(raise_exception=True)
         layer = bnb.nn.Linear4bit(64, 64, bias=False, compute_dtype=torch.float32, quant_type="nf4").to(device)
         if layer(torch.ones(1, 64, device=device)).isfinite().all(): return ""
         return f"bitsandbytes {bnb.__version__} computes NaN on {device}"
-    except (AttributeError, NotImplementedError, OSError, RuntimeError, ValueError) as e:
+    except (AttributeError, ImportError, NotImplementedError, OSError, RuntimeError, ValueError) as e:
         return f"bitsandbytes {bnb.__version__} cannot run on {device}: {(str(e).splitlines() or [type(e).__name__])[0]}"
 
 def pick_4bit(wanted,  # USE_4BIT: True, False or 'always'
@@ -242,7 +245,8 @@ def load_language(path,  # folder or hub id
         more.update(device_map={"": device if device.type != "cuda" else device.index or 0},
                     quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
                                                            bnb_4bit_compute_dtype=dtype))
-    with quiet(): model = AutoModel.from_pretrained(path, attn_implementation="sdpa", **more).requires_grad_(False)
+    attention = "eager" if device.type == "cpu" else "sdpa"      # eager overflows in float16, which no CPU uses, and is the faster one there for sentences this short
+    with quiet(): model = AutoModel.from_pretrained(path, attn_implementation=attention, **more).requires_grad_(False)
     for m in model.modules():                                              # on a CPU bitsandbytes repacks weights at the first evaluation, and
         if hasattr(m, "support_avx512bf16_for_cpu"): m.support_avx512bf16_for_cpu = False     # repacked ones pass no gradient: training would go on without it
     if config.GRADIENT_CHECKPOINTING:

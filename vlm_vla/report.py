@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INK', 'AGENT', 'PROBE', 'PLAIN', 'GOOD', 'PANELS', 'PROBE_NAMES', 'BASELINE_NAMES', 'COLUMNS', 'PLACE_FIGURES',
-           'CHANGE_FIGURES', 'STYLE', 'GLOSSARY', 'zoom_box', 'Picture', 'Case', 'draw_case', 'gallery', 'plot_iou',
+           'CHANGE_FIGURES', 'STYLE', 'GLOSSARY', 'zoom_box', 'Case', 'draw_case', 'gallery', 'plot_iou',
            'plot_success', 'plot_offsets', 'plot_where', 'plot_probes', 'plot_risk', 'share_interval',
            'plot_calibration', 'plot_scores', 'number', 'markdown_table', 'answerers', 'other_agents', 'results_table',
            'between', 'place_rows', 'change_rows', 'picture', 'html_table', 'bar', 'tile', 'page', 'headline',
@@ -38,6 +38,7 @@ def zoom_box(action, # [cx, cy, scale]
 # %% ../nbs/04b_report.ipynb #2f621171
 INK, AGENT, PROBE, PLAIN, GOOD = "#22303c", "#1b6ca8", "#c8553d", "#9aa5b1", "#4f8a5b" # colours: text, the agent, the agent asked wrongly, others, the oracle
 
+# %% ../nbs/04b_report.ipynb #0978ee15
 class Picture(Figure):
     "A matplotlib figure made without pyplot, which notebooks show all the same."
     def _repr_png_(self):

@@ -38,7 +38,7 @@ SAYS_NO_CHANGE = "says that nothing changed, but the pair is marked as changed"
 
 def without_box(
     flag, # is the pair marked as changed? None where nothing is said
-    caption: str,
+    caption: str, # the sentence
     why: str, # the reason why there is no box
 ) -> Verdict:
     "The verdict on a sentence that has no box: fine if nothing changed."
@@ -62,7 +62,7 @@ def given_box(
 
 # %% ../nbs/00j_targets.ipynb #19eebbe5
 def judge_given(
-    table: PairTable,
+    table: PairTable, # the dataset's table
     i: int, # number of a pair
     settings: dict, # "region", "format", "units"
 ):
@@ -85,7 +85,7 @@ def _as_one_class(reading):
 
 def region_in(
     mask: np.ndarray, # (H, W) of 0, 128, 255
-    caption: str,
+    caption: str, # the sentence
     settings: dict, # "region", "merge_px"
     coded: bool, # True: road and building are told apart, as in LEVIR-MCI; False: the mask says "changed" only
 ):
@@ -106,8 +106,8 @@ def check_mask_shape(
     return mask
 
 def read_mask(
-    source: Source,
-    table: PairTable,
+    source: Source, # the dataset on disk
+    table: PairTable, # its table
     i: int, # number of a pair
 ) -> np.ndarray: # (H, W) uint8 of 0, 128, 255; None if the pair has no mask
     "The mask of a pair; `BadImage` if it cannot be used."
@@ -116,7 +116,7 @@ def read_mask(
 
 # %% ../nbs/00j_targets.ipynb #9393af37
 def judge_by_mask(
-    table: PairTable,
+    table: PairTable, # the dataset's table
     i: int, # number of a pair
     settings: dict, # "region", "merge_px"
     get_mask, # function() -> (H, W) mask, or None
@@ -150,8 +150,8 @@ def _mci_beside(source, locator):
     return f"{Path(named[0]).name} lies beside them" if named and "label" in name.lower() else ""
 
 def masks_are_coded(
-    source: Source,
-    table: PairTable,
+    source: Source, # the dataset on disk
+    table: PairTable, # its table
 ) -> tuple: # (bool, how one knows)
     "Do the masks of a dataset tell roads from buildings?"
     with_mask = [i for i in range(len(table)) if table.masks[i]]
@@ -226,8 +226,8 @@ def _pair_changed(source, table, i, out):
     return mask is not None and mask.any()
 
 def judge_all(
-    source: Source,
-    table: PairTable,
+    source: Source, # the dataset on disk
+    table: PairTable, # its table
     settings: dict, # "source", "region", "merge_px", "format", "units"
 ) -> tuple: # (arrays, meta)
     "A verdict for every sentence of a dataset."
@@ -255,8 +255,8 @@ def _code_version():
     return hashlib.blake2b(b"".join(Path(f).read_bytes() for f in files), digest_size=8).hexdigest()
 
 def open_verdicts(
-    source: Source,
-    table: PairTable,
+    source: Source, # the dataset on disk
+    table: PairTable, # its table
     settings: dict, # see `judge_all`
     path, # the file to keep them in
 ) -> Arrays:

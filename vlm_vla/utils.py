@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['set_seed', 'cuda_problem', 'get_device', 'cpu_has_bf16', 'pick_dtype', 'count_parameters', 'print_model_summary',
            'memory_used', 'print_gpu_memory', 'AverageMeter', 'format_time', 'save_config_as_json', 'load_checkpoint',
-           'run_slow', 'Stopwatch']
+           'run_slow', 'Stopwatch', 'LogBar', 'progress_bar']
 
 # %% ../nbs/00a_utils.ipynb #dddda46a
-import os, random, time
+import os, random, sys, time
 from pathlib import Path
 
 import numpy as np, torch
 from torch import nn
+from tqdm import tqdm
 
 from .config import Config
 
@@ -149,3 +150,25 @@ class Stopwatch:
     @property
     def seconds(self) -> float: return (self.end or time.perf_counter()) - self.start
     def __str__(self): return format_time(self.seconds)
+
+# %% ../nbs/00a_utils.ipynb #5e3f0c88
+class LogBar(tqdm):
+    "A progress bar for a file: a line of its own each time."
+    def display(self, msg=None, pos=None): self.fp.write(f"{msg or self}\n"); self.fp.flush()
+    def clear(self, nolock=False): pass                              # what is written stays
+    def close(self):
+        if self.disable: return
+        self.display()
+        self.disable = True
+        self._decr_instances(self)
+
+def progress_bar(iterable=None,  # what to count; None: `update` is called by hand
+                 file=None,  # where to write; None: stderr
+                 seconds: float = 30.,  # between the lines of a log
+                 **more  # `tqdm`'s arguments: desc, total, unit, disable ...
+                ) -> tqdm:
+    "A bar of text, or lines where the output is a log."
+    file = file or sys.stderr
+    live = getattr(file, "isatty", lambda: False)() or "ipykernel" in sys.modules
+    if live: return tqdm(iterable, file=file, leave=False, mininterval=0.5, **more)
+    return LogBar(iterable, file=file, mininterval=seconds, maxinterval=seconds, delay=1e-3, ncols=100, **more)
