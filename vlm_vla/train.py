@@ -148,11 +148,12 @@ Trainer.load_data, Trainer.count_samples, Trainer.check_batch = _load_data, _cou
 Trainer.val_batch = property(lambda self: max(1, max(self.config.BATCH_SIZE, 32) // self.state["parts"]) * self.world)
 
 # %% ../nbs/03_train.ipynb #d706cf99
-def compile_parts(agent  # a `VLM_ActionAgent`
+def compile_parts(agent,  # a `VLM_ActionAgent`
+                  backend: str = "inductor"  # of `torch.compile`
                  ) -> None:
     "Compile the language model and the pointing network in place, for batches and sentences of any length."
     for part in (agent.language.model, agent.projector, agent.fusion, getattr(agent, "pointer", None), agent.action_head):
-        if part is not None: part.compile(dynamic=True)
+        if part is not None: part.compile(dynamic=True, backend=backend)
 
 def _setup_model(self):
     "The agent, its cached features, the optimizer."
