@@ -1,23 +1,29 @@
-"""Train and evaluate variants of the agent on one generated dataset; results go to a JSON file, one entry per variant and seed.
+"""Train and evaluate variants of the agent on the demo's generated data; results go to a JSON file, one entry per variant and seed, which pages/method.ipynb shows.
 
-    python tools/ablation.py --epochs 10 --seeds 0 1 2 --out nbs/tutorials/ablation.json
+    python tools/ablation.py --seeds 0 1 2 --variants default       the default, three seeds
+    python tools/ablation.py                                        every variant, seed 0
 
-Entries that are there already (same variant, seed, epochs and number of pairs) are kept, so a stopped run goes on where it was.
+Entries that are there already (same variant, seed, epochs and number of pairs) are kept, so a stopped run goes on where it was, and several may run side by side.
+`cpu_seconds` is the processor time of the training, all cores together, features included: it hardly depends on what else the machine does.
 """
-import argparse, json, os, shutil, tempfile
+import argparse, json, os, resource, shutil, tempfile
 from pathlib import Path
 
+from filelock import FileLock
+
+from vlm_vla.cli import SIZES
 from vlm_vla.config import PRESETS, Config
 from vlm_vla.eval import evaluate
 from vlm_vla.synthetic import make_dataset
 from vlm_vla.tiny import make_tiny_models
 from vlm_vla.train import Trainer
-from vlm_vla.utils import Stopwatch
+from vlm_vla.utils import Stopwatch, count_parameters
 
+HERE = Path(__file__).resolve().parent.parent
 POOLED = dict(VISION_FEATURES="pooled", TILES=1, LOSS_WEIGHTS={"smooth_l1": 1., "giou": 1., "change": 0.5})
 VARIANTS = {
     "default": {},
-    "guide": PRESETS["guide"],
+    "guide": {**PRESETS["guide"], **{k: PRESETS["tiny"][k] for k in ("NO_CHANGE_SHARE", "BATCH_ORDER")}},
     "pooled, concat": dict(POOLED, FUSION="concat"),
     "pooled, film": dict(POOLED, FUSION="film"),
     "patch, add": dict(FUSION="add"),
@@ -33,38 +39,55 @@ VARIANTS = {
 KEEP = ("pointing", "miou", "miou_square", "iou50_square", "pointing_shuffled", "auroc", "auroc_described")
 
 
+def cpu_seconds() -> float:
+    "Processor time of this process and of its children that ended."
+    return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+
+
 def run_one(root: Path, paths: dict, variant: str, seed: int, epochs: int) -> dict:
     "Train one variant with one seed; its figures on the test split."
     name = f"{variant}-{seed}".replace(" ", "_").replace(",", "")
     shutil.rmtree(root / "runs" / name, ignore_errors=True)
-    config = Config(**{**PRESETS["tiny"], **VARIANTS[variant], **paths, "DATASET_PATH": str(root / "data"), "OUTPUT_DIR": str(root / "runs"), "CACHE_DIR": str(root / "cache"),
-                       "RUN_NAME": name, "SEED": seed, "MAX_EPOCHS": epochs})
-    trainer, watch = Trainer(config), Stopwatch()
+    config = Config(**{**PRESETS["tiny"], **paths, "DATASET_PATH": str(root / "data"), "OUTPUT_DIR": str(root / "runs"), "CACHE_DIR": str(root / "cache"),
+                       "COMPUTE_DTYPE": "bfloat16", **VARIANTS[variant], "RUN_NAME": name, "SEED": seed, "MAX_EPOCHS": epochs})
+    trainer, watch, start = Trainer(config), Stopwatch(), cpu_seconds()
     run = trainer.train()
-    seconds = watch.seconds
+    seconds, used = watch.seconds, cpu_seconds() - start
     metrics = evaluate(run, name=variant, replicates=100).metrics
-    return dict(variant=variant, seed=seed, epochs=epochs, seconds=round(seconds, 1), **{k: metrics.get(k) for k in KEEP})
+    return dict(variant=variant, seed=seed, epochs=epochs, seconds=round(seconds, 1), cpu_seconds=round(used, 1), trainable=count_parameters(trainer.model)["trainable"],
+                grid=list(trainer.model.grid), **{k: round(metrics[k], 4) for k in KEEP})
+
+
+def same(row: dict, key: tuple) -> bool:
+    "Is `row` the entry of this (variant, seed, epochs, pairs)?"
+    return tuple(row[k] for k in ("variant", "seed", "epochs", "pairs")) == key
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", default="ablation.json", help="results")
+    parser.add_argument("--out", default=str(HERE / "nbs/images/ablation.json"), help="results")
     parser.add_argument("--work", default=os.path.join(tempfile.gettempdir(), "vlm_vla-ablation"), help="data, models, caches and runs")
-    parser.add_argument("--pairs", type=int, default=3000, help="training pairs")
+    parser.add_argument("--pairs", type=int, default=SIZES[False]["n_train"], help="training pairs")
     parser.add_argument("--epochs", type=int, default=PRESETS["tiny"]["MAX_EPOCHS"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     args = parser.parse_args()
     root, out = Path(args.work), Path(args.out)
-    make_dataset(root / "data", args.pairs, 60, 500, seed=0, workers=os.cpu_count() or 1)
-    paths = make_tiny_models(root / "models")
-    rows = json.loads(out.read_text()) if out.is_file() else []
+    root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(root / "lock")
+    with lock:
+        make_dataset(root / "data", **{**SIZES[False], "n_train": args.pairs}, seed=0, workers=os.cpu_count() or 1)
+        paths = make_tiny_models(root / "models")
     for seed in args.seeds:
         for variant in args.variants:
-            if any((r["variant"], r["seed"], r["epochs"], r["pairs"]) == (variant, seed, args.epochs, args.pairs) for r in rows): continue
-            rows.append(dict(run_one(root, paths, variant, seed, args.epochs), pairs=args.pairs))
-            out.write_text(json.dumps(rows, indent=1) + "\n")
-            print(json.dumps(rows[-1]), flush=True)
+            key = (variant, seed, args.epochs, args.pairs)
+            rows = json.loads(out.read_text()) if out.is_file() else []
+            if any(same(r, key) for r in rows): continue
+            row = dict(run_one(root, paths, variant, seed, args.epochs), pairs=args.pairs)
+            with lock:
+                rows = [r for r in (json.loads(out.read_text()) if out.is_file() else []) if not same(r, key)]
+                out.write_text("[\n " + ",\n ".join(json.dumps(r) for r in rows + [row]) + "\n]\n")
+            print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":

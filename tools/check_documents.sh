@@ -6,3 +6,5 @@ python3 tools/make_readme.py --check
 python3 tools/room_map.py --check
 python3 tools/install_cell.py --check
 python3 tools/check_links.py
+python3 tools/check_cells.py
+python3 tools/check_docs.py

@@ -25,10 +25,10 @@ def install_vlm_vla():
     own = [w for depth in range(1, 6) for w in sorted(inputs.glob("*/" * depth + "vlm_vla-*.whl"))]
     if own:                                                       # an attached folder of wheels: take those that are missing, without asking the network
         what = ["--no-index", "--no-deps", *(str(w) for w in sorted(own[-1].parent.glob("*.whl")) if plain(w.name.split("-")[0]) not in there)]
-    else:                                                         # the package index; what must not be exchanged is held where it is
+    else:                                                         # the repository (there is no release on the package index yet); what must not be exchanged is held where it is
         keep = Path(tempfile.mkdtemp())/"keep.txt"
         keep.write_text("\\n".join(f"{{n}}=={{there[n]}}" for n in ("torch", "torchvision", "torchaudio", "transformers", "numpy") if n in there))
-        what = ["--constraint", str(keep), "vlm_vla"]
+        what = ["--constraint", str(keep), "git+https://github.com/vlm-vla/vlm_vla"]
     done = subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *what])
     if done.returncode: raise SystemExit("vlm_vla could not be installed: switch the Internet on in the notebook's settings, or attach a folder of wheels (page 'Without a network')")
     importlib.invalidate_caches()

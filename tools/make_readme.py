@@ -60,7 +60,8 @@ def documents():
     yield ROOT/"README.md", convert(json.loads(NOTEBOOK.read_text(encoding="utf-8")))
     for page, source in PAGES.items():
         text = (ROOT/source).read_text(encoding="utf-8").replace("](nbs/", "](")
-        yield ROOT/"nbs"/page, f"<!-- A copy of {source}, made by tools/make_readme.py. -->\n\n{text}"
+        title, body = re.fullmatch(r"# ([^\n]+)\n+(.*)", text, re.S).groups()
+        yield ROOT/"nbs"/page, f"---\ntitle: {title}\n---\n<!-- A copy of {source}, made by tools/make_readme.py. -->\n\n{body}"
 
 
 def main():

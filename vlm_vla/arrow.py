@@ -50,8 +50,8 @@ def _open_arrow(path, size, mtime_ns):
 class ArrowCell:
     "The bytes of one picture in a table; called to read them."
     path: str # of the Arrow file
-    row: int
-    column: int
+    row: int # number of the row
+    column: int # number of the column
 
     def __call__(self) -> bytes:
         value = open_arrow(self.path).column(self.column)[self.row]
@@ -109,7 +109,7 @@ def _tables_in(folder):
     return [n for n in names if not n.startswith(("cache-", "tmp"))]
 
 def find_tables(
-    folder: Path,
+    folder: Path, # where to look
 ) -> list: # of (split or None, path relative to the folder)
     "The tables of a dataset, in the folder itself, in split folders, or in `data`."
     found = [(_split_of_name(n), n) for n in _tables_in(folder)]
@@ -141,7 +141,9 @@ class ArrowSource(Source):
     "Tables with a column for each date."
     kind = "Arrow table"
 
-    def __init__(self, root, tables): # tables: (split or None, path relative to the root)
+    def __init__(self, root, # the folder that paths are relative to
+                 tables # (split or None, path relative to the root)
+                ):
         super().__init__(root)
         self.tables, self.copies = tables, {}
         schema = _schema(self.root/tables[0][1])

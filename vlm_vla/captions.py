@@ -453,7 +453,8 @@ def _imply(mentions):
 NO_CHANGE_SENTENCES = ("there is no difference", "the two scenes seem identical", "the scene is the same as before", "no change has occurred", "almost nothing has changed")
 
 _UNCHANGED = re.compile(r"\b(?:no|not any|without|without any|little) (?:obvious |significant |visible )?(?:changes?|differences?)\b|\bidentical\b|\bthe same as\b|\bunchanged\b|\bnot (?:been )?chang\w*"
-                        r"|\bno(?:thing)? (?:has |have |was |is )?(?:been )?(?:changed?|different)\b|\b(?:remain|stay|look|seem)(?:s|ed)? the same\b")
+                        r"|\bno(?:thing)? (?:has |have |was |is )?(?:been )?(?:changed?|different)\b|\b(?:remain|stay|look|seem|appear)(?:s|ed)? (?:exactly |almost |basically |much |about )?the same\b"
+                        r"|\b(?:is|are|was|were) (?:still |exactly |almost |basically |all |much |about )?the same(?= as\b| in both\b| at both\b| on both\b| before and after\b| except\b| apart from\b| but\b| ?\.| ?$)")
 
 @lru_cache(maxsize=65536)
 def read_caption(

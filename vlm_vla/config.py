@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['PRESETS', 'Setting', 'check_value', 'parse_value', 'SettingsMeta', 'kaggle_root', 'on_kaggle', 'default_path',
            'PathSettings', 'DataSettings', 'ModelSettings', 'TrainSettings', 'on_class_or_instance', 'Config',
-           'search_folders', 'model_kind', 'find_model', 'add_config_arguments', 'parse_sets', 'config_from_arguments']
+           'subfolders', 'search_folders', 'model_kind', 'find_model', 'add_config_arguments', 'parse_sets',
+           'config_from_arguments']
 
 # %% ../nbs/00_config.ipynb #ae779a08
 import copy, difflib, json, os
@@ -138,6 +139,7 @@ class ModelSettings(metaclass=SettingsMeta):
     "The parts of the agent and how they are joined."
     VISION_FEATURES = Setting("patch", "keep the encoder's patch grid, or pool it to one vector (the guide)", choices=("patch", "pooled"))
     FUSION = Setting("film", "how sentence and image meet: film, add, concat, prefix, or one that you registered")
+    HEAD = Setting("mlp", "network from the attended feature to the action: mlp (the guide), or one that you registered")
     TEXT_POOLING = Setting("last", "which token's hidden state stands for the sentence", choices=("last", "mean", "first"))
     POINTER_DIM = Setting(256, "width of the pointing network; never wider than the language model", low=8)
     USE_LORA = Setting(True, "train LoRA adapters in the language model; False: it is frozen entirely")
@@ -188,7 +190,9 @@ class TrainSettings(metaclass=SettingsMeta):
 # %% ../nbs/00_config.ipynb #b8ab20ff
 class on_class_or_instance:
     "A method that works on `Config` itself, by making a snapshot first, and on an instance."
-    def __init__(self, f): self.f, self.__doc__ = f, f.__doc__
+    def __init__(self, f  # function of a `Config` and more
+                ):
+        self.f, self.__doc__ = f, f.__doc__
     def __get__(self, obj, cls): return partial(self.f, cls() if obj is None else obj)
 
 # %% ../nbs/00_config.ipynb #bf51d5f3
@@ -196,7 +200,7 @@ PRESETS = {
     "default": {},
     "guide": dict(VISION_FEATURES="pooled", FUSION="add", TEXT_POOLING="first", TILES=1, LOSS_WEIGHTS={"mse": 1.}, NO_CHANGE_SHARE=1.,
                   BORROWED_CAPTIONS=0., BATCH_ORDER="random"),
-    "tiny": dict(BATCH_SIZE=32, LEARNING_RATE=2e-3, WARMUP_STEPS=100, MAX_EPOCHS=6, USE_4BIT=False, COMPUTE_DTYPE="float32", BATCH_ORDER="pair", NO_CHANGE_SHARE=0.1,
+    "tiny": dict(BATCH_SIZE=32, LEARNING_RATE=4e-3, WARMUP_STEPS=100, MAX_EPOCHS=7, EMA_DECAY=0.995, BEST_METRIC="miou_square", USE_4BIT=False, COMPUTE_DTYPE="float32", BATCH_ORDER="pair", NO_CHANGE_SHARE=0.1,
                  MAX_TEXT_LENGTH=48, NUM_WORKERS=2, LOG_INTERVAL=20, EVAL_INTERVAL=100_000, SAVE_INTERVAL=200),
 }
 
@@ -278,16 +282,33 @@ def _from_json(cls, path,  # a file written by `save_json`, or one with some set
 Config.from_json = classmethod(_from_json)
 
 # %% ../nbs/00_config.ipynb #d9d11aa8
+def subfolders(folder,  # a folder
+               patience: int = 100  # entries
+              ) -> list:
+    "The folders in a folder, by name. One that begins with `patience` files is taken for a store of pictures and not listed to its end."
+    found = []
+    try:
+        with os.scandir(folder) as entries:
+            for n, entry in enumerate(entries):
+                if entry.is_dir() and not entry.name.startswith("."): found.append(Path(entry.path))
+                if n >= patience and not found: break
+    except PermissionError: return []  # somebody else's
+    return sorted(found)
+
 def search_folders(root,  # where to look
                    is_it,  # function of a folder: is this one?
-                   depth: int = 4  # levels below `root` that are looked at
+                   depth: int = 8  # levels below `root` that are looked at
                   ) -> list:
     "Folders at or below `root` for which `is_it` is true; below a hit nothing more is looked for."
-    root = Path(root)
-    if is_it(root): return [root]
-    if depth == 0: return []
-    below = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    return [hit for p in below for hit in search_folders(p, is_it, depth - 1)]
+    found, level, seen = [], [Path(root)], set()
+    for _ in range(depth + 1):
+        real = {os.path.realpath(p): p for p in level}  # a link may lead in a circle
+        level = [p for name, p in real.items() if name not in seen]
+        seen |= set(real)
+        hits = [p for p in level if is_it(p)]
+        found += hits
+        level = [q for p in level if p not in hits for q in subfolders(p)]
+    return found
 
 # %% ../nbs/00_config.ipynb #0848f98e
 def model_kind(folder  # a folder

@@ -100,7 +100,7 @@ def _sizes(source, pair, findings):
     return tuple(sizes)
 
 def build_table(
-    source: Source,
+    source: Source, # the dataset on disk
 ) -> tuple: # (arrays, meta)
     "Read a source from the beginning."
     findings, builder = Findings(), PairTableBuilder()
@@ -116,7 +116,7 @@ def build_table(
 def cache_file(
     cache_dir, # folder for caches
     kind: str, # what is kept: "index" or "boxes"
-    source: Source,
+    source: Source, # the dataset on disk
     facts=None, # what else it depends on, as JSON knows it
 ) -> Path:
     "The file that something about a source is kept in."
@@ -124,7 +124,7 @@ def cache_file(
     return Path(cache_dir)/"pairs"/f"{kind}-{name}.safetensors"
 
 def open_table(
-    source: Source,
+    source: Source, # the dataset on disk
     cache_dir, # folder for the index
 ) -> PairTable:
     "The table of a source, from the cache if nothing changed."

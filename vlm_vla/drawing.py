@@ -42,7 +42,7 @@ def _add_new_fonts():
     return new
 
 def missing_characters(
-    text: str,
+    text: str, # what is to be drawn
     path: str, # a font file
 ) -> str: # the characters of the text that the font has no glyph for
     "What a font cannot draw."
@@ -50,7 +50,7 @@ def missing_characters(
 
 @lru_cache(maxsize=1024)
 def font_for(
-    text: str,
+    text: str, # what is to be drawn
 ) -> list: # families for matplotlib's `fontfamily`; None if no installed font can draw the text
     "Font families that together have every character of a text."
     from matplotlib import font_manager
@@ -64,7 +64,7 @@ def font_for(
 
 # %% ../nbs/00i_drawing.ipynb #62cc84ab
 def drawable(
-    text: str,
+    text: str, # what is to be drawn
 ) -> tuple: # (text, font families)
     "A text as it can be drawn here, with the fonts for it. Characters that no font has become code points, with a warning."
     from matplotlib import font_manager
@@ -90,7 +90,7 @@ def show_image(
 def draw_box(
     ax, # matplotlib axes
     box, # (x1, y1, x2, y2) in pixels
-    color="white",
+    color="white", # any colour of matplotlib
     **kwargs, # of matplotlib's Rectangle
 ):
     "Draw a box with a dark rim, so that it shows on any ground."
@@ -113,15 +113,15 @@ def mask_outline(
 def draw_outline(
     ax, # matplotlib axes
     mask, # (H, W), anything nonzero counts
-    color="cyan",
-    linewidth: float = 0.9,
+    color="cyan", # any colour of matplotlib
+    linewidth: float = 0.9, # points
 ):
     "Draw the outline of a mask."
     from matplotlib.collections import LineCollection
     return ax.add_collection(LineCollection(mask_outline(mask), colors=color, linewidths=linewidth))
 
 def wrap(
-    text: str,
+    text: str, # one or more lines
     width: int = 48, # columns; a Chinese character takes two
 ) -> str:
     "Break a text into lines."

@@ -41,7 +41,9 @@ class Source:
     kind = "" # what it is, for messages
     problem = "" # why it cannot be used, if so
 
-    def __init__(self, root): self.root = Path(root)
+    def __init__(self, root # the folder that paths are relative to
+                ):
+        self.root = Path(root)
 
     @classmethod
     def recognise(cls, folder: Path): # an instance, or None
@@ -125,8 +127,8 @@ def text_files(
 class Part:
     "Two folders of pictures that belong together; names are relative to the root."
     split: str # or None
-    first: str
-    second: str
+    first: str # folder of the first date
+    second: str # folder of the second date
     masks: tuple = () # folders of masks, best first
 
 def _subfolders(folder):
@@ -185,14 +187,14 @@ def _unique_stems(names):
 @dataclass
 class Entry:
     "What a caption file says about one pair."
-    split: str
-    changed: bool
+    split: str # as the file calls it, or None
+    changed: bool # as the file says, or None
     captions: list # of str and `BadRow`
-    where: str
+    where: str # file and row, for messages
 
 def read_entries(
     path, # a caption file
-    findings: Findings,
+    findings: Findings, # where problems are noted
 ) -> dict: # stem of the file name -> list of `Entry`
     "The caption file, by file name."
     entries = {}
@@ -223,7 +225,11 @@ def _entries_for(entries, stem, split):
 @register_format
 class FolderSource(Source):
     "Pairs of folders, with sentences in a caption file beside them."
-    def __init__(self, root, parts, caption_files): super().__init__(root); self.parts, self.caption_files = parts, caption_files
+    def __init__(self, root, # the folder that paths are relative to
+                 parts, # of `Part`
+                 caption_files # paths, or an empty list
+                ):
+        super().__init__(root); self.parts, self.caption_files = parts, caption_files
 
     @property
     def kind(self): # in the words of those who know the data
@@ -302,7 +308,9 @@ def _merged(tables):
 # %% ../nbs/00g_formats.ipynb #b50c7223
 class Locator:
     "Turns paths written in a data file into names below the data folder."
-    def __init__(self, root): self.root, self.real, self.folders, self.safe = str(root), os.path.realpath(root), {}, {}
+    def __init__(self, root # the folder that paths must stay in
+                ):
+        self.root, self.real, self.folders, self.safe = str(root), os.path.realpath(root), {}, {}
 
     def __call__(self, text) -> tuple: # (name relative to the root, version stamp of the file)
         "`ValueError` if the path leaves the folder, or there is no such picture."
@@ -361,7 +369,9 @@ def row_captions(
 # %% ../nbs/00g_formats.ipynb #1a3b7b8b
 class PairCollector:
     "Gathers rows about the same two pictures into one pair, in the order in which pairs first appear."
-    def __init__(self, findings): self.pairs, self.findings = {}, findings
+    def __init__(self, findings # where problems are noted
+                ):
+        self.pairs, self.findings = {}, findings
 
     def add(self, where, file, id, t1, t2, mask, split, changed, captions, fmt, units, key=None):
         "Add a row; `t1`, `t2` are (locator, stamp); `key` is equal for the same two pictures, by default their locators."
@@ -386,7 +396,10 @@ class PairCollector:
 class AnnotationSource(Source):
     "Rows that name two pictures, in JSON, JSON Lines or CSV files."
     kind = "annotation file"
-    def __init__(self, root, paths): super().__init__(root); self.paths = paths
+    def __init__(self, root, # the folder that paths are relative to
+                 paths # of the annotation files
+                ):
+        super().__init__(root); self.paths = paths
 
     @classmethod
     def recognise(cls, folder):

@@ -90,9 +90,9 @@ def point_in_box(
     tolerance: float = 0., # pixels by which a point may miss and still count
 ) -> np.ndarray: # (...) bool
     "Does a point lie in its box, give or take `tolerance` pixels?"
-    x, y, b = np.asarray(x), np.asarray(y), np.asarray(box, dtype=np.float64)
-    return ((x >= b[..., 0] - tolerance) & (x <= b[..., 2] + tolerance)
-          & (y >= b[..., 1] - tolerance) & (y <= b[..., 3] + tolerance))
+    x, y, b = np.asarray(x, np.float64), np.asarray(y, np.float64), np.asarray(box, dtype=np.float64)
+    dx, dy = (np.maximum(np.maximum(b[..., i] - v, v - b[..., i + 2]), 0) for i, v in ((0, x), (1, y)))
+    return np.hypot(dx, dy) <= tolerance
 
 # %% ../nbs/00b_geometry.ipynb #a73cdbd4
 def _four_numbers(box):

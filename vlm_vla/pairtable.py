@@ -19,7 +19,8 @@ from safetensors.numpy import save_file
 class Texts:
     "A read-only sequence of texts over two arrays."
     def __init__(self, data, # (n_bytes,) uint8: UTF-8
-                 ends): # (n,) int64: where each text ends
+                 ends # (n,) int64: where each text ends
+                ):
         self.data, self.ends = data, ends
 
     def __len__(self): return len(self.ends)
@@ -43,7 +44,11 @@ class TextsBuilder:
 # %% ../nbs/00f_pairtable.ipynb #85c0c689
 class Arrays(dict):
     "Named arrays with a dictionary of facts (`meta`), from a file (`path`) or in memory."
-    def __init__(self, arrays: dict, meta: dict, path=None): super().__init__(arrays); self.meta, self.path = meta, path
+    def __init__(self, arrays: dict, # name -> array
+                 meta: dict, # facts, as JSON knows them
+                 path=None # the file that they are in, or None
+                ):
+        super().__init__(arrays); self.meta, self.path = meta, path
 
     def __reduce__(self):
         return (_reopen, (self.path, self.meta.get("token"))) if self.path else (Arrays, (dict(self), self.meta))
@@ -102,7 +107,10 @@ def list_files(
         found = [(e.name, e.stat()) for e in entries if e.name.lower().endswith(suffixes) and not e.name.startswith(".") and e.is_file()]
     return {name: (s.st_size, s.st_mtime_ns) for name, s in sorted(found)}
 
-def file_stamp(name: str, size: int, mtime_ns: int) -> int: # 63 bits
+def file_stamp(name: str, # of the file
+               size: int, # bytes
+               mtime_ns: int # time of the last change, in nanoseconds
+              ) -> int: # 63 bits
     "A number for one version of one file."
     return int.from_bytes(hashlib.blake2b(f"{name}/{size}/{mtime_ns}".encode("utf-8", "surrogateescape"), digest_size=8).digest(), "little") >> 1
 
@@ -201,7 +209,8 @@ class PairTableBuilder:
 
 class PairTable:
     "The pairs of a dataset and what it says about them; nothing is decided here."
-    def __init__(self, arrays: Arrays):
+    def __init__(self, arrays: Arrays # of a `PairTableBuilder`
+                ):
         self.arrays, self.meta = arrays, arrays.meta
         self.ids, self.t1, self.t2, self.masks, self.captions = (Texts(arrays[k + "_data"], arrays[k + "_ends"]) for k in PairTableBuilder.texts)
 

@@ -48,7 +48,7 @@ class Sample:
     "One sentence about one pair."
     id: str # the pair's id, "#", the sentence's number
     pair_id: str # of the pair
-    pair: PairRecord
+    pair: PairRecord # the two pictures and all that is known of them
     caption: str # the sentence
     box: tuple # (x1, y1, x2, y2) floats in pixels of the second date, or None
     box_source: str # "bbox", "mask", "diff" or "none"
@@ -61,7 +61,10 @@ class Sample:
 
 class Samples(Sequence):
     "The samples of some pairs, made when they are asked for."
-    def __init__(self, pairs, rows): self.pairs, self.rows = pairs, rows # rows: numbers of the sentences in the table
+    def __init__(self, pairs, # the `Pairs` that they belong to
+                 rows # numbers of the sentences in the table
+                ):
+        self.pairs, self.rows = pairs, rows
     def __len__(self): return len(self.rows)
     def __getitem__(self, i):
         if isinstance(i, slice): return [self[k] for k in range(*i.indices(len(self)))]
@@ -70,9 +73,15 @@ class Samples(Sequence):
 # %% ../nbs/01a_sources.ipynb #151db7a2
 class Pairs(Sequence):
     "The pairs of a dataset, or of one split of it."
-    def __init__(self, source, table, verdicts, splits, # splits: (n,) codes of `SPLITS` for all pairs of the table, -1 for none
-                 settings, bad, rows=None, # rows: (m,) numbers of the pairs that belong here
-                 per_pair=0): # at most this many samples of each pair; 0: all
+    def __init__(self, source, # the dataset on disk
+                 table, # what it says about its pairs
+                 verdicts, # a box, or why there is none, for every sentence
+                 splits, # (n,) codes of `SPLITS` for all pairs of the table, -1 for none
+                 settings, # where boxes come from, and how
+                 bad, # of `BadSample`
+                 rows=None, # (m,) numbers of the pairs that belong here; None: all
+                 per_pair=0 # at most this many samples of each pair; 0: all
+                ):
         self.source, self.table, self.verdicts, self.splits, self.settings, self.bad, self.per_pair = source, table, verdicts, splits, settings, bad, per_pair
         self.rows = np.flatnonzero(splits >= 0) if rows is None else rows
         self.samples = Samples(self, self._sample_rows())
@@ -131,7 +140,7 @@ class Pairs(Sequence):
 # %% ../nbs/01a_sources.ipynb #b350aac8
 def assign_splits(
     ids, # names of pairs
-    seed: int = 42,
+    seed: int = 42, # of the division
     val_fraction: float = 0.1, # share of the pairs that goes to val
 ) -> np.ndarray: # (n,) int8 codes of `SPLITS`: 0 train, 1 val
     "Divide pairs into train and val by seed and name."
@@ -265,13 +274,13 @@ Pairs.region_mask = _region_mask
 @dataclass
 class PairsReport:
     "What there is in a dataset; `str()` is a page, `to_dict()` everything."
-    root: str
-    kind: str
-    box_source: str
-    pairs: int
-    samples: int
-    pairs_changed: int
-    pairs_unchanged: int
+    root: str # the folder
+    kind: str # the format, in words
+    box_source: str # "bbox", "mask", "diff" or "none"
+    pairs: int # how many
+    samples: int # sentences that can be used
+    pairs_changed: int # pairs with a change
+    pairs_unchanged: int # pairs without one
     splits: dict # split -> pairs and samples
     box_sources: dict # origin of the box -> samples
     left_out: dict # reason -> sentences without a box
@@ -283,7 +292,7 @@ class PairsReport:
     targets: dict # of `target_statistics`
     regions: dict # spread of the number of regions in a box
     ambiguous: int # samples whose sentence means one thing where there are several
-    notes: list
+    notes: list # sentences about what was noticed
 
     def to_dict(self) -> dict: return asdict(self)
     def __str__(self): return _page(self)
@@ -318,7 +327,7 @@ def _notes(pairs, t, v):
     notes = list(t.meta["notes"])
     if not (t.split > 0).any(): notes.append("the data has no splits: one pair in ten went to val")
     if not len(t.captions): notes.append("the data has no sentences: add LevirCCcaptions.json or an annotation file")
-    if pairs.box_source == "mask": notes.append("masks tell roads from buildings" if v.meta["coded"] else "masks say only that something changed; every sentence means all of it at its place")
+    if pairs.box_source == "mask": notes.append(f"masks tell roads from buildings ({v.meta['coded_by']})" if v.meta["coded"] else f"masks say only that something changed, and every sentence means all of it at its place ({v.meta['coded_by']})")
     if pairs.box_source == "diff": notes.append("boxes are guesses from the difference of the images, not labels")
     if pairs.per_pair: notes.append(f"at most {pairs.per_pair} samples of each pair (CAPTIONS_PER_PAIR)")
     return notes

@@ -38,7 +38,7 @@ SAYS_NO_CHANGE = "says that nothing changed, but the pair is marked as changed"
 
 def without_box(
     flag, # is the pair marked as changed? None where nothing is said
-    caption: str,
+    caption: str, # the sentence
     why: str, # the reason why there is no box
 ) -> Verdict:
     "The verdict on a sentence that has no box: fine if nothing changed."
@@ -62,7 +62,7 @@ def given_box(
 
 # %% ../nbs/00j_targets.ipynb #19eebbe5
 def judge_given(
-    table: PairTable,
+    table: PairTable, # the dataset's table
     i: int, # number of a pair
     settings: dict, # "region", "format", "units"
 ):
@@ -85,7 +85,7 @@ def _as_one_class(reading):
 
 def region_in(
     mask: np.ndarray, # (H, W) of 0, 128, 255
-    caption: str,
+    caption: str, # the sentence
     settings: dict, # "region", "merge_px"
     coded: bool, # True: road and building are told apart, as in LEVIR-MCI; False: the mask says "changed" only
 ):
@@ -106,8 +106,8 @@ def check_mask_shape(
     return mask
 
 def read_mask(
-    source: Source,
-    table: PairTable,
+    source: Source, # the dataset on disk
+    table: PairTable, # its table
     i: int, # number of a pair
 ) -> np.ndarray: # (H, W) uint8 of 0, 128, 255; None if the pair has no mask
     "The mask of a pair; `BadImage` if it cannot be used."
@@ -116,7 +116,7 @@ def read_mask(
 
 # %% ../nbs/00j_targets.ipynb #9393af37
 def judge_by_mask(
-    table: PairTable,
+    table: PairTable, # the dataset's table
     i: int, # number of a pair
     settings: dict, # "region", "merge_px"
     get_mask, # function() -> (H, W) mask, or None
@@ -141,18 +141,27 @@ def _scaled(region, mask_shape, size):
     return Verdict(True, tuple(float(v * s) for v, s in zip(region.box, (sx, sy, sx, sy))), "", region.n_regions, region.ambiguous)
 
 # %% ../nbs/00j_targets.ipynb #f287fe18
+def _mci_beside(source, locator):
+    "What lies near a mask that only LEVIR-MCI has there; empty if nothing does."
+    name = source.mask_name(locator) or ""
+    if "label_rgb" in name.lower(): return "the masks are label_rgb"
+    if (Path(source.root, locator).parent.parent/"label_rgb").is_dir(): return "label_rgb lies beside them"
+    named = [f for f in source.files() if Path(f).name.lower() == "levircccaptions.json"]
+    return f"{Path(named[0]).name} lies beside them" if named and "label" in name.lower() else ""
+
 def masks_are_coded(
-    source: Source,
-    table: PairTable,
-) -> bool:
+    source: Source, # the dataset on disk
+    table: PairTable, # its table
+) -> tuple: # (bool, how one knows)
     "Do the masks of a dataset tell roads from buildings?"
-    for i in range(len(table)):
-        if not table.masks[i]: continue
-        if any(part.lower().startswith("label") for part in (source.mask_name(table.masks[i]) or "").split("/")): return True
+    with_mask = [i for i in range(len(table)) if table.masks[i]]
+    if with_mask and (why := _mci_beside(source, table.masks[with_mask[0]])): return True, why
+    for i in with_mask:
         try:
-            if (read_mask(source, table, i) == ROAD).any(): return True
+            if (read_mask(source, table, i) == ROAD).any(): return True, f"{table.masks[i]} holds {ROAD}, the value for road"
         except BadImage: continue # it is named when its sentences are judged
-    return False
+    return False, f"none of {len(with_mask)} holds {ROAD}, the value for road, and neither label_rgb nor LevirCCcaptions.json lies beside them"
+
 
 # %% ../nbs/00j_targets.ipynb #6bad006a
 def difference_mask(
@@ -217,12 +226,12 @@ def _pair_changed(source, table, i, out):
     return mask is not None and mask.any()
 
 def judge_all(
-    source: Source,
-    table: PairTable,
+    source: Source, # the dataset on disk
+    table: PairTable, # its table
     settings: dict, # "source", "region", "merge_px", "format", "units"
 ) -> tuple: # (arrays, meta)
     "A verdict for every sentence of a dataset."
-    out, coded = _Verdicts(table), settings["source"] == "mask" and masks_are_coded(source, table)
+    out, (coded, how) = _Verdicts(table), masks_are_coded(source, table) if settings["source"] == "mask" else (False, "")
     file_of = table.masks if settings["source"] == "mask" else table.t2
     for i in tqdm(range(len(table)), desc=f"boxes ({settings['source']})", unit="pair", delay=2, mininterval=1):
         numbers = table.caption_range(i)
@@ -235,10 +244,10 @@ def judge_all(
         except BadImage as e: # nothing can be said about the pair's other sentences
             for c in numbers[done:]: out.refuse(i, c, file_of[i], e)
         out.arrays["pair_changed"][i] = _pair_changed(source, table, i, out)
-    return out.arrays, dict(reasons=out.reasons, bad=out.bad, coded=bool(coded))
+    return out.arrays, dict(reasons=out.reasons, bad=out.bad, coded=bool(coded), coded_by=how)
 
 # %% ../nbs/00j_targets.ipynb #661602b6
-TARGETS_VERSION = 2 # of what is stored; raise it when the meaning changes
+TARGETS_VERSION = 3 # of what is stored; raise it when the meaning changes
 
 def _code_version():
     "Changes with the code that reads sentences and masks, so that boxes of older code are not used."
@@ -246,8 +255,8 @@ def _code_version():
     return hashlib.blake2b(b"".join(Path(f).read_bytes() for f in files), digest_size=8).hexdigest()
 
 def open_verdicts(
-    source: Source,
-    table: PairTable,
+    source: Source, # the dataset on disk
+    table: PairTable, # its table
     settings: dict, # see `judge_all`
     path, # the file to keep them in
 ) -> Arrays:
