@@ -169,6 +169,6 @@ def progress_bar(iterable=None,  # what to count; None: `update` is called by ha
                 ) -> tqdm:
     "A bar of text, or lines where the output is a log."
     file = file or sys.stderr
-    live = getattr(file, "isatty", lambda: False)() or "ipykernel" in sys.modules
+    live = getattr(file, "isatty", lambda: False)() or (file is sys.stderr and "ipykernel" in sys.modules)
     if live: return tqdm(iterable, file=file, leave=False, mininterval=0.5, **more)
     return LogBar(iterable, file=file, mininterval=seconds, maxinterval=seconds, delay=1e-3, ncols=100, **more)
