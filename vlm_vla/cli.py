@@ -286,7 +286,7 @@ def paths_missing(config  # a `Config`
     "Print the paths that are there."
     try: found = config.verify_paths()
     except FileNotFoundError as e: return str(e).splitlines()
-    for name, path in found.items(): print(f"{name:<12}{path}")
+    for name, path in found.items(): print(f"{name:<12} {path}")
     return []
 
 def data_report(config  # a `Config`
