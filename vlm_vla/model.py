@@ -359,13 +359,11 @@ class PrefixFusion(AddFusion):
 class PatchBlock(nn.Module):
     "A residual MLP on each patch and a 3 x 3 depthwise convolution between neighbours."
     def __init__(self, dim: int,  # D
-                 grid: tuple,  # (rows, cols)
-                 hidden: int = None  # width of the MLP; 2 * dim by default
+                 grid: tuple  # (rows, cols)
                 ):
         super().__init__()
-        hidden = hidden or 2 * dim
         self.grid, self.norm1, self.norm2 = grid, nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+        self.mlp = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim))
         self.near = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
 
     def forward(self, h: torch.Tensor  # (B, N, D)
