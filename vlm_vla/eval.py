@@ -226,7 +226,7 @@ class Report:
              ) -> str:
         "A Markdown table: the agent, the probes, the baselines, the oracle square; below it the change score."
         m = self.metrics
-        change = (f"Change score: AUROC {number(m['auroc'])} with the sentences as they are, {number(m.get('auroc_described'))} when unchanged pairs are read with a borrowed sentence; "
+        change = "No unchanged pairs here, so the change score is not judged." if not m["n_unchanged"] else (f"Change score: AUROC {number(m['auroc'])} with the sentences as they are, {number(m.get('auroc_described'))} when unchanged pairs are read with a borrowed sentence; "
                   f"at the threshold {m['threshold']:.2f}: {number(m['accuracy_changed'], 'pct')} of the changed and {number(m.get('accuracy_described'), 'pct')} of the unchanged (borrowed sentences) are right.")
         return f"{results_table(m, self.name, {k: getattr(v, 'metrics', v) for k, v in (others or {}).items()})}\n\n{change}"
 

@@ -149,7 +149,7 @@ def plot_iou(predictions: list, # of a report
     ax.hist(box, bins, histtype="step", color=AGENT, lw=1.8, label=f"with the true box, mean {box.mean():.2f}")
     ax.axvline(.5, color=INK, lw=.8, ls=":")
     ax.set(xlabel="IoU of the predicted square", ylabel="sentences", xlim=(0, 1))
-    ax.legend(fontsize=8, frameon=False)
+    ax.legend(fontsize=8, framealpha=1, edgecolor="none")
     return fig
 
 def plot_success(predictions: list, # of a report
