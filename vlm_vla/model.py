@@ -687,6 +687,7 @@ def write_folder(folder,  # the folder to make
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    new.chmod(0o755)                                                       # a temporary folder is closed to others, a checkpoint is not
     try:
         fill(new)
         if folder.exists():
@@ -755,7 +756,9 @@ def resolve_checkpoint(path,  # a checkpoint folder, a pointer to one (`checkpoi
                       ) -> Path:
     "The checkpoint folder. `FileNotFoundError` says what is missing."
     path = Path(path)
-    if (path/"checkpoints").is_dir(): path = path/"checkpoints"/which
+    if (path/"checkpoints").is_dir():
+        none_yet = which == "best" and not (path/"checkpoints/best").is_file() and (path/"checkpoints/last").is_file()
+        path = path/"checkpoints"/("last" if none_yet else which)         # stopped before its first validation: nothing is the best yet
     if path.is_file(): path = path.parent/Path(path.read_text(encoding="utf-8").strip()).name
     if not path.is_dir(): raise FileNotFoundError(f"{path}: there is no checkpoint here; give a run's folder, or one of its checkpoints/step_NNNNNN")
     pickles = [p.name for p in path.rglob("*") if p.suffix in (".bin", ".pt", ".pth", ".pkl", ".ckpt") and p.parent.name != "training"]
