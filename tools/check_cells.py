@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Does every import cell run alone? nbdev executes the exported cells and those with an import when it makes the site, and no others. So, in notebooks, imports and other code never share a cell.
-(Exported functions may import inside; what a cell runs in another process may, too.)
+(Exported functions may import inside; what a cell runs in another process may, too.) And stored outputs hold no progress bars: tools/strip_progress.py takes them out.
 
     python tools/check_cells.py
 """
@@ -18,17 +18,18 @@ def mixed(source):
 
 
 def wrong(file):
-    "(number of the cell, its first import) of cells that do not run alone."
+    "(number of the cell, what is wrong with it)."
     for n, cell in enumerate(json.loads(file.read_text(encoding="utf-8"))["cells"]):
         source = "".join(cell["source"])
+        if any(o.get("name") == "stderr" for o in cell.get("outputs", [])): yield n, f"progress bars in its output; run tools/strip_progress.py nbs/{file.relative_to(NBS)}"
         flags = [line[2:].strip() for line in source.splitlines() if line.startswith("#|")]
         if cell["cell_type"] != "code" or "eval: false" in flags or any(f.split()[0] in ("export", "exporti", "exports") for f in flags if f): continue
-        if mixed(source): yield n, next(line.strip() for line in source.splitlines() if "import " in line)
+        if mixed(source): yield n, "move `" + next(line.strip() for line in source.splitlines() if "import " in line) + "` to the import cell at the top"
 
 
 def main():
     assert mixed("import a\nb = 1") and mixed("if x:\n  import a") and not mixed("import a\nfrom b import *") and not mixed("'import a'; c = 1")
-    found = [f"{f.relative_to(NBS)}, cell {n}: move `{line}` to the import cell at the top" for f in sorted(NBS.rglob("*.ipynb")) if ".ipynb_checkpoints" not in f.parts for n, line in wrong(f)]
+    found = [f"{f.relative_to(NBS)}, cell {n}: {what}" for f in sorted(NBS.rglob("*.ipynb")) if ".ipynb_checkpoints" not in f.parts for n, what in wrong(f)]
     print("\n".join(found) or "every import cell runs alone")
     return 1 if found else 0
 

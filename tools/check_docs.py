@@ -5,7 +5,7 @@ dataclass has a docment: a comment behind it, on its own line. Reads the source 
     python tools/check_docs.py             what is missing, by module; exit 1 if anything is
     python tools/check_docs.py --count     one line for each module
 """
-import ast, io, sys, tokenize
+import ast, io, re, sys, tokenize
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent/"vlm_vla"
@@ -19,10 +19,13 @@ def public(tree):
 
 
 def comments(text):
-    "Lines that end in a comment, and lines that are nothing but one."
+    "Lines that end in a comment about their code, and lines that are nothing but one."
     lines, behind, alone = text.splitlines(), set(), set()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT: (behind if lines[token.start[0] - 1][:token.start[1]].strip() else alone).add(token.start[0])
+        if token.type != tokenize.COMMENT: continue
+        code = lines[token.start[0] - 1][:token.start[1]].strip()
+        if not code: alone.add(token.start[0])
+        elif not re.search(r"\)\s*(->[^:]*)?:", code): behind.add(token.start[0])      # where a signature ends the comment is about what is returned
     return behind, alone
 
 
@@ -62,7 +65,7 @@ def gaps(text):
 
 def self_test():
     "The check can fail."
-    text = '__all__ = ["f", "g", "C"]\ndef f(a, # what\n      b=1, c=2): # both\n  "Doc."\ndef g(\n    # above\n    x,\n    y # behind\n): pass\n@dataclass\nclass C:\n  "Doc."\n  p: int # p\n  q: int\ndef h(z): pass\n'
+    text = '__all__ = ["f", "g", "C"]\ndef f(a, # what\n      b=1, c=2 # c\n     ) -> int: # result\n  "Doc."\ndef g(\n    # above\n    x,\n    y # behind\n): pass\n@dataclass\nclass C:\n  "Doc."\n  p: int # p\n  q: int\ndef h(z): pass\n'
     found = list(gaps(text))
     assert found == [("f", "docments of b"), ("g", "docstring"), ("C", "docments of q")], found
 

@@ -43,8 +43,9 @@ def launch(home, run, threads):
 def moment(kind, run, cache, rng, seconds):
     "A function that becomes true when it is time, and the delay in seconds after that."
     start, rows = time.monotonic(), len(read_metrics(run))
-    if kind == "cache": return lambda: any(cache.glob(".features-*")), rng.uniform(0, 0.2)
-    if kind == "checkpoint": return lambda: any((run/"checkpoints").glob(".step_*")), rng.uniform(0, 0.04)
+    being_made = lambda: {*cache.glob(".features-*"), *(run/"checkpoints").glob(".step_*")}
+    before = being_made()                                                               # by the one that was killed before
+    if kind in ("cache", "checkpoint"): return lambda: bool(being_made() - before), rng.uniform(0, 0.2 if kind == "cache" else 0.04)
     more = rng.randint(1, 6)
     if kind == "step": return lambda: (run/"metrics.jsonl").is_file() and len(read_metrics(run)) >= rows + more, rng.uniform(0, 0.1)
     when = rng.uniform(0, seconds)

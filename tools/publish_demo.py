@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Take what the demo measured into the documentation: nbs/images/demo.png and demo.json, which index.ipynb shows.
+"""Take what the demo measured into the documentation: nbs/images/demo.png and demo.json, which the front page and the Chinese one show.
 
     vlm_vla_demo                                  leaves outputs/demo
-    python tools/publish_demo.py outputs/demo     then execute nbs/index.ipynb and run tools/make_readme.py
+    python tools/publish_demo.py outputs/demo     then tools/refresh_pages.sh
 """
 import json, os, platform, sys
 from pathlib import Path

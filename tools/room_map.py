@@ -48,7 +48,7 @@ def upward(found):
 def table(found):
     "The map as Markdown."
     rows = ["| notebook | module | holds | imports |", "|---|---|---|---|"]
-    return "\n".join(rows + [f"| `{nb}` | `{m}` | {what} | {', '.join(needs) or 'nothing of ours'} |" for m, (nb, what, needs) in found.items()])
+    return "\n".join(rows + [f"| [`{nb}`](nbs/{nb}.ipynb) | `{m}` | {what} | {', '.join(needs) or 'nothing of ours'} |" for m, (nb, what, needs) in found.items()])
 
 
 def main():

@@ -2,7 +2,7 @@
 
     python tools/time_action.py --out nbs/images/time_action.json
 
-Medians of several repeats, in milliseconds. Nothing is downloaded; the models are written to a temporary folder (1.2 GB) and removed.
+The fastest of several repeats, in milliseconds. Nothing is downloaded; the models are written to a temporary folder (1.2 GB) and removed.
 """
 import argparse, json, os, platform, tempfile
 from pathlib import Path

@@ -122,7 +122,8 @@ def _same_size(t1, t2, name=""):
 
 class ChangeAgent:
     "Points at changes that a sentence speaks of."
-    def __init__(self, model: VLM_ActionAgent):
+    def __init__(self, model: VLM_ActionAgent # a trained agent; put into evaluation mode
+                ):
         self.model, self.config, self.scene = model.eval(), model.config, None
         self.transform = ImageTransform(self.config.input_size, encoder_normalization(self.config))
 
@@ -208,8 +209,8 @@ ChangeAgent.ask, ChangeAgent.act = _ask, _act
 def time_action(agent: ChangeAgent,
                 t1, # path of the first date
                 t2, # path of the second date
-                caption: str,
-                repeats: int = 5, # the median counts
+                caption: str, # the sentence
+                repeats: int = 5, # the fastest counts: whatever else the machine does only ever adds
                ) -> dict: # step -> seconds: decode, resize, look (both dates), read, point; one action; ten captions, encoded once; ten calls
     "How long one action takes, and what it is made of."
     def timed(f):
@@ -218,7 +219,7 @@ def time_action(agent: ChangeAgent,
             start = time.perf_counter(); out = f()
             if agent.model.device.type == "cuda": torch.cuda.synchronize()
             seconds.append(time.perf_counter() - start)
-        return float(np.median(seconds[1:])), out
+        return min(seconds[1:]), out
     with torch.inference_mode():
         out = {}
         out["decode"], images = timed(lambda: [as_image(x) for x in (t1, t2)])
@@ -354,7 +355,7 @@ def box_in(box, # (x1, y1, x2, y2) pixels of the whole image
 def write_looks(sources: list, # of opened `Pairs`, with pictures larger than the agent's input
                 folder, # new folder: pictures and `annotations.jsonl`
                 config, # for the size of the agent's input
-                seed: int = 0,
+                seed: int = 0, # of the windows
                 progress: bool = True, # show a bar
                ) -> Path:
     "A dataset of whole scenes and of windows in them, for an agent that is to look twice."

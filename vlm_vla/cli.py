@@ -51,7 +51,8 @@ def command(name: str  # as it is typed
 
 # %% ../nbs/06_cli.ipynb #a0890d86
 @command("vlm_vla_train")
-def train(argv=None):
+def train(argv=None  # what was typed after the command; None: what really was
+         ):
     "vlm_vla_train: train an agent."
     return train_main(argv)
 
@@ -81,7 +82,7 @@ def join_processes() -> bool: # is this the process that writes and speaks?
     return torch.distributed.get_rank() == 0
 
 def report_folders(runs: list, # runs or checkpoints
-                   split: str,
+                   split: str, # "train", "val" or "test"
                    out: str = None, # --out
                   ) -> list: # of Paths, one for each run
     "Where the reports go; a run that is not there, or a folder that holds something else, is told before anything is computed."
@@ -93,7 +94,8 @@ def report_folders(runs: list, # runs or checkpoints
     return [check_report_folder(Path(out)/n) for n in names]
 
 @command("vlm_vla_eval")
-def evaluate(argv=None):
+def evaluate(argv=None  # what was typed after the command; None: what really was
+            ):
     "vlm_vla_eval: measure a trained agent, or several that differ in their seed."
     parser = argparse.ArgumentParser(prog="vlm_vla_eval", description="Measure a trained agent on a split; writes a report. Several runs: one report each, and a table of their mean and spread. "
                                      "Several processes: torchrun --nproc-per-node 2 --no-python vlm_vla_eval RUN")
@@ -112,7 +114,10 @@ def evaluate(argv=None):
         print(f"{reports[-1].table()}\nreport: {folder}")
     if speaks and len(reports) > 1: say_several(reports, args.runs, args.out)
 
-def say_several(reports: list, runs: list, out: str = None) -> None:
+def say_several(reports: list,  # of `evaluate`
+                runs: list,  # runs or checkpoints
+                out: str = None  # folder, or None
+               ) -> None:
     "Print mean and spread over several runs; write them to `out`."
     found = aggregate(reports)
     text = f"mean and standard deviation of {len(runs)} runs: {', '.join(runs)}\n\n{aggregate_table(found)}\n"
@@ -120,7 +125,6 @@ def say_several(reports: list, runs: list, out: str = None) -> None:
     if out is None: return
     Path(out, "runs.md").write_text(text, encoding="utf-8")
     Path(out, "runs.json").write_text(json.dumps(jsonable(dict(runs=runs, figures=found)), indent=1) + "\n", encoding="utf-8")
-
 
 # %% ../nbs/06_cli.ipynb #83b637a8
 def newest_run(folder # OUTPUT_DIR
@@ -142,7 +146,8 @@ def picture_path(wanted: str, # --out; empty: action.png here, or the first free
     return path
 
 @command("vlm_vla_predict")
-def predict(argv=None):
+def predict(argv=None  # what was typed after the command; None: what really was
+           ):
     "vlm_vla_predict: ask a trained agent."
     parser = argparse.ArgumentParser(prog="vlm_vla_predict", description="Two dates and a sentence to a place. One question, or a file of them.")
     parser.add_argument("run", nargs="?", help="a run's folder, or a checkpoint; by default the newest run in OUTPUT_DIR")
@@ -172,7 +177,6 @@ def predict(argv=None):
     action = agent.rollout(args.t1, args.t2, args.caption, args.looks) if args.looks > 1 else agent.act(args.t1, args.t2, args.caption)
     action.draw(picture)
     print(json.dumps({**action.to_dict(), "picture": str(picture)}))
-
 
 # %% ../nbs/06_cli.ipynb #e954fc5b
 PACKAGES = ("torch", "torchvision", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "pillow", "numpy", "scipy", "matplotlib", "fastcore", "safetensors", "tqdm")
@@ -215,7 +219,7 @@ def disk_needed(agent, # of `weightless`
 
 def memory_needed(agent, # of `weightless`
                   config, # a `Config`
-                  device: torch.device,
+                  device: torch.device, # where it would run
                  ) -> dict: # GiB of "weights", "training", "step" and "libraries"
     "Memory that a training with this agent takes, with sentences as long as MAX_TEXT_LENGTH allows."
     size, n, llm = pick_dtype(config.COMPUTE_DTYPE, device)[0].itemsize, count_parameters(agent), agent.language.model.config
@@ -226,14 +230,18 @@ def memory_needed(agent, # of `weightless`
     patches = config.BATCH_SIZE * agent.grid[0] * agent.grid[1] * (6 * agent.vision.dim + 8 * agent.language.dim + 24 * min(config.POINTER_DIM, agent.language.dim)) * 4
     return dict(weights=weights / GIB, training=12 * n["trainable"] / GIB, step=(language + patches) / GIB, libraries=LIBRARIES)
 
-def memory_there(device: torch.device) -> float: # GiB, NaN where it cannot be asked
+def memory_there(device: torch.device  # of PyTorch
+                ) -> float:  # GiB, NaN where it cannot be asked
     "Memory that is free on a device."
     if device.type == "cuda": return torch.cuda.mem_get_info()[0] / GIB
     info = Path("/proc/meminfo")
     found = [l.split()[1] for l in info.read_text().splitlines() if l.startswith("MemAvailable")] if info.is_file() else []
     return int(found[0]) / 2**20 if found else float("nan")
 
-def say_needs(config, device, report) -> list: # problems
+def say_needs(config,  # a `Config`
+              device,  # where it would run
+              report  # a `PairsReport`, or None
+             ) -> list:  # problems
     "Print disk and memory needed and there."
     agent, split_pairs = weightless(config), {k: v["pairs"] for k, v in report.splits.items()}
     disk, memory = disk_needed(agent, config, split_pairs), memory_needed(agent, config, device)
@@ -251,7 +259,8 @@ def say_needs(config, device, report) -> list: # problems
 
 # %% ../nbs/06_cli.ipynb #9af9b81c
 @command("vlm_vla_check")
-def check(argv=None):
+def check(argv=None  # what was typed after the command; None: what really was
+         ):
     "vlm_vla_check: environment, models and data on one page."
     parser = argparse.ArgumentParser(prog="vlm_vla_check", description="Is everything there for a training? Exit code 1 if not.")
     add_config_arguments(parser)
@@ -272,14 +281,16 @@ def check(argv=None):
     if not problems: print("all there")
     return 1 if problems else 0
 
-def paths_missing(config) -> list: # problems
+def paths_missing(config  # a `Config`
+                 ) -> list:  # problems
     "Print the paths that are there."
     try: found = config.verify_paths()
     except FileNotFoundError as e: return str(e).splitlines()
-    for name, path in found.items(): print(f"{name:<12}{path}")
+    for name, path in found.items(): print(f"{name:<12} {path}")
     return []
 
-def data_report(config) -> tuple: # (`PairsReport` or None, problems)
+def data_report(config  # a `Config`
+               ) -> tuple:  # (`PairsReport` or None, problems)
     "What the data is, if there is any (`verify_paths` says when there is none)."
     if not Path(config.DATASET_PATH).exists(): return None, []
     try: report = open_pairs(config.DATASET_PATH, config=config).report()
@@ -309,7 +320,8 @@ def clear_run(run: Path  # a run's folder
 
 # %% ../nbs/06_cli.ipynb #51eadae0
 @command("vlm_vla_demo")
-def demo(argv=None):
+def demo(argv=None  # what was typed after the command; None: what really was
+        ):
     "vlm_vla_demo: generated data, tiny models, then train, evaluate and act."
     parser = argparse.ArgumentParser(prog="vlm_vla_demo", description="The whole path on generated data and tiny models: no GPU, no weights, no network.")
     parser.add_argument("--out", default="outputs/demo", help="where everything goes")

@@ -97,7 +97,8 @@ def encoder_normalization(config=None, # settings; CLIP_PATH says where the enco
 
 # %% ../nbs/01_dataset.ipynb #a7032463
 def guide_transform(size: int = 224, # pixels: side of the square
-                    normalization: Normalization = CLIP_NORMALIZATION):
+                    normalization: Normalization = CLIP_NORMALIZATION # mean and standard deviation of each channel
+                   ):
     "The guide's chain of torchvision transforms, Pillow image to (3, size, size) float32: the reference for `ImageTransform`."
     from torchvision import transforms
     return transforms.Compose([transforms.Resize((size, size)), transforms.ToTensor(), transforms.Normalize(normalization.mean, normalization.std)])
@@ -116,7 +117,8 @@ def jitter_colors(x: torch.Tensor, # (3, H, W) in [0, 1]
 class ImageTransform:
     "Pillow image -> normalised (3, size, size) tensor: `guide_transform`, several times faster, with views and colour jitter."
     def __init__(self, size: int, # pixels: side of the square
-                 normalization: Normalization = CLIP_NORMALIZATION):
+                 normalization: Normalization = CLIP_NORMALIZATION # mean and standard deviation of each channel
+                ):
         self.size, self.normalization = size, normalization
         mean, std = (torch.tensor(v, dtype=torch.float32).view(3, 1, 1) for v in (normalization.mean, normalization.std))
         self.scale, self.shift = 1 / (255 * std), -mean / std

@@ -62,7 +62,7 @@ MAIN = ("pointing", "pointing_15px", "miou", "miou_square", "iou50", "iou50_squa
 
 def located(action, # (k, 3)
             rows, # (k,) ints: rows of the table, with boxes
-            q: Questions,
+            q: Questions, # what was asked
             weights, # (replicates, n) of `pair_weights` over the whole table
             names=MAIN, # figures
             suffix: str = "", # appended to each name
@@ -76,7 +76,7 @@ def located(action, # (k, 3)
 
 def share(right, # (k,) bool or 0/1
           weights, # (replicates, k)
-          name: str,
+          name: str, # of the figure
          ) -> dict:
     "A share of right answers and its interval."
     right = np.asarray(right, float)
@@ -119,7 +119,12 @@ def change_answers(q: Questions, answers: dict # name -> `Answers`
     yes = q.changed[plain.rows]
     return own, (np.concatenate([plain.rows[yes], lent.rows]), np.concatenate([plain.logit[yes], lent.logit]), np.repeat([True, False], [yes.sum(), len(lent.rows)]))
 
-def separated(rows, logit, changed, weights, suffix: str = "") -> dict:
+def separated(rows, # (k,) ints: rows of the table
+              logit, # (k,) change scores
+              changed, # (k,) bool: the truth
+              weights, # (replicates, n) of `pair_weights` over the whole table
+              suffix: str = "" # appended to each figure's name
+             ) -> dict:
     "AUROC, average precision and calibration with intervals."
     w, probability = weights[:, rows], 1 / (1 + np.exp(-np.clip(logit, -50, 50)))
     both = changed.any() and not changed.all()
@@ -128,7 +133,11 @@ def separated(rows, logit, changed, weights, suffix: str = "") -> dict:
                ap_ci=percentiles(average_precision(logit, changed, w)) if both else [math.nan] * 2, ece=curve["ece"], ece_ci=percentiles(weighted_ece(probability, changed, w)), calibration=curve)
     return {k.replace("_ci", f"{suffix}_ci") if k.endswith("_ci") else k + suffix: v for k, v in out.items()}
 
-def decided(q: Questions, answers: dict, weights, threshold: float) -> dict:
+def decided(q: Questions, # what was asked
+            answers: dict, # name -> `Answers`
+            weights, # (replicates, n) of `pair_weights` over the whole table
+            threshold: float # of the change probability, in [0, 1]
+           ) -> dict:
     "Accuracy on changed pairs, on unchanged ones, and on unchanged ones with borrowed sentences, at a threshold of the change probability."
     plain, lent = answers["plain"], answers.get("described")
     yes = q.changed[plain.rows]
@@ -136,7 +145,13 @@ def decided(q: Questions, answers: dict, weights, threshold: float) -> dict:
     if lent is not None: out.update(share(lent.change < threshold, weights[:, lent.rows], "accuracy_described"))
     return out
 
-def validation_threshold(model, pairs, settings, limit: int = 200, batch_size: int = 64, progress: bool = False) -> tuple: # (threshold, where it comes from)
+def validation_threshold(model, # a trained agent
+                         pairs, # all pairs of the dataset
+                         settings, # a `Config`
+                         limit: int = 200, # pairs at most
+                         batch_size: int = 64, # questions at once
+                         progress: bool = False # show a bar
+                        ) -> tuple: # (threshold, where it comes from)
     "The change threshold that the validation split suggests."
     if not len(pairs.select("val")): return .5, "one half, since there is no validation split"
     val = some_pairs(with_features(LevirCCActionDataset("val", config=settings, pairs=pairs, augment=False), model, settings, progress), limit)
@@ -152,7 +167,8 @@ def validation_threshold(model, pairs, settings, limit: int = 200, batch_size: i
 def _one(found, none): return none if not found else next(iter(found)) if len(found) == 1 else "several"
 def _binned(value, edges, labels): return labels[int(np.searchsorted(edges, value, side="right"))]
 
-def parts(q: Questions, rows # (k,) ints, with boxes
+def parts(q: Questions, # what was asked
+          rows # (k,) ints, with boxes
          ) -> dict: # group -> (k,) list of str
     "The part of each group that each sample belongs to."
     reading, scale = [read_caption(q.caption[i]) for i in rows], q.truth(rows)[:, 2]
@@ -163,7 +179,11 @@ def parts(q: Questions, rows # (k,) ints, with boxes
             "places that the pair's sentences tell of": [_binned(q.n_places[i], (2, 3, 4), ("1", "2", "3", "4 and more")) for i in rows],
             "where boxes come from": [q.box_source[i] for i in rows]}
 
-def breakdown(action, rows, q: Questions, weights) -> dict: # group -> part -> figures, groups with a single part left out
+def breakdown(action, # (k, 3) predicted
+              rows, # (k,) ints: rows of the table, with boxes
+              q: Questions, # what was asked
+              weights # (replicates, n) of `pair_weights` over the whole table
+             ) -> dict: # group -> part -> figures, groups with a single part left out
     "Figures of each part, the largest first."
     out = {}
     for group, labels in parts(q, rows).items():
@@ -189,11 +209,11 @@ class Report:
     "What an evaluation found."
     metrics: dict # figure -> number, `<figure>_ci` -> [low, high], and `baselines`, `breakdown`, curves
     predictions: list # of dicts, one per sentence
-    name: str = "agent"
+    name: str = "agent" # of the agent, in tables
     dataset: object = field(default=None, repr=False) # for the pictures
     attention: object = field(default=None, repr=False) # (n, N) of the plain questions
     grid: tuple = None # (rows, cols) of the attention
-    config: object = field(default=None, repr=False)
+    config: object = field(default=None, repr=False) # the settings of the evaluation
 
     def __repr__(self): return f"Report({self.name!r}: pointing {number(self.metrics['pointing'], 'pct')}, mIoU {number(self.metrics['miou'])}, {len(self.predictions)} sentences)"
 
@@ -206,7 +226,7 @@ class Report:
              ) -> str:
         "A Markdown table: the agent, the probes, the baselines, the oracle square; below it the change score."
         m = self.metrics
-        change = (f"Change score: AUROC {number(m['auroc'])} with the sentences as they are, {number(m.get('auroc_described'))} when unchanged pairs are read with a borrowed sentence; "
+        change = "No unchanged pairs here, so the change score is not judged." if not m["n_unchanged"] else (f"Change score: AUROC {number(m['auroc'])} with the sentences as they are, {number(m.get('auroc_described'))} when unchanged pairs are read with a borrowed sentence; "
                   f"at the threshold {m['threshold']:.2f}: {number(m['accuracy_changed'], 'pct')} of the changed and {number(m.get('accuracy_described'), 'pct')} of the unchanged (borrowed sentences) are right.")
         return f"{results_table(m, self.name, {k: getattr(v, 'metrics', v) for k, v in (others or {}).items()})}\n\n{change}"
 
@@ -319,7 +339,8 @@ def _markdown(self, others: dict = None) -> str:
         lines += [f"## {group[0].upper()}{group[1:]}", "", markdown_table(["", "n", "pointing", "mIoU", "mIoU□", "error"], rows), ""]
     return "\n".join(lines)
 
-def m_pairs(m: dict) -> str:
+def m_pairs(m: dict # figures of a report
+           ) -> str:
     "What was evaluated, in words."
     return f"{m['n_pairs']} pairs of {m['data']}, split {m['split']}: {m['n']} sentences, {m['n_boxes']} with a box, {m['n_unchanged']} about unchanged pairs"
 
@@ -382,7 +403,9 @@ def evaluate(model_or_path, # a `VLM_ActionAgent`, a run (its best checkpoint), 
     metrics["seconds"] = time.perf_counter() - start
     return Report(metrics, predictions, name or agent_name(model_or_path, settings), dataset, answers["plain"].attention, model.grid if model.patches else None, settings)
 
-def agent_name(model_or_path, settings) -> str:
+def agent_name(model_or_path, # an agent, or the folder of a run or checkpoint
+               settings # a `Config`
+              ) -> str:
     "The run's name, if there is one."
     if isinstance(model_or_path, (str, Path)):
         path = Path(model_or_path).resolve()
@@ -390,13 +413,13 @@ def agent_name(model_or_path, settings) -> str:
     return settings.RUN_NAME or "agent"
 
 # %% ../nbs/04_eval.ipynb #6f60e765
-def measure(q: Questions,
+def measure(q: Questions, # what was asked
             answers: dict, # name -> `Answers`
             base: dict, # name -> (rows, actions) of the baselines
             dataset=None, # for the masks; None: without them
             threshold: tuple = (.5, "one half"), # of the change probability, and where it comes from
-            replicates: int = 1000,
-            seed: int = 0,
+            replicates: int = 1000, # how often pairs are drawn for the intervals
+            seed: int = 0 # of that drawing
            ) -> tuple: # (metrics, rows with a box, their scores, {row: on the mask})
     "All figures of an evaluation."
     plain, weights = answers["plain"], pair_weights(q.pair, replicates, seed)

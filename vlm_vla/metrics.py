@@ -134,7 +134,7 @@ def calibration(probability, # (n,) in [0, 1]
 def weighted_ece(probability, # (n,) in [0, 1]
                  label, # (n,) bool
                  weights, # (r, n) how often each sample counts, one row per replicate
-                 bins: int = 10,
+                 bins: int = 10, # of equal width between 0 and 1
                 ) -> np.ndarray: # (r,)
     "The expected calibration error of every replicate at once."
     p, y, w = np.asarray(probability, np.float64), np.asarray(label, np.float64), np.asarray(weights, np.float64)
@@ -166,7 +166,7 @@ def pick_threshold(score, # (n,) higher means positive
 # %% ../nbs/02c_metrics.ipynb #cdef068b
 def pair_weights(pair, # (n,) any id of each sample's pair
                  replicates: int = 1000, # how many times to draw
-                 seed: int = 0,
+                 seed: int = 0, # of the drawing
                 ) -> np.ndarray: # (replicates, n) how often each sample counts
     "Draw as many pairs as there are, with replacement, again and again."
     _, index = np.unique(np.asarray(pair), return_inverse=True)

@@ -51,14 +51,14 @@ def dtype_arg(dtype: torch.dtype  # wanted precision of the weights
 def to_tiles(images: torch.Tensor,  # (B, 3, n*S, n*S)
              n: int  # tiles per side
             ) -> torch.Tensor:
-    "(B*n*n, 3, S, S): the tiles of each image, row by row."
+    "`(B*n*n, 3, S, S)`: the tiles of each image, row by row."
     b, c, h, w = images.shape
     return images.reshape(b, c, n, h // n, n, w // n).permute(0, 2, 4, 1, 3, 5).reshape(b * n * n, c, h // n, w // n)
 
 def from_tiles(patches: torch.Tensor,  # (B*n*n, g*g, C): patch vectors of each tile
                n: int  # tiles per side
               ) -> torch.Tensor:
-    "(B, (n*g)**2, C): one grid, row by row."
+    "`(B, (n*g)**2, C)`: one grid, row by row."
     g, c = math.isqrt(patches.shape[1]), patches.shape[2]
     return patches.reshape(-1, n, n, g, g, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, (n * g)**2, c)
 
@@ -322,14 +322,17 @@ def register_fusion(name: str  # the value of FUSION that chooses it
 class AddFusion(nn.Module):
     "The sentence is added to every patch."
     uses_prefix = False
-    def __init__(self, dim: int): super().__init__()
+    def __init__(self, dim: int  # D: width of the language model
+                ):
+        super().__init__()
     def forward(self, patches, text): return patches + text[:, None]
 
 @register_fusion("concat")
 class ConcatFusion(nn.Module):
     "Patch and sentence side by side, through an MLP back to D."
     uses_prefix = False
-    def __init__(self, dim: int):
+    def __init__(self, dim: int  # D: width of the language model
+                ):
         super().__init__()
         self.mlp = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), nn.Linear(dim, dim))
     def forward(self, patches, text): return self.mlp(torch.cat([patches, text[:, None].expand_as(patches)], -1))
@@ -466,13 +469,17 @@ def mean_or_zero(x: torch.Tensor,  # any values
 
 # %% ../nbs/02_model.ipynb #cf95befd
 @register_loss("mse")
-def mse_loss(out, targets):
+def mse_loss(out,  # dict of `VLM_ActionAgent.forward`
+             targets  # dict with `action`, `changed`, `region`
+            ):
     "Mean squared error of the action: the guide's loss."
     ok = boxed(targets)
     return mean_or_zero((out["action_pred"][ok] - targets["action"][ok])**2, out["action_pred"])
 
 @register_loss("smooth_l1")
-def smooth_l1_loss(out, targets):
+def smooth_l1_loss(out,  # dict of `VLM_ActionAgent.forward`
+                   targets  # dict with `action`, `changed`, `region`
+                  ):
     "Huber's loss of the action (Girshick 2015): quadratic below 0.05, linear above."
     ok = boxed(targets)
     return mean_or_zero(F.smooth_l1_loss(out["action_pred"][ok], targets["action"][ok], beta=0.05, reduction="none").sum(-1), out["action_pred"])
@@ -494,14 +501,18 @@ def giou(a: torch.Tensor,  # (B, 4) boxes
     return inter / union.clamp(min=1e-7) - (hull - union) / hull.clamp(min=1e-7)
 
 @register_loss("giou")
-def giou_loss(out, targets):
+def giou_loss(out,  # dict of `VLM_ActionAgent.forward`
+              targets  # dict with `action`, `changed`, `region`
+             ):
     "One minus the generalised IoU of predicted and true square."
     ok = boxed(targets)
     return mean_or_zero(1 - giou(squares(out["action_pred"][ok]), squares(targets["action"][ok])), out["action_pred"])
 
 # %% ../nbs/02_model.ipynb #2c09893c
 @register_loss("attention")
-def attention_loss(out, targets):
+def attention_loss(out,  # dict of `VLM_ActionAgent.forward`
+                   targets  # dict with `action`, `changed`, `region`
+                  ):
     "Cross-entropy between the region's patches and the attention."
     if "attention" not in out: return out["action_pred"].sum() * 0.
     if "region" not in targets: raise ValueError("the loss 'attention' needs the region of each sample on the patch grid (LevirCCActionDataset(grid=model.grid))")
@@ -511,12 +522,17 @@ def attention_loss(out, targets):
     return mean_or_zero(-(wanted * out["scores"][ok].log_softmax(-1)).sum(-1), out["scores"])
 
 @register_loss("change", per="sample")
-def change_loss(out, targets):
+def change_loss(out,  # dict of `VLM_ActionAgent.forward`
+                targets  # dict with `action`, `changed`, `region`
+               ):
     "Binary cross-entropy of the change score."
     return F.binary_cross_entropy_with_logits(out["change_logit"].float(), targets["changed"].float())
 
 @register_loss("focal", per="sample")
-def focal_loss(out, targets, gamma: float = 2.):
+def focal_loss(out,  # dict of `VLM_ActionAgent.forward`
+               targets,  # dict with `action`, `changed`, `region`
+               gamma: float = 2.  # how much less the easy samples count; 0: cross-entropy
+              ):
     "Focal loss of the change score."
     logit, y = out["change_logit"].float(), targets["changed"].float()
     p = torch.where(y > 0, logit.sigmoid(), 1 - logit.sigmoid())

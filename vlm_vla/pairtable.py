@@ -19,7 +19,8 @@ from safetensors.numpy import save_file
 class Texts:
     "A read-only sequence of texts over two arrays."
     def __init__(self, data, # (n_bytes,) uint8: UTF-8
-                 ends): # (n,) int64: where each text ends
+                 ends # (n,) int64: where each text ends
+                ):
         self.data, self.ends = data, ends
 
     def __len__(self): return len(self.ends)

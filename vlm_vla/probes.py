@@ -88,7 +88,7 @@ PROBES = dict(shuffled=(BORROWED, T1, T2), empty=(EMPTY, T1, T2), first_word=(FI
 
 def borrow(pair, # (n,) int: the pair of each row that needs a sentence
            lenders, # (m,) int: the pair of each sentence that may be lent
-           seed: int = 0,
+           seed: int = 0, # of the drawing
           ) -> np.ndarray: # (n,) int: which sentence each row gets, -1 where there is no other pair
     "For each row a random sentence of another pair; all rows of a pair borrow from the same one."
     pair, lenders, rng = np.asarray(pair), np.asarray(lenders), np.random.default_rng(seed)
@@ -107,11 +107,11 @@ class Asked:
     rows: np.ndarray # (k,) int, into the table
     captions: list # k str
     first: int # T1, T2 or BLANK
-    second: int
+    second: int # likewise
 
 def some(rows, # (n,) ints
          limit: int, # at most so many; None: all
-         seed: int = 0,
+         seed: int = 0, # of the drawing
         ) -> np.ndarray: # (k,) ints, in order
     "A random part of some rows."
     rows = np.asarray(rows, int)
@@ -125,11 +125,11 @@ def _caption(kind, q, rows, seed, no_words):
     lent = borrow(q.pair[rows], q.pair[q.boxed], seed)
     return rows[lent >= 0], [q.caption[q.boxed[j]] for j in lent if j >= 0]
 
-def ask_all(q: Questions,
+def ask_all(q: Questions, # the table of what can be asked
             no_words: str = ".", # stands for an empty sentence
             limit: int = 1000, # sentences per probe, at most; None: all
-            seed: int = 0,
-            probes=tuple(PROBES), # names
+            seed: int = 0, # of the drawing
+            probes=tuple(PROBES) # names
            ) -> list: # of `Asked`, the plain questions first
     "Everything that one evaluation asks."
     asked = [Asked("plain", np.arange(len(q)), q.caption, T1, T2)]
@@ -154,7 +154,7 @@ def answer(model, # a `VLM_ActionAgent`
 @dataclass
 class Answers:
     "What the agent said to one `Asked`."
-    probe: str
+    probe: str # what was asked: "plain", "described" or one of `PROBES`
     rows: np.ndarray # (k,) int: rows of the table
     captions: list # the sentences that were read
     action: np.ndarray # (k, 3) float64, rounded to 6 decimals
@@ -191,7 +191,7 @@ def _gather(found, processes):
 # %% ../nbs/04a_probes.ipynb #b4497c01
 def put(model, # a `VLM_ActionAgent`
         dataset, # images or cached features of the table's samples
-        q: Questions,
+        q: Questions, # the table of what can be asked
         asked: list, # of `Asked`
         batch_size: int = 64, # questions at once
         pairs_at_once: int = 16, # pairs whose features are held in memory
@@ -263,9 +263,9 @@ def difference_action(t1, # (H, W, 3) uint8
     return np.array([(x.mean() + .5) / w, (y.mean() + .5) / h, np.sqrt(mask.mean())])
 
 # %% ../nbs/04a_probes.ipynb #5dd49049
-def other_places(q: Questions,
+def other_places(q: Questions, # the table of what can be asked
                  rows, # (k,) ints, with boxes
-                 seed: int = 0,
+                 seed: int = 0 # of the drawing
                 ) -> tuple: # (rows that have another place (m,), their actions (m, 3))
     "For each row the box of another change that the sentences of its pair tell of."
     rng, boxes = np.random.default_rng(seed), {}
@@ -277,11 +277,11 @@ def other_places(q: Questions,
     kept = np.array(kept, int)
     return kept, box_to_action(np.array(chosen).reshape(-1, 4), q.width[kept], q.height[kept])
 
-def baseline_actions(q: Questions,
+def baseline_actions(q: Questions, # the table of what can be asked
                      dataset, # for the images of `difference`
                      train, # (m, 3) of `training_actions`
-                     seed: int = 0,
-                     names=BASELINES, # which of them
+                     seed: int = 0, # of the drawing
+                     names=BASELINES # which of them
                     ) -> dict: # name -> (rows (k,), actions (k, 3))
     "The answers of each baseline to the rows that have a box."
     rows, rng = q.boxed, np.random.default_rng(seed)
@@ -320,7 +320,7 @@ class Part:
 
 def some_pairs(dataset, # with `samples`
                limit: int, # pairs at most; None: all
-               seed: int = 0,
+               seed: int = 0, # of the drawing
               ): # the dataset, or a `Part` of it
     "Some whole pairs of a dataset, drawn at random."
     ids = [s.pair_id for s in dataset.samples] if limit is not None else []

@@ -52,7 +52,7 @@ class Case:
     "One question and its answer, to be drawn."
     t1: object # first date: PIL image or (H, W, 3) array
     t2: object # second date
-    caption: str
+    caption: str # the sentence
     action: tuple # predicted (cx, cy, scale)
     box: tuple = None # true box xyxy in pixels of the second date, if there is one
     attention: object = None # (rows, cols), if the agent has patches
@@ -61,7 +61,7 @@ class Case:
 PANELS = ("first date", "second date", "attention", "zoom")
 
 def draw_case(axes, # as many matplotlib axes as `panels`
-              case: Case,
+              case: Case, # what to draw
               panels=PANELS, # which pictures
              ) -> None:
     "Draw one case into a row of axes."
@@ -99,7 +99,7 @@ def gallery(cases, # of `Case`
             panels=PANELS, # which pictures of each case
             columns: int = 1, # cases side by side
             size: float = 1.75, # inches: side of one picture
-            dpi: int = 100,
+            dpi: int = 100, # dots per inch
             titles: bool = True, # the sentences above the pictures
            ): # matplotlib figure
     "Cases as one picture: both dates, sentence, true (white) and predicted (orange) box, zoomed crop."
@@ -149,7 +149,7 @@ def plot_iou(predictions: list, # of a report
     ax.hist(box, bins, histtype="step", color=AGENT, lw=1.8, label=f"with the true box, mean {box.mean():.2f}")
     ax.axvline(.5, color=INK, lw=.8, ls=":")
     ax.set(xlabel="IoU of the predicted square", ylabel="sentences", xlim=(0, 1))
-    ax.legend(fontsize=8, frameon=False)
+    ax.legend(fontsize=8, framealpha=1, edgecolor="none")
     return fig
 
 def plot_success(predictions: list, # of a report
@@ -312,7 +312,7 @@ def other_agents(others # name -> metrics of other agents on the same data, or N
     return [("other", other, {**m, "n": m["n_boxes"]}) for other, m in (others or {}).items()]
 
 def results_table(metrics: dict, # of a report
-                  name: str = "agent",
+                  name: str = "agent", # of the agent
                   others: dict = None, # name -> metrics of other agents on the same data
                  ) -> str:
     "The Markdown table of everyone who answered."
@@ -354,7 +354,7 @@ def change_rows(metrics: dict # of a report
 # %% ../nbs/04b_report.ipynb #233bbf66
 def picture(fig, # matplotlib Figure
             kind: str = "png", # or "jpeg", for photographs
-            alt: str = "",
+            alt: str = "", # what is to be read where pictures are not shown
            ) -> str:
     "A figure as an HTML image with its bytes inside."
     out = io.BytesIO()
@@ -406,9 +406,9 @@ def tile(value: str, # large text
     "One headline figure."
     return f'<div class="tile"><div class="k">{label}</div><div class="v">{value}</div><div class="d">{detail}</div></div>'
 
-def page(title: str,
-         subtitle: str,
-         sections: list, # of (heading, HTML)
+def page(title: str, # of the page
+         subtitle: str, # below it
+         sections: list # of (heading, HTML)
         ) -> str:
     "A whole HTML document."
     body = "".join((f"<h2>{html.escape(h)}</h2>" if h else "") + s for h, s in sections)
@@ -429,7 +429,10 @@ def headline(metrics: dict, # of a report
         tile(pct("pointing_shuffled"), "With another pair's sentence", f"{between('pointing_shuffled')}Pointing accuracy when the sentence does not belong to the images: the lower, the more it reads."),
         tile(number(m.get("auroc_described")), "Change or not (AUROC)", f"Unchanged pairs are read with a sentence about a change. With their own sentences, which give the answer away: {number(m.get('auroc'))}."))) + "</div>"
 
-def results_html(metrics: dict, name: str = "agent", others: dict = None) -> str:
+def results_html(metrics: dict, # of a report
+                 name: str = "agent", # of the agent
+                 others: dict = None # name -> metrics of other agents on the same data
+                ) -> str:
     "Everyone who answered, as an HTML table with bars."
     rows = answerers(metrics, name)
     rows[1:1] = other_agents(others)
@@ -450,7 +453,8 @@ def breakdown_html(breakdown: dict # group -> value -> figures
             classes.append("")
     return html_table(["", "n", "pairs", "pointing, %", "mIoU", "mIoU□", "error"], rows, classes)
 
-def case_html(case: Case) -> str:
+def case_html(case: Case # what to show
+             ) -> str:
     "One case as a card."
     fig = gallery([case], size=2.35, titles=False)
     return f'<div class="case"><p class="t">{html.escape(case.caption)} <span class="n">{html.escape(case.note)}</span></p>{picture(fig, "jpeg", case.caption)}</div>'

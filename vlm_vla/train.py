@@ -8,11 +8,12 @@ __all__ = ['FREE_ON_RESUME', 'Trainer', 'few_pairs', 'compile_parts', 'EpochBatc
 # %% ../nbs/03_train.ipynb #3ea87c76
 import argparse, json, math, sys, time, warnings
 from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np, torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, gather_object, release_memory
 from safetensors import SafetensorError
@@ -62,7 +63,8 @@ def _make_accelerator(self, device):
     AcceleratorState._reset_state(reset_partial_state=not (torch.distributed.is_available() and torch.distributed.is_initialized()))
     precision = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "no"}[self.dtype]
     ddp = DistributedDataParallelKwargs(find_unused_parameters=not {"change", "focal"} & set(c.LOSS_WEIGHTS))
-    engine = Accelerator(cpu=device.type == "cpu", mixed_precision=precision, kwargs_handlers=[ddp], log_with=tracker(c.LOG_WITH), project_dir=str(self.run/"trackers"))
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))                       # the others wait while one makes the caches
+    engine = Accelerator(cpu=device.type == "cpu", mixed_precision=precision, kwargs_handlers=[ddp, patience], log_with=tracker(c.LOG_WITH), project_dir=str(self.run/"trackers"))
     if engine.num_processes > 1 and not c.RUN_NAME: self.run = Path(broadcast_object_list([str(self.run)])[0])      # one name, though clocks differ
     return engine
 
@@ -113,7 +115,7 @@ def _load_data(self):
     "Open the data; training and validation split."
     if self.accelerator is None: self.start()
     c = self.config
-    pairs = open_pairs(c.DATASET_PATH, box_source=c.BOX_SOURCE, config=c)
+    with self.accelerator.main_process_first(): pairs = open_pairs(c.DATASET_PATH, box_source=c.BOX_SOURCE, config=c)        # the first makes the index, the others find it
     no_train = not len(pairs.select("train"))
     if no_train and not c.DEBUG: raise ValueError(f"{c.DATASET_PATH} has no training split (its {len(pairs)} pairs are for validation or test); with DEBUG=True they are divided anew, to try the path")
     if no_train: warnings.warn(f"{c.DATASET_PATH} has no training split; for this DEBUG run its {len(pairs)} pairs are divided anew, so its figures mean nothing")
@@ -146,11 +148,12 @@ Trainer.load_data, Trainer.count_samples, Trainer.check_batch = _load_data, _cou
 Trainer.val_batch = property(lambda self: max(1, max(self.config.BATCH_SIZE, 32) // self.state["parts"]) * self.world)
 
 # %% ../nbs/03_train.ipynb #d706cf99
-def compile_parts(agent  # a `VLM_ActionAgent`
+def compile_parts(agent,  # a `VLM_ActionAgent`
+                  backend: str = "inductor"  # of `torch.compile`
                  ) -> None:
     "Compile the language model and the pointing network in place, for batches and sentences of any length."
     for part in (agent.language.model, agent.projector, agent.fusion, getattr(agent, "pointer", None), agent.action_head):
-        if part is not None: part.compile(dynamic=True)
+        if part is not None: part.compile(dynamic=True, backend=backend)
 
 def _setup_model(self):
     "The agent, its cached features, the optimizer."
@@ -158,7 +161,8 @@ def _setup_model(self):
     if not hasattr(self, "pairs"): self.load_data()
     self.model = create_model(c, self.accelerator.device)
     for d in (self.train_data, self.val_data): d.grid = self.model.grid
-    self.train_data, self.val_data = (with_features(d, self.model, c, progress=self.is_main) for d in (self.train_data, self.val_data))
+    with self.accelerator.main_process_first():
+        self.train_data, self.val_data = (with_features(d, self.model, c, progress=self.is_main) for d in (self.train_data, self.val_data))
     self.count_samples()                                                                # some may have been left out when their pictures were read
     if c.COMPILE: compile_parts(self.model)
     self.optimizer = torch.optim.AdamW(parameter_groups(self.model, c), lr=c.LEARNING_RATE)
@@ -184,7 +188,6 @@ def _batches(self, epoch):
     if c.BATCH_ORDER == "length": order = bucket(order, self.lengths, size, (c.SEED, epoch))
     if c.BATCH_ORDER == "pair": order = together(order, self.pair_numbers, (c.SEED, epoch))
     batches = [order[i:i + size] for i in range(0, len(order), size)]
-    if len(batches[-1]) < self.world: batches[-2:] = [np.concatenate(batches[-2:])]      # none may be left without a sample
     return batches[:5] if c.DEBUG else batches
 
 def _steps_per_epoch(self):
@@ -201,12 +204,13 @@ def _new_loader(self, dataset, collate_fn):
     return DataLoader(dataset, batch_sampler=EpochBatches(), num_workers=workers, persistent_workers=workers > 0, collate_fn=collate_fn,
                       pin_memory=self.accelerator.device.type == "cuda", generator=own)
 
-def _loader(self, dataset, batches, epoch=0, collate_fn=collate):
-    "A loader of this process's part of `batches`."
+def _loader(self, dataset, batches, epoch=0, collate_fn=collate, each=False):
+    "A loader of this process's part of `batches`; with `each`, one batch for every one of them, a borrowed sample where this process has no part in it."
     key = (id(dataset), collate_fn)
     if key not in self.loaders: self.loaders[key] = self.new_loader(dataset, collate_fn)
-    mine = ([EpochIndex(int(i), epoch) for i in b[self.accelerator.process_index::self.world]] for b in batches)
-    self.loaders[key].batch_sampler.batches = [b for b in mine if b]
+    parts = ((b[self.accelerator.process_index::self.world], b[:1]) for b in batches)
+    mine = [own if len(own) else borrowed for own, borrowed in parts if len(own) or each]
+    self.loaders[key].batch_sampler.batches = [[EpochIndex(int(i), epoch) for i in b] for b in mine]
     return self.loaders[key]
 
 Trainer.batches, Trainer.steps_per_epoch, Trainer.new_loader, Trainer.loader = _batches, _steps_per_epoch, _new_loader, _loader
@@ -214,7 +218,7 @@ Trainer.batches, Trainer.steps_per_epoch, Trainer.new_loader, Trainer.loader = _
 # %% ../nbs/03_train.ipynb #9eb36b61
 def _shares(self, group):
     "For each of this process's batches of a group: its share of the samples, and of the boxes, in the whole group."
-    counts = torch.tensor([[b["action_vector"].isfinite().all(1).sum().item(), len(b["caption"])] for b in group], dtype=torch.float64)
+    counts = torch.tensor([[0, 0] if "borrowed" in b else [b["action_vector"].isfinite().all(1).sum().item(), len(b["caption"])] for b in group], dtype=torch.float64)
     total = counts.sum(0).to(self.accelerator.device, torch.float32)
     total = self.accelerator.reduce(total, "sum").cpu().double().clamp(min=1)
     return [dict(box=float(b / total[0]) * self.world, sample=float(s / total[1]) * self.world) for b, s in counts]      # accelerate averages over processes; we want the sum
@@ -321,8 +325,8 @@ def _train_epoch(self, epoch):
     steps = -(-len(batches) // size)
     bar = progress_bar(total=steps, initial=steps - -(-len(todo) // size), desc=f"epoch {epoch + 1}/{self.epochs}", unit="step", disable=not self.is_main)
     group, meter = [], AverageMeter()
-    for k, batch in enumerate(self.loader(self.train_data, todo, epoch, collate_shared)):
-        group.append(batch)
+    for k, batch in enumerate(self.loader(self.train_data, todo, epoch, collate_shared, each=True)):
+        group.append(dict(batch, borrowed=True) if self.accelerator.process_index >= len(todo[k]) else batch)
         if len(group) < size and k + 1 < len(todo): continue
         loss = self.step(group)
         s["batch"] += len(group)
