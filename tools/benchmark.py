@@ -99,18 +99,22 @@ def timed(t: Trainer, seconds: float, warm: int = 2, least: int = 5) -> tuple:
     return times, seen[warm:]
 
 
-def tokens(t: Trainer, batch: dict) -> tuple:
-    "(real, computed) tokens that the language model reads for a batch."
-    padded = type(t.model.language) is GuideLanguage
-    captions = batch["caption"] if padded else list(dict.fromkeys(batch["caption"]))
-    n = t.model.language.tokens(captions)["attention_mask"]
-    return int(n.sum()), n.shape[0] * t.config.MAX_TEXT_LENGTH if padded else n.numel()
+def count_tokens(t: Trainer) -> list:
+    "A list that grows by (real, computed) tokens with each pass through the language model."
+    counts, body, pad = [], t.model.language.model, t.model.language.tokenizer.pad_token_id
+    body.get_input_embeddings().register_forward_hook(lambda _, args, out: counts.append((int((args[0] != pad).sum()), args[0].numel())))
+    return counts
 
 
 def middle(values: list, scale: float = 1.) -> tuple:
     "Median, and '10 % to 90 %' as text."
     q = statistics.quantiles(values, n=10, method="inclusive")
     return round(scale * statistics.median(values), 4), f"{scale * q[0]:.3g} to {scale * q[-1]:.3g}"
+
+
+def peak_memory(device) -> int:
+    "MiB: of PyTorch on a GPU, of the process on a CPU."
+    return round(memory_used()[device.type])
 
 
 def features(name, paths, root, seconds) -> dict:
@@ -127,14 +131,14 @@ def features(name, paths, root, seconds) -> dict:
 def speed(name, paths, root, seconds) -> dict:
     "Samples per second of a variant's steps, peak memory, and what a checkpoint costs."
     t = trainer_of(paths, VARIANTS[name], root)
-    times, seen = timed(t, seconds)
+    counts = count_tokens(t)
+    times, _ = timed(t, seconds)
     rate, spread = middle([t.config.BATCH_SIZE / s for s in times])
-    counts = [tokens(t, b) for b in seen]
     real, computed = map(sum, zip(*counts))
     with Stopwatch() as watch: t.save_checkpoint(1)
     size = sum(f.stat().st_size for f in (t.run / "checkpoints/step_000001").rglob("*") if f.is_file())
     return {"variant": name, "precision": str(t.dtype).split(".")[-1], "samples per second": rate, "10 % to 90 %": spread, "steps": len(times),
-            "tokens a step": round(computed / len(seen)), "of them real, %": round(100 * real / computed), "peak memory, MiB": round(max(memory_used().values()) if t.accelerator.device.type == "cpu" else memory_used()["cuda"]),
+            "tokens a step": round(computed / len(counts)), "of them real, %": round(100 * real / computed), "peak memory, MiB": peak_memory(t.accelerator.device),
             "checkpoint, MiB": round(size / 2**20, 1), "seconds to write it": round(watch.seconds, 2)}
 
 
@@ -152,6 +156,7 @@ def limit(name, paths, root, seconds) -> dict:
     size = int(name.split()[-1])
     t = trainer_of(paths, dict(OURS, BATCH_SIZE=size), root)
     peaks = [matmul_peak(t.dtype, t.accelerator.device)]
+    counts = count_tokens(t)
     times, seen = timed(t, seconds)
     peaks.append(matmul_peak(t.dtype, t.accelerator.device))
     needs = []
@@ -159,12 +164,12 @@ def limit(name, paths, root, seconds) -> dict:
         with FlopCounterMode(display=False) as counter: t.step([batch])
         found = counter.get_flop_counts()
         every, language = (sum(found.get(k, {}).values()) for k in ("Global", "VLM_ActionAgent.language"))
-        real, computed = tokens(t, batch)
+        real, computed = counts[-1]
         needs.append((every - language + language * real / computed) / size)            # what padding costs is not needed
     achieved = size * statistics.mean(needs) / statistics.median(times)
     return {"batch": size, "precision": str(t.dtype).split(".")[-1], "GFLOP needed per sample": round(statistics.mean(needs) / 1e9, 2), "seconds a step": middle(times)[0], "10 % to 90 %": middle(times)[1],
             "GFLOP/s of the step": round(achieved / 1e9, 1), "GFLOP/s, matmul peak": round(max(peaks) / 1e9, 1), "share of the peak, %": round(100 * achieved / max(peaks), 1),
-            "peak memory, MiB": round(memory_used()["cpu"])}
+            "peak memory, MiB": peak_memory(t.accelerator.device)}
 
 
 def mark(owner, name: str, label: str) -> None:
