@@ -29,7 +29,7 @@ from vlm_vla.tiny import make_real_size_models, make_tiny_models
 from vlm_vla.train import Trainer
 from vlm_vla.utils import Stopwatch, memory_used
 
-LANGUAGE, SECTION = "language model", "training_at_real_size"
+LANGUAGE = "language model"
 HERE = Path(__file__).resolve().parent.parent
 OURS = dict(EVAL_INTERVAL=10**6, SAVE_INTERVAL=10**6)
 GUIDE = dict(PRESETS["guide"], CACHE_FEATURES=False, BATCH_SIZE=4, **OURS)
@@ -119,7 +119,7 @@ def peak_memory(device) -> int:
 
 def features(name, paths, root, seconds) -> dict:
     "What the feature cache costs, once."
-    t = Trainer(Config(**paths, **OURS, OUTPUT_DIR=str(root / "runs"), CACHE_DIR=str(root / "fresh" / str(os.getpid())), RUN_NAME=f"run-{os.getpid()}"))
+    t = Trainer(Config(**paths, **OURS, BATCH_SIZE=32, DEBUG=True, OUTPUT_DIR=str(root / "runs"), CACHE_DIR=str(root / "fresh" / str(os.getpid())), RUN_NAME=f"run-{os.getpid()}"))
     t.load_data()
     model = create_model(t.config, t.accelerator.device)
     with Stopwatch() as watch: made = with_features(t.train_data, model, t.config, progress=False)
@@ -131,13 +131,14 @@ def features(name, paths, root, seconds) -> dict:
 def speed(name, paths, root, seconds) -> dict:
     "Samples per second of a variant's steps, peak memory, and what a checkpoint costs."
     t = trainer_of(paths, VARIANTS[name], root)
-    counts = count_tokens(t)
-    times, _ = timed(t, seconds)
+    counts, used = count_tokens(t), time.process_time()
+    with Stopwatch() as watch: times, _ = timed(t, seconds)
+    used = (time.process_time() - used) / watch.seconds
     rate, spread = middle([t.config.BATCH_SIZE / s for s in times])
     real, computed = map(sum, zip(*counts))
     with Stopwatch() as watch: t.save_checkpoint(1)
     size = sum(f.stat().st_size for f in (t.run / "checkpoints/step_000001").rglob("*") if f.is_file())
-    return {"variant": name, "precision": str(t.dtype).split(".")[-1], "samples per second": rate, "10 % to 90 %": spread, "steps": len(times),
+    return {"variant": name, "precision": str(t.dtype).split(".")[-1], "samples per second": rate, "10 % to 90 %": spread, "steps": len(times), "cores used": round(used, 2),
             "tokens a step": round(computed / len(counts)), "of them real, %": round(100 * real / computed), "peak memory, MiB": peak_memory(t.accelerator.device),
             "checkpoint, MiB": round(size / 2**20, 1), "seconds to write it": round(watch.seconds, 2)}
 
@@ -157,7 +158,9 @@ def limit(name, paths, root, seconds) -> dict:
     t = trainer_of(paths, dict(OURS, BATCH_SIZE=size), root)
     peaks = [matmul_peak(t.dtype, t.accelerator.device)]
     counts = count_tokens(t)
-    times, seen = timed(t, seconds)
+    used = time.process_time()
+    with Stopwatch() as watch: times, seen = timed(t, seconds)
+    used = (time.process_time() - used) / watch.seconds
     peaks.append(matmul_peak(t.dtype, t.accelerator.device))
     needs = []
     for batch in seen[:3]:
@@ -168,7 +171,7 @@ def limit(name, paths, root, seconds) -> dict:
         needs.append((every - language + language * real / computed) / size)            # what padding costs is not needed
     achieved = size * statistics.mean(needs) / statistics.median(times)
     return {"batch": size, "precision": str(t.dtype).split(".")[-1], "GFLOP needed per sample": round(statistics.mean(needs) / 1e9, 2), "seconds a step": middle(times)[0], "10 % to 90 %": middle(times)[1],
-            "GFLOP/s of the step": round(achieved / 1e9, 1), "GFLOP/s, matmul peak": round(max(peaks) / 1e9, 1), "share of the peak, %": round(100 * achieved / max(peaks), 1),
+            "GFLOP/s of the step": round(achieved / 1e9, 1), "GFLOP/s, matmul peak": round(max(peaks) / 1e9, 1), "share of the peak, %": round(100 * achieved / max(peaks), 1), "cores used": round(used, 2),
             "peak memory, MiB": peak_memory(t.accelerator.device)}
 
 
@@ -268,15 +271,13 @@ def main():
     measure("prepare", args)
     page = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
     new = {name: measure(name, args) for part in args.parts for name in PARTS[part]}
-    section = page.get(SECTION, {})
-    speeds = {r["variant"]: r for r in section.get("samples_per_second", []) + [new[n] for n in VARIANTS if n in new]}
-    section.update(command="python tools/benchmark.py", machine=machine(args))
-    if "features" in new: section["feature_cache,_made_once"] = new["features"]
-    section["samples_per_second"] = with_ratios([speeds[n] for n in VARIANTS if n in speeds])
-    if "limit" in args.parts: section["beside_the_limit"] = [new[n] for n in PARTS["limit"]]
-    for n in PARTS["profile"]:
-        if n in new: section[f"where_the_time_of_a_step_goes,{n.split(',')[1]}{args.label and ', ' + args.label}"] = new[n]
-    out.write_text(json.dumps(dict(page, **{SECTION: section}), indent=1) + "\n", encoding="utf-8")
+    page.update(command="python tools/benchmark.py", machine=machine(args))
+    if "features" in new: page["feature_cache,_made_once"] = new["features"]
+    speeds = {r["variant"]: r for r in page.get("samples_per_second", []) + [new[n] for n in VARIANTS if n in new]}
+    page["samples_per_second"] = with_ratios([speeds[n] for n in VARIANTS if n in speeds])
+    if "limit" in args.parts: page["beside_the_limit"] = [new[n] for n in PARTS["limit"]]
+    if "profile" in args.parts: page["where_the_time_of_a_step_goes" + (args.label and f",_{args.label}")] = new[PARTS["profile"][0]]
+    out.write_text(json.dumps(page, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__": main()
