@@ -8,14 +8,13 @@
 ViT-B/32 and Qwen2.5-0.5B with random weights (time does not depend on them), generated data; 1.3 GB in --work, nothing is downloaded. The trainer's own steps are timed, data loading included. Every
 row is a process of its own, so that no peak of memory hides another. On a GPU the same: CUDA memory is then what PyTorch allocated at most.
 """
-import argparse, json, math, os, platform, shlex, statistics, subprocess, sys, tempfile, time
+import argparse, json, math, os, platform, statistics, subprocess, sys, tempfile, time
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from unittest import mock
 
 import torch, transformers
-import torch.nn.functional as F
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
@@ -89,14 +88,14 @@ def steps(t: Trainer):
 
 
 def timed(t: Trainer, seconds: float, warm: int = 2, least: int = 5) -> tuple:
-    "(seconds of each step, batches) after some to warm up; for `seconds`, and at least so many."
-    going, times, seen, start = steps(t), [], [], None
-    while len(times) < least or time.perf_counter() - start < seconds:
-        if len(seen) >= warm and start is None: start = time.perf_counter()
-        before = time.perf_counter()
-        seen.append(next(going))                                                        # ends with the loss as a number, so a GPU is done too
-        if start is not None: times.append(time.perf_counter() - before)
-    return times, seen[warm:]
+    "(seconds of each step, batches, cores used) after some to warm up; for `seconds`, and at least so many."
+    going, times, seen = steps(t), [], []
+    for _ in range(warm): next(going)
+    start, cpu = time.perf_counter(), time.process_time()
+    while len(times) < least or sum(times) < seconds:
+        with Stopwatch() as watch: seen.append(next(going))                             # ends with the loss as a number, so a GPU is done too
+        times.append(watch.seconds)
+    return times, seen, round((time.process_time() - cpu) / (time.perf_counter() - start), 2)
 
 
 def count_tokens(t: Trainer) -> list:
@@ -106,10 +105,10 @@ def count_tokens(t: Trainer) -> list:
     return counts
 
 
-def middle(values: list, scale: float = 1.) -> tuple:
+def middle(values: list) -> tuple:
     "Median, and '10 % to 90 %' as text."
     q = statistics.quantiles(values, n=10, method="inclusive")
-    return round(scale * statistics.median(values), 4), f"{scale * q[0]:.3g} to {scale * q[-1]:.3g}"
+    return round(statistics.median(values), 4), f"{q[0]:.3g} to {q[-1]:.3g}"
 
 
 def peak_memory(device) -> int:
@@ -131,14 +130,13 @@ def features(name, paths, root, seconds) -> dict:
 def speed(name, paths, root, seconds) -> dict:
     "Samples per second of a variant's steps, peak memory, and what a checkpoint costs."
     t = trainer_of(paths, VARIANTS[name], root)
-    counts, used = count_tokens(t), time.process_time()
-    with Stopwatch() as watch: times, _ = timed(t, seconds)
-    used = (time.process_time() - used) / watch.seconds
+    counts = count_tokens(t)
+    times, _, used = timed(t, seconds)
     rate, spread = middle([t.config.BATCH_SIZE / s for s in times])
     real, computed = map(sum, zip(*counts))
     with Stopwatch() as watch: t.save_checkpoint(1)
     size = sum(f.stat().st_size for f in (t.run / "checkpoints/step_000001").rglob("*") if f.is_file())
-    return {"variant": name, "precision": str(t.dtype).split(".")[-1], "samples per second": rate, "10 % to 90 %": spread, "steps": len(times), "cores used": round(used, 2),
+    return {"variant": name, "precision": str(t.dtype).split(".")[-1], "samples per second": rate, "10 % to 90 %": spread, "steps": len(times), "cores used": used,
             "tokens a step": round(computed / len(counts)), "of them real, %": round(100 * real / computed), "peak memory, MiB": peak_memory(t.accelerator.device),
             "checkpoint, MiB": round(size / 2**20, 1), "seconds to write it": round(watch.seconds, 2)}
 
@@ -158,9 +156,7 @@ def limit(name, paths, root, seconds) -> dict:
     t = trainer_of(paths, dict(OURS, BATCH_SIZE=size), root)
     peaks = [matmul_peak(t.dtype, t.accelerator.device)]
     counts = count_tokens(t)
-    used = time.process_time()
-    with Stopwatch() as watch: times, seen = timed(t, seconds)
-    used = (time.process_time() - used) / watch.seconds
+    times, seen, used = timed(t, seconds)
     peaks.append(matmul_peak(t.dtype, t.accelerator.device))
     needs = []
     for batch in seen[:3]:
@@ -170,8 +166,8 @@ def limit(name, paths, root, seconds) -> dict:
         real, computed = counts[-1]
         needs.append((every - language + language * real / computed) / size)            # what padding costs is not needed
     achieved = size * statistics.mean(needs) / statistics.median(times)
-    return {"batch": size, "precision": str(t.dtype).split(".")[-1], "GFLOP needed per sample": round(statistics.mean(needs) / 1e9, 2), "seconds a step": middle(times)[0], "10 % to 90 %": middle(times)[1],
-            "GFLOP/s of the step": round(achieved / 1e9, 1), "GFLOP/s, matmul peak": round(max(peaks) / 1e9, 1), "share of the peak, %": round(100 * achieved / max(peaks), 1), "cores used": round(used, 2),
+    return {"batch": size, "precision": str(t.dtype).split(".")[-1], "GFLOP needed per sample": round(statistics.mean(needs) / 1e9, 2), "seconds a step": middle(times)[0],
+            "GFLOP/s of the step": round(achieved / 1e9, 1), "GFLOP/s, matmul peak": round(max(peaks) / 1e9, 1), "share of the peak, %": round(100 * achieved / max(peaks), 1), "cores used": used,
             "peak memory, MiB": peak_memory(t.accelerator.device)}
 
 
@@ -237,7 +233,7 @@ MEASURES = {"prepare": lambda name, paths, *_: paths, "features": features, "lim
 
 def measure(name: str, args):
     "One measurement in a process of its own."
-    command = [sys.executable, __file__, "--one", name, "--work", args.work, "--seconds", str(args.seconds), *["--tiny"] * args.tiny]
+    command = [sys.executable, __file__, "--one", name, "--work", args.work, "--seconds", str(args.seconds), *["--tiny", "--out", args.out] * args.tiny]
     found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1]
     print(f"{name}: {found}", flush=True)
     return json.loads(found)
@@ -252,8 +248,8 @@ def machine(args) -> dict:
 
 def with_ratios(rows: list) -> list:
     "The rows, each with how many times as fast as the guide's own way it is."
-    base = next((r["samples per second"] for r in rows if r["variant"] == "guide, NF4"), math.nan)
-    return [{**r, "times the guide": round(r["samples per second"] / base, 1)} for r in rows]
+    base = next((r["samples per second"] for r in rows if r["variant"] == "guide, NF4"), None)
+    return [{**r, "times the guide": base and round(r["samples per second"] / base, 1)} for r in rows]
 
 
 def main():
@@ -263,9 +259,10 @@ def main():
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
     parser.add_argument("--seconds", type=float, default=20., help="time for the steps of each row, after two to warm up; at least five steps")
     parser.add_argument("--label", default="", help="goes into the name of the profile, such as 'before'")
-    parser.add_argument("--tiny", action="store_true", help="tiny models")
+    parser.add_argument("--tiny", action="store_true", help="tiny models, to try the script; --out must be given")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.tiny and args.out == parser.get_default("out"): parser.error("--tiny needs --out: its figures mean nothing")
     root, out = Path(args.work), Path(args.out)
     if args.one: return print("\n" + json.dumps(MEASURES.get(args.one.split(",")[0], speed)(args.one, prepare(root, args.tiny), root, args.seconds)))
     measure("prepare", args)
