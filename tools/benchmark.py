@@ -190,7 +190,7 @@ def mark_parts(t: Trainer) -> None:
     for owner, name in ((t.optimizer.optimizer, "step"), (t.accelerator, "clip_grad_norm_")): mark(owner, name, "optimizer and clipping")
 
 
-def kind(op: str, backward: bool) -> str:
+def sort_of_work(op: str, backward: bool) -> str:
     "What sort of work an operation of the language model is."
     if any(w in op for w in ("bmm", "softmax", "attention")): return "attention"
     if any(w in op for w in ("mm", "linear")): return f"matrix products, {'backward' if backward else 'forward'}"
@@ -209,7 +209,7 @@ def rows_of(events: list, attribute: str) -> dict:
         if e.name.startswith(("part:", "ProfilerStep")): continue
         back = next((p for p in chain(e) if p.name.startswith("autograd::engine::evaluate")), None)
         part = label(e) or (part_of.get(back.sequence_nr, "other") if back else "data and the rest")
-        if part == LANGUAGE: part = f"{LANGUAGE}: {kind(e.name, back is not None)}"
+        if part == LANGUAGE: part = f"{LANGUAGE}: {sort_of_work(e.name, back is not None)}"
         found[part] = found.get(part, 0.) + getattr(e, attribute) / 1e6
     return found
 
@@ -252,11 +252,25 @@ def with_ratios(rows: list) -> list:
     return [{**r, "times the guide": base and round(r["samples per second"] / base, 1)} for r in rows]
 
 
+def keep(out: Path, args, name: str, found) -> None:
+    "Put one measurement into the file, in place of an older one."
+    page = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
+    page.update(command="python tools/benchmark.py", machine=machine(args))
+    kind = name.split(",")[0]
+    if kind == "features": page["feature_cache,_made_once"] = found
+    elif kind == "limit": page["beside_the_limit"] = sorted([r for r in page.get("beside_the_limit", []) if r["batch"] != found["batch"]] + [found], key=lambda r: r["batch"])
+    elif kind == "profile": page["where_the_time_of_a_step_goes" + (args.label and f",_{args.label}")] = found
+    else:
+        rows = {r["variant"]: r for r in [*page.get("samples_per_second", []), found]}
+        page["samples_per_second"] = with_ratios([rows[n] for n in VARIANTS if n in rows])
+    out.write_text(json.dumps(page, indent=1) + "\n", encoding="utf-8")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default=str(HERE / "nbs/images/benchmark.json"), help="results")
     parser.add_argument("--work", default=os.path.join(tempfile.gettempdir(), "vlm_vla-benchmark"), help="data, models, caches and runs")
-    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS), help="what to measure; the rest stays as it is in the file")
     parser.add_argument("--seconds", type=float, default=20., help="time for the steps of each row, after two to warm up; at least five steps")
     parser.add_argument("--label", default="", help="goes into the name of the profile, such as 'before'")
     parser.add_argument("--tiny", action="store_true", help="tiny models, to try the script; --out must be given")
@@ -266,15 +280,7 @@ def main():
     root, out = Path(args.work), Path(args.out)
     if args.one: return print("\n" + json.dumps(MEASURES.get(args.one.split(",")[0], speed)(args.one, prepare(root, args.tiny), root, args.seconds)))
     measure("prepare", args)
-    page = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
-    new = {name: measure(name, args) for part in args.parts for name in PARTS[part]}
-    page.update(command="python tools/benchmark.py", machine=machine(args))
-    if "features" in new: page["feature_cache,_made_once"] = new["features"]
-    speeds = {r["variant"]: r for r in page.get("samples_per_second", []) + [new[n] for n in VARIANTS if n in new]}
-    page["samples_per_second"] = with_ratios([speeds[n] for n in VARIANTS if n in speeds])
-    if "limit" in args.parts: page["beside_the_limit"] = [new[n] for n in PARTS["limit"]]
-    if "profile" in args.parts: page["where_the_time_of_a_step_goes" + (args.label and f",_{args.label}")] = new[PARTS["profile"][0]]
-    out.write_text(json.dumps(page, indent=1) + "\n", encoding="utf-8")
+    for name in (n for part in args.parts for n in PARTS[part]): keep(out, args, name, measure(name, args))
 
 
 if __name__ == "__main__": main()
