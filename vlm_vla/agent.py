@@ -7,7 +7,7 @@ __all__ = ['as_image', 'Action', 'Scene', 'ChangeAgent', 'time_action', 'without
            'from_window', 'compare_looks', 'looks_table', 'random_window', 'box_in', 'write_looks', 'predict_rows']
 
 # %% ../nbs/05_agent.ipynb #e4dfede5
-import json, math, os, re, time
+import itertools, json, math, os, re, time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -442,7 +442,8 @@ def predict_rows(agent: ChangeAgent,
     if out.exists() and not resume: raise FileExistsError(f"{out} is there already; choose another file, or resume")
     questions = _questions(rows, base)
     first = next(questions, None) # a list without the columns fails here, before anything is written
-    questions = iter([] if first is None else [first, *questions])
+    if first is None: raise DatasetError(f"{rows if isinstance(rows, (str, os.PathLike)) else 'the list of questions'} has no rows, so there is nothing to answer")
+    questions = itertools.chain([first], questions)
     found = _done(out, questions) if out.exists() else 0
     counts = dict(rows=found, answered=0, failed=0, found=found)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -226,7 +226,7 @@ def memory_needed(agent, # of `weightless`
     packed = sum(m.weight.numel() for m in agent.language.modules() if isinstance(m, torch.nn.Linear) and not m.weight.requires_grad) if pick_4bit(config.USE_4BIT, device)[0] else 0
     weights = (n["frozen"] - packed) * size + packed * .53 + n["trainable"] * 4                     # NF4: half a byte, and its scales
     tokens = config.BATCH_SIZE * config.MAX_TEXT_LENGTH * (1 if config.GRADIENT_CHECKPOINTING else getattr(llm, "num_hidden_layers", 1))
-    language = tokens * (16 * agent.language.dim + 4 * getattr(llm, "intermediate_size", 4 * agent.language.dim)) * size
+    language = tokens * (24 * agent.language.dim + 6 * getattr(llm, "intermediate_size", 4 * agent.language.dim)) * size
     patches = config.BATCH_SIZE * agent.grid[0] * agent.grid[1] * (6 * agent.vision.dim + 8 * agent.language.dim + 24 * min(config.POINTER_DIM, agent.language.dim)) * 4
     return dict(weights=weights / GIB, training=12 * n["trainable"] / GIB, step=(language + patches) / GIB, libraries=LIBRARIES)
 

@@ -390,13 +390,11 @@ class PrefixFusion(AddFusion):
 class PatchBlock(nn.Module):
     "A residual MLP on each patch and a 3 x 3 depthwise convolution between neighbours."
     def __init__(self, dim: int,  # D
-                 grid: tuple,  # (rows, cols)
-                 hidden: int = None  # width of the MLP; 2 * dim by default
+                 grid: tuple  # (rows, cols)
                 ):
         super().__init__()
-        hidden = hidden or 2 * dim
         self.grid, self.norm1, self.norm2 = grid, nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+        self.mlp = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim))
         self.near = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
 
     def forward(self, h: torch.Tensor  # (B, N, D)
@@ -720,6 +718,7 @@ def write_folder(folder,  # the folder to make
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    new.chmod(0o755)                                                       # a temporary folder is closed to others, a checkpoint is not
     try:
         fill(new)
         if folder.exists():
@@ -788,7 +787,9 @@ def resolve_checkpoint(path,  # a checkpoint folder, a pointer to one (`checkpoi
                       ) -> Path:
     "The checkpoint folder. `FileNotFoundError` says what is missing."
     path = Path(path)
-    if (path/"checkpoints").is_dir(): path = path/"checkpoints"/which
+    if (path/"checkpoints").is_dir():
+        none_yet = which == "best" and not (path/"checkpoints/best").is_file() and (path/"checkpoints/last").is_file()
+        path = path/"checkpoints"/("last" if none_yet else which)         # stopped before its first validation: nothing is the best yet
     if path.is_file(): path = path.parent/Path(path.read_text(encoding="utf-8").strip()).name
     if not path.is_dir(): raise FileNotFoundError(f"{path}: there is no checkpoint here; give a run's folder, or one of its checkpoints/step_NNNNNN")
     pickles = [p.name for p in path.rglob("*") if p.suffix in (".bin", ".pt", ".pth", ".pkl", ".ckpt") and p.parent.name != "training"]
