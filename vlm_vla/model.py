@@ -156,15 +156,14 @@ def pool_tokens(hidden: torch.Tensor,  # (B, T, D)
 # %% ../nbs/02_model.ipynb #042f9948
 PACKED = {"llama", "mistral", "qwen2", "qwen3"}  # causal models with rotary positions, which take a whole mask
 
-def pack(mask: torch.Tensor  # (S, T): 1 for real tokens, 0 for padding
+def pack(mask: torch.Tensor,  # (S, T): 1 for real tokens, 0 for padding
+         width: int = 64  # tokens: about how long a row becomes; longer ones cost more attention
         ) -> tuple:
-    "`(order (R, W), place (S, T))`: the flat index in `mask` of each token of a packed row, -1 for padding, and the flat index in the rows of each token of `mask`; first fit, longest sentence first."
-    rows, full, lengths, real = [], [], mask.sum(1).tolist(), [m.nonzero().flatten() + i * mask.shape[1] for i, m in enumerate(mask)]
-    for i in sorted(range(len(mask)), key=lambda i: -lengths[i]):
-        r = next((r for r, n in enumerate(full) if n + lengths[i] <= max(lengths)), len(rows))
-        if r == len(rows): rows.append([]); full.append(0)
-        rows[r].append(real[i]); full[r] += lengths[i]
-    order = nn.utils.rnn.pad_sequence([torch.cat(r) for r in rows], batch_first=True, padding_value=-1)
+    "`(order (R, W), place (S, T))`: the flat index in `mask` of each token of a packed row, -1 for padding, and the flat index in the rows of each token of `mask`; longest sentence first, each to the emptiest row."
+    lengths, real = mask.sum(1).tolist(), [m.nonzero().flatten() + i * mask.shape[1] for i, m in enumerate(mask)]
+    rows = [[] for _ in range(math.ceil(sum(lengths) / max(width, *lengths)))]
+    for i in sorted(range(len(mask)), key=lambda i: -lengths[i]): min(rows, key=lambda row: sum(map(len, row))).append(real[i])
+    order = nn.utils.rnn.pad_sequence([torch.cat(row) for row in rows], batch_first=True, padding_value=-1)
     place = torch.zeros(mask.numel(), dtype=torch.long)
     place[order[order >= 0]] = (order >= 0).flatten().nonzero().flatten()
     return order, place.view(mask.shape)
@@ -199,10 +198,10 @@ class LanguageEncoder(nn.Module):
     def read(self, ids: torch.Tensor,  # (S, T) token ids
              mask: torch.Tensor  # (S, T): 1 for real tokens
             ) -> torch.Tensor:
-        "(S, T, D): the last hidden state of each token; packed, where the model allows it and it saves rows."
+        "(S, T, D): the last hidden state of each token; packed, where the model allows it and there is padding to save."
         c = self.model.config
         order, place = pack(mask.cpu()) if c.model_type in PACKED and c._attn_implementation in ("eager", "sdpa") else (ids, None)
-        if len(order) == len(ids): return self.model(input_ids=ids, attention_mask=mask, **self.positions(mask)).last_hidden_state
+        if order.numel() == ids.numel(): return self.model(input_ids=ids, attention_mask=mask, **self.positions(mask)).last_hidden_state
         order, place = order.to(ids.device), place.to(ids.device)
         at, sentence = order.clamp(min=0), order.div(ids.shape[1], rounding_mode="floor")
         sees = (sentence[:, :, None] == sentence[:, None]).tril()
