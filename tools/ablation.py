@@ -4,7 +4,7 @@
     python tools/ablation.py                                        every variant, seed 0
 
 Entries that are there already (same variant, seed, epochs and number of pairs) are kept, so a stopped run goes on where it was, and several may run side by side.
-`cpu_seconds` is the processor time of the training, all cores together, features included: it hardly depends on what else the machine does.
+`cpu_seconds` is the processor time of the training, all cores together: it hardly depends on what else the machine does. The cache of frozen features is made before and not counted.
 """
 import argparse, json, os, resource, shutil, tempfile
 from pathlib import Path
@@ -13,7 +13,10 @@ from filelock import FileLock
 
 from vlm_vla.cli import SIZES
 from vlm_vla.config import PRESETS, Config
+from vlm_vla.dataset import LevirCCActionDataset
 from vlm_vla.eval import evaluate
+from vlm_vla.features import with_features
+from vlm_vla.model import create_model
 from vlm_vla.synthetic import make_dataset
 from vlm_vla.tiny import make_tiny_models
 from vlm_vla.train import Trainer
@@ -44,12 +47,19 @@ def cpu_seconds() -> float:
     return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
 
 
+def make_features(config) -> None:
+    "The cache of frozen features of both splits that a training reads."
+    model = create_model(config)
+    for split in ("train", "val"): with_features(LevirCCActionDataset(split, config=config, grid=model.grid), model)
+
+
 def run_one(root: Path, paths: dict, variant: str, seed: int, epochs: int) -> dict:
     "Train one variant with one seed; its figures on the test split."
     name = f"{variant}-{seed}".replace(" ", "_").replace(",", "")
     shutil.rmtree(root / "runs" / name, ignore_errors=True)
     config = Config(**{**PRESETS["tiny"], **paths, "DATASET_PATH": str(root / "data"), "OUTPUT_DIR": str(root / "runs"), "CACHE_DIR": str(root / "cache"),
                        "COMPUTE_DTYPE": "bfloat16", **VARIANTS[variant], "RUN_NAME": name, "SEED": seed, "MAX_EPOCHS": epochs})
+    make_features(config)
     trainer, watch, start = Trainer(config), Stopwatch(), cpu_seconds()
     run = trainer.train()
     seconds, used = watch.seconds, cpu_seconds() - start

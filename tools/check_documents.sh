@@ -8,3 +8,4 @@ python3 tools/install_cell.py --check
 python3 tools/check_links.py
 python3 tools/check_cells.py
 python3 tools/check_docs.py
+python3 tools/check_figures.py

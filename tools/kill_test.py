@@ -43,7 +43,7 @@ def launch(home, run, threads):
 def moment(kind, run, cache, rng, seconds):
     "A function that becomes true when it is time, and the delay in seconds after that."
     start, rows = time.monotonic(), len(read_metrics(run))
-    being_made = lambda: {*cache.glob(".features-*"), *(run/"checkpoints").glob(".step_*")}
+    being_made = lambda: set(cache.glob(".features-*") if kind == "cache" else (run/"checkpoints").glob(".step_*"))
     before = being_made()                                                               # by the one that was killed before
     if kind in ("cache", "checkpoint"): return lambda: bool(being_made() - before), rng.uniform(0, 0.2 if kind == "cache" else 0.04)
     more = rng.randint(1, 6)

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet smalldocs==0.5.4 2>&1 | grep -v -e '^WARNING: Location' -e '^$' -e notice || true
+env -u PYTHONPATH "$work/venv/bin/pip" install --quiet smalldocs==0.5.4 2>&1 | grep -v -e '^WARNING: Location' -e '^$' -e notice || true
 mkdir "$work/bin"
 cat > "$work/bin/quarto" <<P
 #!/bin/sh

@@ -89,8 +89,10 @@ def print_model_summary(model: nn.Module  # any module
 # %% ../nbs/00a_utils.ipynb #e89082c5
 def memory_used() -> dict:
     "Peak memory in MiB of this process ('cpu') and, where there is a GPU, of PyTorch's allocations on it ('cuda')."
-    import resource, sys
+    import resource
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    status = Path("/proc/self/status")                                  # on Linux the other counts what the program was started from, too
+    if status.is_file(): peak = next((int(line.split()[1]) / 2**10 for line in status.read_text().splitlines() if line.startswith("VmHWM")), peak)
     return dict(cpu=peak, **({"cuda": torch.cuda.max_memory_allocated() / 2**20} if torch.cuda.is_available() else {}))
 
 def print_gpu_memory() -> None:
@@ -169,6 +171,6 @@ def progress_bar(iterable=None,  # what to count; None: `update` is called by ha
                 ) -> tqdm:
     "A bar of text, or lines where the output is a log."
     file = file or sys.stderr
-    live = getattr(file, "isatty", lambda: False)() or "ipykernel" in sys.modules
+    live = getattr(file, "isatty", lambda: False)() or (file is sys.stderr and "ipykernel" in sys.modules)
     if live: return tqdm(iterable, file=file, leave=False, mininterval=0.5, **more)
     return LogBar(iterable, file=file, mininterval=seconds, maxinterval=seconds, delay=1e-3, ncols=100, **more)
