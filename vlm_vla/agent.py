@@ -14,7 +14,6 @@ from types import SimpleNamespace
 
 import numpy as np, torch
 from PIL import Image
-from tqdm import tqdm
 
 from .captions import read_caption
 from .dataset import ImageTransform, encoder_normalization
@@ -26,6 +25,7 @@ from .model import VLM_ActionAgent
 from .probes import Part, answer, load_agent, read_questions
 from .report import Case, gallery, markdown_table, number, zoom_box
 from .rows import BadRow, DatasetError, column_roles, iter_rows
+from .utils import progress_bar
 
 # %% ../nbs/05_agent.ipynb #fd07edb7
 def as_image(x, # path, PIL image, or array (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1] or [0, 255]
@@ -245,7 +245,7 @@ def without_place(caption: str # a sentence
     return shorter if same and not after.positions else caption
 
 # %% ../nbs/05_agent.ipynb #a67fcfd5
-def window_of(action, # `Action`
+def window_of(action: Action, # where to look
               context: float = 2.5, # side of the window in sides of the square
               least: int = 64, # pixels: smallest side
              ) -> tuple: # (x1, y1, x2, y2) ints inside the image
@@ -320,14 +320,6 @@ def looks_table(found: dict # of `compare_looks`
                           [[n, number(f["pointing"], "pct"), number(f["miou"]), number(f["miou_square"]), number(f["center_error_px"], "px"), f"{f['looks']:.2f}", f["n"]] for n, f in found.items()])
 
 # %% ../nbs/05_agent.ipynb #40d8f82a
-@dataclass(frozen=True)
-class _Square:
-    cx: float
-    cy: float
-    scale: float
-    width: int
-    height: int
-
 def random_window(box, # (x1, y1, x2, y2) pixels: what the sentence means
                   width: int, # of the image
                   height: int, # likewise
@@ -339,7 +331,7 @@ def random_window(box, # (x1, y1, x2, y2) pixels: what the sentence means
     "A window as a first look might choose it."
     cx, cy, scale = (float(v) for v in box_to_action(box, width, height))
     dx, dy = rng.uniform(-shift, shift, 2) * scale * math.sqrt(width * height)
-    at = _Square(min(max(cx + dx / width, 0.), 1.), min(max(cy + dy / height, 0.), 1.), scale, width, height)
+    at = Action(min(max(cx + dx / width, 0.), 1.), min(max(cy + dy / height, 0.), 1.), scale, 1., width, height)
     return window_of(at, rng.uniform(*context), least)
 
 def box_in(box, # (x1, y1, x2, y2) pixels of the whole image
@@ -366,7 +358,7 @@ def write_looks(sources: list, # of opened `Pairs`, with pictures larger than th
     for k, pairs in enumerate(sources):
         for s in pairs.samples: by_pair.setdefault((k, s.pair_id), []).append(s)
     with open(folder/"annotations.jsonl", "w", encoding="utf-8") as f:
-        for (k, pair), samples in tqdm(by_pair.items(), desc="looks", unit="pair", disable=not progress):
+        for (k, pair), samples in progress_bar(by_pair.items(), desc="looks", unit="pair", disable=not progress):
             for row in _looks_of(samples, f"{k}_{pair}", folder, config, rng): f.write(json.dumps(row) + "\n")
     return folder
 
@@ -447,7 +439,7 @@ def predict_rows(agent: ChangeAgent,
     found = _done(out, questions) if out.exists() else 0
     counts = dict(rows=found, answered=0, failed=0, found=found)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with open(out, "a", encoding="utf-8") as f, tqdm(desc="predict", unit="row", initial=found, disable=not progress) as bar:
+    with open(out, "a", encoding="utf-8") as f, progress_bar(desc="predict", unit="row", initial=found, disable=not progress) as bar:
         while batch := [x for _, x in zip(range(batch_size), questions)]:
             for line in _predict_batch(agent, batch, base, steps, pictures, counts): f.write(json.dumps(line, ensure_ascii=False) + "\n")
             f.flush()

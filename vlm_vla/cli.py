@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EXPECTED', 'PACKAGES', 'GIB', 'LIBRARIES', 'SIZES', 'command', 'train', 'add_settings', 'typed_settings',
            'settings_of', 'join_processes', 'report_folders', 'evaluate', 'say_several', 'newest_run', 'picture_path',
-           'predict', 'versions', 'weightless', 'disk_needed', 'memory_needed', 'memory_there', 'say_needs', 'check',
+           'predict', 'versions', 'agent_shape', 'disk_needed', 'memory_needed', 'memory_there', 'say_needs', 'check',
            'paths_missing', 'data_report', 'demo_configs', 'clear_run', 'demo', 'act_on_some']
 
 # %% ../nbs/06_cli.ipynb #165907ca
@@ -13,16 +13,15 @@ import argparse, importlib.metadata, json, os, platform, shutil, sys
 from functools import wraps
 from pathlib import Path
 
-import matplotlib.backend_bases, torch
-from peft import LoraConfig, get_peft_model
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+import matplotlib.backend_bases, psutil, torch
+from transformers import AutoConfig, AutoTokenizer
 
 from . import __version__
 from .agent import ChangeAgent, predict_rows
 from .config import PRESETS, Config, add_config_arguments, config_from_arguments, parse_sets
 from .eval import aggregate, aggregate_table, check_report_folder, evaluate as evaluate_run, jsonable
 from .geometry import VIEWS
-from .model import ENCODERS, LanguageEncoder, VisionEncoder, VLM_ActionAgent, pick_4bit, quiet, resolve_checkpoint
+from .model import VLM_ActionAgent, pick_4bit, resolve_checkpoint, weightless
 from .sources import open_pairs
 from .synthetic import make_dataset
 from .tiny import make_tiny_models
@@ -179,7 +178,7 @@ def predict(argv=None  # what was typed after the command; None: what really was
     print(json.dumps({**action.to_dict(), "picture": str(picture)}))
 
 # %% ../nbs/06_cli.ipynb #e954fc5b
-PACKAGES = ("torch", "torchvision", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "pillow", "numpy", "scipy", "matplotlib", "fastcore", "safetensors", "tqdm")
+PACKAGES = ("torch", "torchvision", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "pillow", "numpy", "psutil", "scipy", "matplotlib", "fastcore", "safetensors", "tqdm")
 
 def versions() -> dict:
     "Installed version of each package that is used; None where it is missing."
@@ -190,22 +189,15 @@ def versions() -> dict:
 
 
 # %% ../nbs/06_cli.ipynb #23766947
-def weightless(config # a `Config`, its paths found by `verify_paths`
-              ) -> VLM_ActionAgent:
+def agent_shape(config # a `Config`, its paths found by `verify_paths`
+               ) -> VLM_ActionAgent:
     "The agent that `create_model` would make, with shapes but no weights."
     paths = config.verify_paths()
-    kind = AutoConfig.from_pretrained(paths["CLIP_PATH"])
-    cls = ENCODERS.get(kind.model_type, AutoModel)
-    with torch.device("meta"), quiet():
-        vision = AutoModel.from_config(kind) if cls is AutoModel else cls(cls.config_class.from_pretrained(paths["CLIP_PATH"]))
-        language = AutoModel.from_config(AutoConfig.from_pretrained(paths["LLM_PATH"])).requires_grad_(False)
-        if config.USE_LORA: language = get_peft_model(language, LoraConfig(r=config.LORA_R, target_modules=list(config.LORA_TARGET_MODULES), task_type="FEATURE_EXTRACTION"))
-        return VLM_ActionAgent(VisionEncoder(vision, config.IMAGE_SIZE, config.TILES, config.VISION_FEATURES == "pooled"),
-                               LanguageEncoder(language, AutoTokenizer.from_pretrained(paths["LLM_PATH"]), config.TEXT_POOLING, config.MAX_TEXT_LENGTH), config)
+    return weightless(config, AutoConfig.from_pretrained(paths["CLIP_PATH"]), AutoConfig.from_pretrained(paths["LLM_PATH"]), AutoTokenizer.from_pretrained(paths["LLM_PATH"]))
 
 GIB, LIBRARIES = 2**30, .6 # GiB: what Python and PyTorch take by themselves
 
-def disk_needed(agent, # of `weightless`
+def disk_needed(agent, # of `agent_shape`
                 config, # a `Config`
                 pairs: dict, # split -> number of pairs
                ) -> dict: # GiB of "cache" and "checkpoints", and "images"
@@ -217,7 +209,7 @@ def disk_needed(agent, # of `weightless`
     cache = images * cells * (2 if config.CACHE_DTYPE == "float16" else 4) / GIB if made else 0.
     return dict(images=images, cache=cache, checkpoints=(config.KEEP_CHECKPOINTS + 1) * 12 * count_parameters(agent)["trainable"] / GIB) # weights and two moments, 4 bytes each
 
-def memory_needed(agent, # of `weightless`
+def memory_needed(agent, # of `agent_shape`
                   config, # a `Config`
                   device: torch.device, # where it would run
                  ) -> dict: # GiB of "weights", "training", "step" and "libraries"
@@ -231,19 +223,16 @@ def memory_needed(agent, # of `weightless`
     return dict(weights=weights / GIB, training=12 * n["trainable"] / GIB, step=(language + patches) / GIB, libraries=LIBRARIES)
 
 def memory_there(device: torch.device  # of PyTorch
-                ) -> float:  # GiB, NaN where it cannot be asked
+                ) -> float:  # GiB
     "Memory that is free on a device."
-    if device.type == "cuda": return torch.cuda.mem_get_info()[0] / GIB
-    info = Path("/proc/meminfo")
-    found = [l.split()[1] for l in info.read_text().splitlines() if l.startswith("MemAvailable")] if info.is_file() else []
-    return int(found[0]) / 2**20 if found else float("nan")
+    return (torch.cuda.mem_get_info()[0] if device.type == "cuda" else psutil.virtual_memory().available) / GIB
 
 def say_needs(config,  # a `Config`
               device,  # where it would run
               report  # a `PairsReport`, or None
              ) -> list:  # problems
     "Print disk and memory needed and there."
-    agent, split_pairs = weightless(config), {k: v["pairs"] for k, v in report.splits.items()}
+    agent, split_pairs = agent_shape(config), {k: v["pairs"] for k, v in report.splits.items()}
     disk, memory = disk_needed(agent, config, split_pairs), memory_needed(agent, config, device)
     place = next(p for p in (config.cache_dir, *config.cache_dir.absolute().parents) if p.exists())
     free, there = shutil.disk_usage(place).free / GIB, memory_there(device)

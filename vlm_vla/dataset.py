@@ -461,7 +461,7 @@ def train_and_val(pairs: Pairs, # a dataset
     if given and len(pairs.select("val")): return pairs
     rows, splits = (pairs.select("train") if given else pairs).rows, pairs.splits.copy()
     splits[rows] = assign_splits((pairs.table.ids[int(i)] for i in rows), seed, test_split)
-    return Pairs(pairs.source, pairs.table, pairs.verdicts, splits, pairs.settings, pairs.bad, rows, pairs.per_pair)
+    return pairs.with_rows(rows, splits)
 
 # %% ../nbs/01_dataset.ipynb #5b1ea125
 def create_dataloaders(batch_size: int = None, # samples per batch; None: BATCH_SIZE

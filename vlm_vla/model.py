@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['ENCODERS', 'PACKED', 'FUSIONS', 'HEADS', 'LOSSES', 'FORMAT', 'register_encoder', 'dtype_arg', 'to_tiles',
-           'from_tiles', 'VisionEncoder', 'quiet', 'load_vision', 'pool_tokens', 'pack', 'LanguageEncoder',
+           'from_tiles', 'VisionEncoder', 'quiet', 'load_vision', 'pool_tokens', 'pack', 'numbers', 'LanguageEncoder',
            'nf4_problem', 'pick_4bit', 'lora_config', 'load_language', 'patch_centers', 'mass_center', 'fourier',
-           'Projector', 'same_mean', 'register_fusion', 'AddFusion', 'ConcatFusion', 'FiLMFusion', 'PrefixFusion',
-           'PatchBlock', 'PatchPointer', 'window_mass', 'focus', 'register_head', 'make_action_head', 'register_loss',
-           'boxed', 'mean_or_zero', 'mse_loss', 'smooth_l1_loss', 'squares', 'giou', 'giou_loss', 'attention_loss',
-           'change_loss', 'focal_loss', 'VLM_ActionAgent', 'create_model', 'head_state', 'base_shape', 'base_shapes',
-           'write_folder', 'model_card', 'read_card', 'read_weights', 'resolve_checkpoint', 'find_base', 'check_base']
+           'Projector', 'same_mean', 'entering', 'register_fusion', 'AddFusion', 'ConcatFusion', 'FiLMFusion',
+           'PrefixFusion', 'PatchBlock', 'PatchPointer', 'window_mass', 'focus', 'register_head', 'make_action_head',
+           'register_loss', 'boxed', 'mean_or_zero', 'mse_loss', 'smooth_l1_loss', 'squares', 'giou', 'giou_loss',
+           'attention_loss', 'change_loss', 'focal_loss', 'VLM_ActionAgent', 'weightless', 'create_model', 'head_state',
+           'base_shape', 'base_shapes', 'write_folder', 'model_card', 'read_card', 'read_weights', 'resolve_checkpoint',
+           'find_base', 'check_base']
 
 # %% ../nbs/02_model.ipynb #fa2698e2
 import json, math, os, re, shutil, tempfile, warnings
@@ -169,6 +170,11 @@ def pack(mask: torch.Tensor,  # (S, T): 1 for real tokens, 0 for padding
     return order, place.view(mask.shape)
 
 # %% ../nbs/02_model.ipynb #ab6ac760
+def numbers(mask: torch.Tensor  # (B, T): 1 for real tokens, 0 for padding
+           ) -> torch.Tensor:
+    "(B, T): the number of each real token, from 0, wherever the padding is."
+    return (mask.cumsum(1) - 1).clamp(min=0)
+
 class LanguageEncoder(nn.Module):
     "Sentences to vectors, through a language model's body with LoRA."
     def __init__(self, model: nn.Module,  # the body, with or without LoRA
@@ -193,7 +199,7 @@ class LanguageEncoder(nn.Module):
                  ) -> dict:
         "The argument that numbers the real tokens from 0, where padding stands before them; none where the model's own numbering is right."
         if self.tokenizer.padding_side != "left": return {}
-        return dict(position_ids=(mask.cumsum(1) - 1).clamp(min=0))
+        return dict(position_ids=numbers(mask))
 
     def read(self, ids: torch.Tensor,  # (S, T) token ids
              mask: torch.Tensor  # (S, T): 1 for real tokens
@@ -207,7 +213,7 @@ class LanguageEncoder(nn.Module):
         sees = (sentence[:, :, None] == sentence[:, None]).tril()
         dtype = self.model.get_input_embeddings().weight.dtype
         bias = torch.zeros(sees.shape, dtype=dtype, device=ids.device).masked_fill(~sees, torch.finfo(dtype).min)[:, None]
-        hidden = self.model(input_ids=ids.flatten()[at], attention_mask=bias, position_ids=(mask.cumsum(1) - 1).clamp(min=0).flatten()[at]).last_hidden_state
+        hidden = self.model(input_ids=ids.flatten()[at], attention_mask=bias, position_ids=numbers(mask).flatten()[at]).last_hidden_state
         return hidden.flatten(0, 1).index_select(0, place.flatten()).unflatten(0, place.shape)
 
     def forward(self, captions: list,  # B sentences
@@ -338,15 +344,21 @@ def same_mean(t1: torch.Tensor,  # (B, N, C)
     return t1 + shift, t2 - shift
 
 # %% ../nbs/02_model.ipynb #1fa6854c
+def entering(table: dict,  # a registry
+             name: str  # the new entry's
+            ):
+    "Decorator that enters what it decorates."
+    def enter(part):
+        table[name] = part
+        return part
+    return enter
+
 FUSIONS = {}
 
 def register_fusion(name: str  # the value of FUSION that chooses it
                    ):
     "Class decorator: `cls(dim)` with `forward(patches (B, N, D), text (B, D)) -> (B, N, D)`."
-    def register(cls):
-        FUSIONS[name] = cls
-        return cls
-    return register
+    return entering(FUSIONS, name)
 
 # %% ../nbs/02_model.ipynb #5d34e4df
 @register_fusion("add")
@@ -462,10 +474,7 @@ HEADS = {}
 def register_head(name: str  # the value of HEAD that chooses it
                  ):
     "Decorator of a function or class: `make(dim)` gives a module from (B, D) to (B, 3) in [0, 1]."
-    def register(make):
-        HEADS[name] = make
-        return make
-    return register
+    return entering(HEADS, name)
 
 @register_head("mlp")
 def make_action_head(dim: int  # D
@@ -679,6 +688,20 @@ def _loaded(config, device, vision_path, llm_path):
     agent.compute_dtype = dtype
     return agent.to(device)
 
+def weightless(config,  # a `Config`
+               vision,  # configuration of the image encoder, of transformers
+               language,  # configuration of the language model
+               tokenizer  # its tokenizer
+              ) -> VLM_ActionAgent:
+    "The agent that `create_model` would make of such base models: shapes, but no weights and no memory for them."
+    cls = ENCODERS.get(vision.model_type)
+    with torch.device("meta"), quiet():
+        eye = cls(getattr(vision, "vision_config", vision)) if cls else AutoModel.from_config(vision)
+        body = AutoModel.from_config(language).requires_grad_(False)
+        if config.USE_LORA: body = get_peft_model(body, lora_config(config))
+        return VLM_ActionAgent(VisionEncoder(eye, config.IMAGE_SIZE, config.TILES, config.VISION_FEATURES == "pooled"),
+                               LanguageEncoder(body, tokenizer, config.TEXT_POOLING, config.MAX_TEXT_LENGTH), config)
+
 def create_model(config=None,  # a `Config`
                  device=None  # where to put it; None: as DEVICE says
                 ) -> VLM_ActionAgent:
@@ -834,7 +857,8 @@ def _load_weights(self, path  # a checkpoint folder
         saved = read_weights(file)
         self.load_state_dict(saved, strict=False)
     except RuntimeError as e: raise ValueError(f"{file} does not fit this agent: {e}") from e
-    for lacking, here, there in ((file, self.head_state(), saved), ("this agent", saved, self.head_state())):
+    mine = self.head_state()
+    for lacking, here, there in ((file, mine, saved), ("this agent", saved, mine)):
         if apart := sorted(set(here) - set(there)): raise ValueError(f"{lacking} lacks {', '.join(apart[:3])}: {file} was saved by an agent of another make")
     if isinstance(self.language.model, PeftModel):
         file = path/"adapter/adapter_model.safetensors"

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np, torch
 from PIL import Image
-from tqdm import tqdm
 
 from .captions import read_caption
 from .config import Config
@@ -25,6 +24,7 @@ from .metrics import evaluating
 from .model import VLM_ActionAgent, resolve_checkpoint
 from .sources import open_pairs
 from .targets import difference_mask
+from .utils import progress_bar
 
 # %% ../nbs/04a_probes.ipynb #86e53980
 @dataclass
@@ -206,7 +206,7 @@ def put(model, # a `VLM_ActionAgent`
     present = np.unique(q.pair[row])
     chunks, processes = _my_part([present[i:i + pairs_at_once] for i in range(0, len(present), pairs_at_once)])
     found, unread = [], {}
-    with evaluating(model), tqdm(total=sum(len(c) for c in chunks), desc="evaluate", unit="pair", disable=not progress) as bar:
+    with evaluating(model), progress_bar(total=sum(len(c) for c in chunks), desc="evaluate", unit="pair", disable=not progress) as bar:
         blank = _blank(model)
         for chunk in chunks:
             images, ok = {}, []

@@ -104,7 +104,14 @@ class Pairs(Sequence):
               ):
         "The pairs of one split."
         rows = self.rows[self.splits[self.rows] == SPLITS.index(read_split(split))]
-        return Pairs(self.source, self.table, self.verdicts, self.splits, self.settings, self.bad, rows, self.per_pair)
+        return self.with_rows(rows)
+
+    def with_rows(self,
+                  rows, # (m,) numbers of pairs in the table
+                  splits=None, # (n,) codes of `SPLITS` for all pairs of the table; None: as they are
+                 ):
+        "Some pairs of the same dataset."
+        return Pairs(self.source, self.table, self.verdicts, self.splits if splits is None else splits, self.settings, self.bad, rows, self.per_pair)
 
     def _sentence_rows(self):
         "Numbers of all sentences of these pairs, in the table's order."

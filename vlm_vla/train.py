@@ -29,7 +29,7 @@ from .model import create_model, pick_4bit, resolve_checkpoint, write_folder
 from .rundir import (append_row, check_whole, clear_leftovers, keep_rows, plot_curves, prune, random_state, read_metrics, same_run, seal, set_random_state,
                             step_folders, write_text)
 from .schedule import WeightAverage, borrow_captions, bucket, epoch_order, lr_factor, parameter_groups, together, warmup_steps
-from .sources import Pairs, open_pairs
+from .sources import open_pairs
 from .trouble import StopSignals, cut_batch, free_mib, memory_sentence, not_saved, out_of_memory, tracker, writable
 from .utils import AverageMeter, Stopwatch, count_parameters, cuda_problem, format_time, get_device, memory_used, pick_dtype, progress_bar, set_seed
 
@@ -109,7 +109,7 @@ def few_pairs(pairs,  # opened `Pairs` with splits
         rows = np.random.default_rng(seed).permutation(pairs.select(split).rows)
         worth = np.bincount(owner, changed if split == "train" else None, minlength=len(pairs.table))[rows]
         kept.append(rows[:int(np.searchsorted(worth.cumsum(), n)) + 1])
-    return Pairs(pairs.source, pairs.table, pairs.verdicts, pairs.splits, pairs.settings, pairs.bad, np.sort(np.concatenate(kept)), pairs.per_pair)
+    return pairs.with_rows(np.sort(np.concatenate(kept)))
 
 def _load_data(self):
     "Open the data; training and validation split."
