@@ -174,14 +174,11 @@ class PixelCache:
             load, # called when it is not there
            ) -> torch.Tensor:
         "The image of `key`."
-        if key in self.kept:
-            self.hits += 1
-            self.kept.move_to_end(key)
-            return self.kept[key]
-        self.misses += 1
-        x = load()
+        x = self.kept.pop(key, None) # out, and in again as the youngest: threads may ask at once
+        self.hits, self.misses = self.hits + (x is not None), self.misses + (x is None)
+        if x is None: x = load()
         if self.limit > 0: self.kept[key] = x
-        while len(self.kept) > max(self.limit, 0): self.kept.popitem(last=False)
+        for old in list(self.kept)[:-max(self.limit, 1)]: self.kept.pop(old, None)
         return x
 
 # %% ../nbs/01_dataset.ipynb #7c8ced1c
