@@ -21,7 +21,7 @@ from .agent import ChangeAgent, predict_rows
 from .config import PRESETS, Config, add_config_arguments, config_from_arguments, parse_sets
 from .eval import aggregate, aggregate_table, check_report_folder, evaluate as evaluate_run, jsonable
 from .geometry import VIEWS
-from .model import VLM_ActionAgent, pick_4bit, resolve_checkpoint, weightless
+from .model import VLM_ActionAgent, pick_4bit, quiet, resolve_checkpoint, weightless
 from .sources import open_pairs
 from .synthetic import make_dataset
 from .tiny import make_tiny_models
@@ -321,7 +321,7 @@ def demo(argv=None  # what was typed after the command; None: what really was
     if out.exists() and any(out.iterdir()) and not (out/"data/dataset.json").is_file(): raise FileExistsError(f"{out} holds something else; choose another --out")
     settings = typed_settings(args)
     make_dataset(out/"data", **SIZES[args.small], seed=0, workers=os.cpu_count() or 1)
-    make_tiny_models(out/"models")
+    with quiet(): make_tiny_models(out/"models")
     clear_run(out)
     configs = demo_configs(out, args.small, **settings)
     runs = {}

@@ -82,11 +82,12 @@ def check_whole(folder: Path  # a checkpoint
         if file.stat().st_size != size: raise ValueError(f"{name} has {file.stat().st_size:,} bytes of {size:,}")
         if _hash(file) != digest: raise ValueError(f"{name} is not as it was written")
 
-def step_folders(points: Path  # a run's checkpoints
+def step_folders(points: Path,  # a run's checkpoints
+                 upto: float = math.inf  # steps: leave out later ones
                 ) -> list:
     "The checkpoint folders, oldest first."
     found = [(int(m[1]), p) for p in points.glob("step_*") if (m := re.fullmatch(r"step_(\d+)", p.name))]
-    return [p for _, p in sorted(found)]
+    return [p for step, p in sorted(found) if step <= upto]
 
 def clear_leftovers(points: Path  # a run's checkpoints
                    ) -> None:
@@ -100,7 +101,7 @@ def prune(points: Path,  # a run's checkpoints
           step: int  # newer ones than this are torn, and count for nothing
          ) -> None:
     "Remove old checkpoints."
-    older = [p for p in step_folders(points) if int(p.name[5:]) <= step]
+    older = step_folders(points, step)
     for p in older[:-keep]:
         if p.name != best: shutil.rmtree(p)
 
