@@ -19,7 +19,7 @@ from vlm_vla.synthetic import make_dataset
 from vlm_vla.tiny import make_real_size_models, make_tiny_models
 
 SIZES = {"tiny": make_tiny_models, "real size": make_real_size_models}
-STEPS = dict(decode="decode two PNG of 256 x 256", resize="resize and normalise", look="frozen encoder, both dates", read="language model", point="projector, fusion, pointer, head")
+STEPS = dict(decode="decode two PNG of 256 x 256", resize="resize and normalise", look="frozen encoder, both dates", read="language model", point="projector, fusion, pointer, head", rest="checks, copies, Python")
 WHOLE = ("one action", "ten captions, encoded once", "ten calls")
 
 
