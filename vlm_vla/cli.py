@@ -259,7 +259,8 @@ def check(argv=None  # what was typed after the command; None: what really was
     print("packages    " + ", ".join(f"{k} {v}" for k, v in found.items() if v))
     problems += [f"{k} is not installed: pip install {k}" for k, v in found.items() if v is None]
     print(f"device      {device}" + (f" ({cuda_problem()})" if device.type != "cuda" else f" ({torch.cuda.get_device_name()})"))
-    print("precision   {0}: {1}".format(*pick_dtype(config.COMPUTE_DTYPE, device)))
+    dtype, why = pick_dtype(config.COMPUTE_DTYPE, device)
+    print(f"precision   {str(dtype).split('.')[-1]}: {why}")
     print(f"4 bit       {pick_4bit(config.USE_4BIT, device)[1]}")
     missing = paths_missing(config)
     report, data_problems = data_report(config)
