@@ -130,9 +130,9 @@ def speed(name, paths, root, seconds) -> dict:
     spread = statistics.quantiles([size / s for s in times], n=10, method="inclusive")  # batches differ: long sentences and short ones
     with Stopwatch() as watch: t.save_checkpoint(1)
     written = sum(f.stat().st_size for f in (t.run / "checkpoints/step_000001").rglob("*") if f.is_file())
-    return {"variant": name, "precision": str(t.dtype).split(".")[-1], "samples per second": round(size * len(times) / sum(times), 3), "median": round(size / statistics.median(times), 3), "10 % to 90 %": f"{spread[0]:.3g} to {spread[-1]:.3g}", "steps": len(times), "cores used": used,
-            "tokens a step": round(computed / len(counts)), "of them real, %": round(100 * real / computed), "peak memory, MiB": peak_memory(t.accelerator.device),
-            "checkpoint, MiB": round(written / 2**20, 1), "seconds to write it": round(watch.seconds, 2)}
+    return {"variant": name, "samples per second": round(size * len(times) / sum(times), 3), "peak memory, MiB": peak_memory(t.accelerator.device), "checkpoint, MiB": round(written / 2**20, 1),
+            "seconds to write it": round(watch.seconds, 2), "10 % to 90 %": f"{spread[0]:.3g} to {spread[-1]:.3g}", "steps": len(times), "cores used": used,
+            "tokens a step": round(computed / len(counts)), "of them real, %": round(100 * real / computed), "precision": str(t.dtype).split(".")[-1]}
 
 
 def matmul_peak(dtype, device, sizes=(1024, 2048, 4096)) -> float:
@@ -160,9 +160,9 @@ def limit(name, paths, root, seconds) -> dict:
         real, computed = counts[-1]
         needs.append(every - language + language * real / computed)                     # what padding costs is not needed
     achieved = sum(needs) / sum(times)
-    return {"batch": size, "precision": str(t.dtype).split(".")[-1], "steps": len(times), "GFLOP needed per sample": round(sum(needs) / len(needs) / size / 1e9, 2), "seconds a step": round(sum(times) / len(times), 3),
-            "GFLOP/s of the step": round(achieved / 1e9, 1), "GFLOP/s, matmul peak": round(max(peaks) / 1e9, 1), "share of the peak, %": round(100 * achieved / max(peaks), 1), "cores used": used,
-            "peak memory, MiB": peak_memory(t.accelerator.device)}
+    return {"batch": size, "share of the peak, %": round(100 * achieved / max(peaks), 1), "GFLOP/s of the step": round(achieved / 1e9, 1), "GFLOP/s, matmul peak": round(max(peaks) / 1e9, 1),
+            "GFLOP needed per sample": round(sum(needs) / len(needs) / size / 1e9, 2), "seconds a step": round(sum(times) / len(times), 3), "steps": len(times), "cores used": used,
+            "peak memory, MiB": peak_memory(t.accelerator.device), "precision": str(t.dtype).split(".")[-1]}
 
 
 def mark(owner, name: str, label: str) -> None:
@@ -243,13 +243,13 @@ def machine(args) -> dict:
 def with_ratios(rows: list) -> list:
     "The rows, each with how many times as fast as the guide's own way it is."
     base = next((r["samples per second"] for r in rows if r["variant"] == "guide, NF4"), None)
-    return [{**r, "times the guide": base and round(r["samples per second"] / base, 1)} for r in rows]
+    return [{"variant": r["variant"], "samples per second": r["samples per second"], "times the guide": base and round(r["samples per second"] / base, 1), **{k: v for k, v in r.items() if k != "times the guide"}} for r in rows]
 
 
 def keep(out: Path, args, name: str, found) -> None:
     "Put one measurement into the file, in place of an older one."
     page = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
-    page.update(command="python tools/benchmark.py", machine=machine(args))
+    page = {"command": "python tools/benchmark.py", **{k: v for k, v in page.items() if k != "machine"}}
     kind = name.split(",")[0]
     if kind == "features": page["feature_cache,_made_once"] = found
     elif kind == "limit": page["beside_the_limit"] = sorted([r for r in page.get("beside_the_limit", []) if r["batch"] != found["batch"]] + [found], key=lambda r: r["batch"])
@@ -257,7 +257,7 @@ def keep(out: Path, args, name: str, found) -> None:
     else:
         rows = {r["variant"]: r for r in [*page.get("samples_per_second", []), found]}
         page["samples_per_second"] = with_ratios([rows[n] for n in VARIANTS if n in rows])
-    out.write_text(json.dumps(page, indent=1) + "\n", encoding="utf-8")
+    out.write_text(json.dumps({**page, "machine": machine(args)}, indent=1) + "\n", encoding="utf-8")
 
 
 def main():
