@@ -230,7 +230,7 @@ def _merge(parts, accelerator):
     local = (sum((ids for ids, _ in parts), []), {k: torch.cat([p[k] for _, p in parts]) for k in parts[0][1]}) if parts else ([], {})
     if accelerator is not None and accelerator.num_processes > 1:
         from accelerate.utils import gather_object
-        every = [p for p in gather_object([local]) if p[0]]
+        with torch.inference_mode(False): every = [p for p in gather_object([local]) if p[0]]       # older PyTorch exchanges no tensors in inference mode
     else: every = [local]
     ids = [i for p in every for i in p[0]]
     if not ids: return ids, {}
