@@ -243,13 +243,14 @@ def machine(args) -> dict:
 def with_ratios(rows: list) -> list:
     "The rows, each with how many times as fast as the guide's own way it is."
     base = next((r["samples per second"] for r in rows if r["variant"] == "guide, NF4"), None)
-    return [{"variant": r["variant"], "samples per second": r["samples per second"], "times the guide": base and round(r["samples per second"] / base, 1), **{k: v for k, v in r.items() if k != "times the guide"}} for r in rows]
+    return [{**dict.fromkeys(("variant", "samples per second", "times the guide")), **r, "times the guide": base and round(r["samples per second"] / base, 1)} for r in rows]
 
 
 def keep(out: Path, args, name: str, found) -> None:
     "Put one measurement into the file, in place of an older one."
     page = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
-    page = {"command": "python tools/benchmark.py", **{k: v for k, v in page.items() if k != "machine"}}
+    page = {"command": "python tools/benchmark.py", **page}
+    page.pop("machine", None)                                                           # the present one comes last
     kind = name.split(",")[0]
     if kind == "features": page["feature_cache,_made_once"] = found
     elif kind == "limit": page["beside_the_limit"] = sorted([r for r in page.get("beside_the_limit", []) if r["batch"] != found["batch"]] + [found], key=lambda r: r["batch"])

@@ -176,7 +176,7 @@ class TrainSettings(metaclass=SettingsMeta):
     AUTO_BATCH = Setting(False, "where memory runs out, cut the batches in two and accumulate: the same steps in less memory; False: say so and stop")
     MAX_NAN_STEPS = Setting(10, "optimizer steps in a row without a finite loss before the run stops", low=1)
     MAX_TRAIN_MINUTES = Setting(0., "minutes after which the run saves and stops, to be resumed later; 0: no limit", low=0.)
-    NUM_WORKERS = Setting(4, "loader processes, at most one per core", low=0)
+    NUM_WORKERS = Setting(4, "loader processes, and threads that decode for the feature cache; at most one per core", low=0)
     CACHE_FEATURES = Setting(True, "run the frozen encoder once per image, not once per epoch")
     CACHE_DTYPE = Setting("float16", "precision of cached features", choices=("float16", "float32"))
     CACHE_MAX_GB = Setting(16., "gigabytes: no feature cache larger than this is made", low=0.)

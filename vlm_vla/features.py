@@ -55,10 +55,12 @@ def stacked(dataset,  # any map-style dataset of tensors of one shape
     "The dataset's items in order, stacked into batches; two batches are loaded ahead."
     def load(start): return [pool.submit(dataset.__getitem__, i) for i in range(start, min(start + batch_size, len(dataset)))]
     with ThreadPoolExecutor(threads) as pool:
-        ahead = deque()
-        for start in range(0, len(dataset) + 2 * batch_size, batch_size):
-            if start < len(dataset): ahead.append(load(start))
-            if start >= 2 * batch_size and ahead: yield torch.stack([f.result() for f in ahead.popleft()])
+        starts = range(0, len(dataset), batch_size)
+        ahead = deque(map(load, starts[:2]))
+        for start in starts[2:]:
+            ahead.append(load(start))
+            yield torch.stack([f.result() for f in ahead.popleft()])
+        while ahead: yield torch.stack([f.result() for f in ahead.popleft()])
 
 # %% ../nbs/02b_features.ipynb #1ce27745
 def array_header(shape: tuple,  # of an array

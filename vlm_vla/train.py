@@ -43,7 +43,7 @@ class Trainer:
                 ):
         self.config = c = config or Config()
         self.run = Path(c.OUTPUT_DIR)/(c.RUN_NAME or time.strftime("%Y%m%d-%H%M%S"))
-        self.state = dict(step=0, epoch=0, batch=0, rows=0, loss_sum=0., loss_count=0, skipped=0, nan_steps=0, good=0, parts=1, averaged=0, best=None, best_checkpoint="", since_best=0, seconds=0.)
+        self.state = dict(step=0, epoch=0, batch=0, rows=0, loss_sum=0., loss_count=0, skipped=0, nan_steps=0, parts=1, averaged=0, best=None, best_checkpoint="", since_best=0, seconds=0.)
         self.accelerator = self.average = self.saved = None
         self.loaders, self.signals, self.stop_reason, self.resumed_with, self.watch, self.earlier = {}, StopSignals(), "", {}, Stopwatch(), 0.
 
@@ -297,13 +297,13 @@ def _write_row(self, **row):
 def _after_step(self, loss):
     "Count and log, where it is time to."
     c, s = self.config, self.state
-    if math.isfinite(loss): s["loss_sum"], s["loss_count"], s["nan_steps"], s["good"] = s["loss_sum"] + loss, s["loss_count"] + 1, 0, s["step"]      # weights after so many steps gave this loss
+    if math.isfinite(loss): s["loss_sum"], s["loss_count"], s["nan_steps"] = s["loss_sum"] + loss, s["loss_count"] + 1, 0
     else:
         s["skipped"], s["nan_steps"] = s["skipped"] + 1, s["nan_steps"] + 1
         if self.is_main: tqdm.write(f"step {s['step'] + 1}: loss or gradient is not finite; the step is left out ({s['nan_steps']} in a row, the run stops at MAX_NAN_STEPS = {c.MAX_NAN_STEPS})", file=sys.stderr)
         if s["nan_steps"] >= c.MAX_NAN_STEPS:
             raise RuntimeError(f"the loss was not finite for {s['nan_steps']} steps in a row, up to step {s['step'] + 1}; the last good checkpoint is "
-                               f"{self.last_checkpoint(s['good']) or 'none'}. Lower LEARNING_RATE, or set COMPUTE_DTYPE='float32'")
+                               f"{self.last_checkpoint(s['step'] - s['nan_steps']) or 'none'}. Lower LEARNING_RATE, or set COMPUTE_DTYPE='float32'")      # weights after so many steps gave a finite loss
     s["step"] += 1
     if self.average: s["averaged"] = self.average.count
     if s["step"] % c.LOG_INTERVAL == 0: self.log_loss()
