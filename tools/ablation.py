@@ -6,6 +6,7 @@
 Entries that are there already (same variant, seed, epochs and number of pairs) are kept, so a stopped run goes on where it was, and several may run side by side.
 `cpu_seconds` is the processor time of the training, all cores together: it hardly depends on what else the machine does. The cache of frozen features is made before and not counted.
 """
+
 import argparse, json, os, resource, shutil, tempfile
 from pathlib import Path
 
@@ -23,10 +24,15 @@ from vlm_vla.train import Trainer
 from vlm_vla.utils import Stopwatch, count_parameters
 
 HERE = Path(__file__).resolve().parent.parent
-POOLED = dict(VISION_FEATURES="pooled", TILES=1, LOSS_WEIGHTS={"smooth_l1": 1., "giou": 1., "change": 0.5})
+POOLED = dict(
+    VISION_FEATURES="pooled", TILES=1, LOSS_WEIGHTS={"smooth_l1": 1.0, "giou": 1.0, "change": 0.5}
+)
 VARIANTS = {
     "default": {},
-    "guide": {**PRESETS["guide"], **{k: PRESETS["tiny"][k] for k in ("NO_CHANGE_SHARE", "BATCH_ORDER")}},
+    "guide": {
+        **PRESETS["guide"],
+        **{k: PRESETS["tiny"][k] for k in ("NO_CHANGE_SHARE", "BATCH_ORDER")},
+    },
     "pooled, concat": dict(POOLED, FUSION="concat"),
     "pooled, film": dict(POOLED, FUSION="film"),
     "patch, add": dict(FUSION="add"),
@@ -37,35 +43,67 @@ VARIANTS = {
     "no LoRA": dict(USE_LORA=False),
     "grid 7 x 7": dict(TILES=1),
     "grid 14 x 14 by size": dict(TILES=1, IMAGE_SIZE=448),
-    "no attention loss": dict(LOSS_WEIGHTS={"smooth_l1": 1., "giou": 1., "change": 0.5}),
+    "no attention loss": dict(LOSS_WEIGHTS={"smooth_l1": 1.0, "giou": 1.0, "change": 0.5}),
 }
-KEEP = ("pointing", "miou", "miou_square", "iou50_square", "pointing_shuffled", "auroc", "auroc_described")
+KEEP = (
+    "pointing",
+    "miou",
+    "miou_square",
+    "iou50_square",
+    "pointing_shuffled",
+    "auroc",
+    "auroc_described",
+)
 
 
 def cpu_seconds() -> float:
     "Processor time of this process and of its children that ended."
-    return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    return sum(
+        u.ru_utime + u.ru_stime
+        for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
 
 
 def make_features(config) -> None:
     "The cache of frozen features of both splits that a training reads."
     model = create_model(config)
-    for split in ("train", "val"): with_features(LevirCCActionDataset(split, config=config, grid=model.grid), model)
+    for split in ("train", "val"):
+        with_features(LevirCCActionDataset(split, config=config, grid=model.grid), model)
 
 
 def run_one(root: Path, paths: dict, variant: str, seed: int, epochs: int) -> dict:
     "Train one variant with one seed; its figures on the test split."
     name = f"{variant}-{seed}".replace(" ", "_").replace(",", "")
     shutil.rmtree(root / "runs" / name, ignore_errors=True)
-    config = Config(**{**PRESETS["tiny"], **paths, "DATASET_PATH": str(root / "data"), "OUTPUT_DIR": str(root / "runs"), "CACHE_DIR": str(root / "cache"),
-                       "COMPUTE_DTYPE": "bfloat16", **VARIANTS[variant], "RUN_NAME": name, "SEED": seed, "MAX_EPOCHS": epochs})
+    config = Config(
+        **{
+            **PRESETS["tiny"],
+            **paths,
+            "DATASET_PATH": str(root / "data"),
+            "OUTPUT_DIR": str(root / "runs"),
+            "CACHE_DIR": str(root / "cache"),
+            "COMPUTE_DTYPE": "bfloat16",
+            **VARIANTS[variant],
+            "RUN_NAME": name,
+            "SEED": seed,
+            "MAX_EPOCHS": epochs,
+        }
+    )
     make_features(config)
     trainer, watch, start = Trainer(config), Stopwatch(), cpu_seconds()
     run = trainer.train()
     seconds, used = watch.seconds, cpu_seconds() - start
     metrics = evaluate(run, name=variant, replicates=100).metrics
-    return dict(variant=variant, seed=seed, epochs=epochs, seconds=round(seconds, 1), cpu_seconds=round(used, 1), trainable=count_parameters(trainer.model)["trainable"],
-                grid=list(trainer.model.grid), **{k: round(metrics[k], 4) for k in KEEP})
+    return dict(
+        variant=variant,
+        seed=seed,
+        epochs=epochs,
+        seconds=round(seconds, 1),
+        cpu_seconds=round(used, 1),
+        trainable=count_parameters(trainer.model)["trainable"],
+        grid=list(trainer.model.grid),
+        **{k: round(metrics[k], 4) for k in KEEP},
+    )
 
 
 def same(row: dict, key: tuple) -> bool:
@@ -74,9 +112,15 @@ def same(row: dict, key: tuple) -> bool:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", default=str(HERE / "nbs/images/ablation.json"), help="results")
-    parser.add_argument("--work", default=os.path.join(tempfile.gettempdir(), "vlm_vla-ablation"), help="data, models, caches and runs")
+    parser.add_argument(
+        "--work",
+        default=os.path.join(tempfile.gettempdir(), "vlm_vla-ablation"),
+        help="data, models, caches and runs",
+    )
     parser.add_argument("--pairs", type=int, default=SIZES[False]["n_train"], help="training pairs")
     parser.add_argument("--epochs", type=int, default=PRESETS["tiny"]["MAX_EPOCHS"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -86,16 +130,26 @@ def main():
     root.mkdir(parents=True, exist_ok=True)
     lock = FileLock(root / "lock")
     with lock:
-        make_dataset(root / "data", **{**SIZES[False], "n_train": args.pairs}, seed=0, workers=os.cpu_count() or 1)
+        make_dataset(
+            root / "data",
+            **{**SIZES[False], "n_train": args.pairs},
+            seed=0,
+            workers=os.cpu_count() or 1,
+        )
         paths = make_tiny_models(root / "models")
     for seed in args.seeds:
         for variant in args.variants:
             key = (variant, seed, args.epochs, args.pairs)
             rows = json.loads(out.read_text()) if out.is_file() else []
-            if any(same(r, key) for r in rows): continue
+            if any(same(r, key) for r in rows):
+                continue
             row = dict(run_one(root, paths, variant, seed, args.epochs), pairs=args.pairs)
             with lock:
-                rows = [r for r in (json.loads(out.read_text()) if out.is_file() else []) if not same(r, key)]
+                rows = [
+                    r
+                    for r in (json.loads(out.read_text()) if out.is_file() else [])
+                    if not same(r, key)
+                ]
                 out.write_text("[\n " + ",\n ".join(json.dumps(r) for r in rows + [row]) + "\n]\n")
             print(json.dumps(row), flush=True)
 

@@ -4,10 +4,11 @@
 
     python tools/check_cells.py
 """
+
 import ast, json, sys
 from pathlib import Path
 
-NBS = Path(__file__).resolve().parent.parent/"nbs"
+NBS = Path(__file__).resolve().parent.parent / "nbs"
 
 
 def mixed(source):
@@ -21,17 +22,43 @@ def wrong(file):
     "(number of the cell, what is wrong with it)."
     for n, cell in enumerate(json.loads(file.read_text(encoding="utf-8"))["cells"]):
         source = "".join(cell["source"])
-        if any(o.get("name") == "stderr" for o in cell.get("outputs", [])): yield n, f"progress bars in its output; run tools/strip_progress.py nbs/{file.relative_to(NBS)}"
+        if any(o.get("name") == "stderr" for o in cell.get("outputs", [])):
+            yield (
+                n,
+                f"progress bars in its output; run tools/strip_progress.py nbs/{file.relative_to(NBS)}",
+            )
         flags = [line[2:].strip() for line in source.splitlines() if line.startswith("#|")]
-        if cell["cell_type"] != "code" or "eval: false" in flags or any(f.split()[0] in ("export", "exporti", "exports") for f in flags if f): continue
-        if mixed(source): yield n, "move `" + next(line.strip() for line in source.splitlines() if "import " in line) + "` to the import cell at the top"
+        if (
+            cell["cell_type"] != "code"
+            or "eval: false" in flags
+            or any(f.split()[0] in ("export", "exporti", "exports") for f in flags if f)
+        ):
+            continue
+        if mixed(source):
+            yield (
+                n,
+                "move `"
+                + next(line.strip() for line in source.splitlines() if "import " in line)
+                + "` to the import cell at the top",
+            )
 
 
 def main():
-    assert mixed("import a\nb = 1") and mixed("if x:\n  import a") and not mixed("import a\nfrom b import *") and not mixed("'import a'; c = 1")
-    found = [f"{f.relative_to(NBS)}, cell {n}: {what}" for f in sorted(NBS.rglob("*.ipynb")) if ".ipynb_checkpoints" not in f.parts for n, what in wrong(f)]
+    assert (
+        mixed("import a\nb = 1")
+        and mixed("if x:\n  import a")
+        and not mixed("import a\nfrom b import *")
+        and not mixed("'import a'; c = 1")
+    )
+    found = [
+        f"{f.relative_to(NBS)}, cell {n}: {what}"
+        for f in sorted(NBS.rglob("*.ipynb"))
+        if ".ipynb_checkpoints" not in f.parts
+        for n, what in wrong(f)
+    ]
     print("\n".join(found) or "every import cell runs alone")
     return 1 if found else 0
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,26 +1,38 @@
 #!/usr/bin/env python3
 """Do the pages show the figures that were measured last? Their cells that turn nbs/images/*.json into text are run again, and compared with the stored outputs.
 
-    python tools/check_figures.py
+python tools/check_figures.py
 """
+
 import ast, json, os, re, sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-NBS = Path(__file__).resolve().parent.parent/"nbs"
+NBS = Path(__file__).resolve().parent.parent / "nbs"
 PAGES = ("index", "pages/benchmark", "pages/method", "zh/quickstart")
 
 
 def shows_figures(cell):
     "Is it a cell whose code is not shown and whose output is Markdown?"
     source = "".join(cell["source"])
-    return cell["cell_type"] == "code" and re.match(r"#\| *echo: *false", source) and "Markdown(" in source
+    return (
+        cell["cell_type"] == "code"
+        and re.match(r"#\| *echo: *false", source)
+        and "Markdown(" in source
+    )
 
 
 def stored(cell):
     "The Markdown that a cell gave when it was executed; None if it gave none."
-    return next(("".join(o["data"]["text/markdown"]) for o in cell["outputs"] if "text/markdown" in o.get("data", {})), None)
+    return next(
+        (
+            "".join(o["data"]["text/markdown"])
+            for o in cell["outputs"]
+            if "text/markdown" in o.get("data", {})
+        ),
+        None,
+    )
 
 
 def now(source, namespace):
@@ -33,17 +45,27 @@ def now(source, namespace):
 
 def stale(page):
     "Is a stored output of a page not what its cell gives now?"
-    file = NBS/f"{page}.ipynb"
+    file = NBS / f"{page}.ipynb"
     os.chdir(file.parent)
     namespace = dict(json=json, Path=Path, Markdown=str)
-    if find_spec("numpy"): namespace["np"] = import_module("numpy")
-    return any(now("".join(c["source"]), namespace) != stored(c) for c in json.loads(file.read_text(encoding="utf-8"))["cells"] if shows_figures(c))
+    if find_spec("numpy"):
+        namespace["np"] = import_module("numpy")
+    return any(
+        now("".join(c["source"]), namespace) != stored(c)
+        for c in json.loads(file.read_text(encoding="utf-8"))["cells"]
+        if shows_figures(c)
+    )
 
 
 def main():
     found = [p for p in PAGES if (p != "pages/method" or find_spec("numpy")) and stale(p)]
-    print(f"not up to date with nbs/images: {', '.join(found)}; run: bash tools/refresh_pages.sh" if found else "pages show the figures that were measured last")
+    print(
+        f"not up to date with nbs/images: {', '.join(found)}; run: bash tools/refresh_pages.sh"
+        if found
+        else "pages show the figures that were measured last"
+    )
     return 1 if found else 0
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

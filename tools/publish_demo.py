@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Take what the demo measured into the documentation: nbs/images/demo.png and demo.json, which the front page and the Chinese one show.
 
-    vlm_vla_demo                                  leaves outputs/demo
-    python tools/publish_demo.py outputs/demo     then tools/refresh_pages.sh
+vlm_vla_demo                                  leaves outputs/demo
+python tools/publish_demo.py outputs/demo     then tools/refresh_pages.sh
 """
+
 import json, os, platform, sys
 from pathlib import Path
 
 from PIL import Image
 
-IMAGES = Path(__file__).resolve().parent.parent/"nbs/images"
+IMAGES = Path(__file__).resolve().parent.parent / "nbs/images"
 
 
 def first_table(text):
@@ -23,32 +24,65 @@ def first_table(text):
 def cpu_name():
     "What this machine calls its processor."
     info = Path("/proc/cpuinfo")
-    names = [l.split(":", 1)[1].strip() for l in info.read_text().splitlines() if l.startswith("model name")] if info.is_file() else []
+    names = (
+        [
+            l.split(":", 1)[1].strip()
+            for l in info.read_text().splitlines()
+            if l.startswith("model name")
+        ]
+        if info.is_file()
+        else []
+    )
     return names[0] if names else platform.processor() or platform.machine()
 
 
 def some_rows(image, n=6, rows=(0, 2, 5)):
     "Of a gallery of n cases from the best to the worst: the first, one in the middle, the last."
-    cut = [image.crop((0, round(r * image.height / n), image.width, round((r + 1) * image.height / n))) for r in rows]
+    cut = [
+        image.crop((0, round(r * image.height / n), image.width, round((r + 1) * image.height / n)))
+        for r in rows
+    ]
     out = Image.new("RGB", (image.width, sum(c.height for c in cut)), "white")
-    for i, c in enumerate(cut): out.paste(c, (0, sum(x.height for x in cut[:i])))
+    for i, c in enumerate(cut):
+        out.paste(c, (0, sum(x.height for x in cut[:i])))
     return out
 
 
 def main():
     demo = Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/demo")
-    text = (demo/"report/report.md").read_text(encoding="utf-8")
-    run = json.loads((demo/"metrics.json").read_text(encoding="utf-8"))
-    metrics = json.loads((demo/"report/metrics.json").read_text(encoding="utf-8"))
+    text = (demo / "report/report.md").read_text(encoding="utf-8")
+    run = json.loads((demo / "metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads((demo / "report/metrics.json").read_text(encoding="utf-8"))
     change = next((l for l in text.splitlines() if l.startswith("Change score")), "")
-    out = dict(table=first_table(text), change=change, n_pairs=metrics["n_pairs"], n=metrics["n"], n_boxes=metrics["n_boxes"], steps=run["steps"], epochs=run["epochs"],
-               train_seconds=round(run["seconds"]), evaluate_seconds=round(metrics["seconds"]), peak_memory_mib=round(run["peak_memory_mib"]["cpu"]), cpu=cpu_name(), cores=os.cpu_count(), python=platform.python_version())
+    out = dict(
+        table=first_table(text),
+        change=change,
+        n_pairs=metrics["n_pairs"],
+        n=metrics["n"],
+        n_boxes=metrics["n_boxes"],
+        steps=run["steps"],
+        epochs=run["epochs"],
+        train_seconds=round(run["seconds"]),
+        evaluate_seconds=round(metrics["seconds"]),
+        peak_memory_mib=round(run["peak_memory_mib"]["cpu"]),
+        cpu=cpu_name(),
+        cores=os.cpu_count(),
+        python=platform.python_version(),
+    )
     IMAGES.mkdir(exist_ok=True)
-    (IMAGES/"demo.json").write_text(json.dumps(out, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    image = some_rows(Image.open(demo/"gallery.png").convert("RGB"))
-    if image.width > 1000: image = image.resize((1000, round(image.height * 1000 / image.width)), Image.Resampling.LANCZOS)
-    image.quantize(256, dither=Image.Dither.NONE).save(IMAGES/"demo.png", optimize=True)
-    print(f"{IMAGES/'demo.json'}\n{IMAGES/'demo.png'}: {(IMAGES/'demo.png').stat().st_size / 1024:.0f} kB")
+    (IMAGES / "demo.json").write_text(
+        json.dumps(out, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    image = some_rows(Image.open(demo / "gallery.png").convert("RGB"))
+    if image.width > 1000:
+        image = image.resize(
+            (1000, round(image.height * 1000 / image.width)), Image.Resampling.LANCZOS
+        )
+    image.quantize(256, dither=Image.Dither.NONE).save(IMAGES / "demo.png", optimize=True)
+    print(
+        f"{IMAGES / 'demo.json'}\n{IMAGES / 'demo.png'}: {(IMAGES / 'demo.png').stat().st_size / 1024:.0f} kB"
+    )
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

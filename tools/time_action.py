@@ -4,6 +4,7 @@
 
 The fastest of several repeats, in milliseconds. Nothing is downloaded; the models are written to a temporary folder (1.2 GB) and removed.
 """
+
 import argparse, json, os, platform, tempfile
 from pathlib import Path
 
@@ -19,38 +20,73 @@ from vlm_vla.synthetic import make_dataset
 from vlm_vla.tiny import make_real_size_models, make_tiny_models
 
 SIZES = {"tiny": make_tiny_models, "real size": make_real_size_models}
-STEPS = dict(decode="decode two PNG of 256 x 256", resize="resize and normalise", look="frozen encoder, both dates", read="language model", point="projector, fusion, pointer, head", rest="checks, copies, Python")
+STEPS = dict(
+    decode="decode two PNG of 256 x 256",
+    resize="resize and normalise",
+    look="frozen encoder, both dates",
+    read="language model",
+    point="projector, fusion, pointer, head",
+    rest="checks, copies, Python",
+)
 WHOLE = ("one action", "ten captions, encoded once", "ten calls")
 
 
 def measure(root: Path, size: str, repeats: int) -> dict:
     "Milliseconds of each step, and the precision."
-    with quiet(): models = SIZES[size](root / size.replace(" ", "_"))
-    config = Config(DATASET_PATH=str(root / "data"), OUTPUT_DIR=str(root / "outputs"), USE_4BIT=False, **models)
+    with quiet():
+        models = SIZES[size](root / size.replace(" ", "_"))
+    config = Config(
+        DATASET_PATH=str(root / "data"), OUTPUT_DIR=str(root / "outputs"), USE_4BIT=False, **models
+    )
     agent = ChangeAgent(create_model(config))
-    sample = next(s for s in open_pairs(config.DATASET_PATH, split="test", config=config).samples if s.box is not None)
+    sample = next(
+        s
+        for s in open_pairs(config.DATASET_PATH, split="test", config=config).samples
+        if s.box is not None
+    )
     found = time_action(agent, sample.pair.t1.path, sample.pair.t2.path, sample.caption, repeats)
-    return dict(dtype=str(agent.model.compute_dtype).removeprefix("torch."), device=str(agent.model.device), grid=list(agent.model.grid), ms={k: round(1000 * v, 2) for k, v in found.items()})
+    return dict(
+        dtype=str(agent.model.compute_dtype).removeprefix("torch."),
+        device=str(agent.model.device),
+        grid=list(agent.model.grid),
+        ms={k: round(1000 * v, 2) for k, v in found.items()},
+    )
 
 
 def table(found: dict) -> str:
     "All sizes side by side."
-    rows = [[STEPS.get(k, k), *(f"{f['ms'][k]:.1f} ms" for f in found.values())] for k in (*STEPS, *WHOLE)]
+    rows = [
+        [STEPS.get(k, k), *(f"{f['ms'][k]:.1f} ms" for f in found.values())]
+        for k in (*STEPS, *WHOLE)
+    ]
     return markdown_table(["", *(f"{size}, {f['dtype']}" for size, f in found.items())], rows)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", help="JSON file for the figures")
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        make_dataset(Path(work) / "data", 0, 0, 3, seed=0, changed_fraction=1.)
+        make_dataset(Path(work) / "data", 0, 0, 3, seed=0, changed_fraction=1.0)
         found = {size: measure(Path(work), size, args.repeats) for size in args.sizes}
-    machine = dict(cpu=cpu_name(), cores=os.cpu_count(), threads=torch.get_num_threads(), torch=torch.__version__, python=platform.python_version())
-    print(f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}\n\n{table(found)}")
-    if args.out: Path(args.out).write_text(json.dumps(dict(machine=machine, sizes=found), indent=1) + "\n", encoding="utf-8")
+    machine = dict(
+        cpu=cpu_name(),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        python=platform.python_version(),
+    )
+    print(
+        f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}\n\n{table(found)}"
+    )
+    if args.out:
+        Path(args.out).write_text(
+            json.dumps(dict(machine=machine, sizes=found), indent=1) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

@@ -28,424 +28,727 @@ from .rows import BadRow, DatasetError, column_roles, iter_rows
 from .utils import progress_bar
 
 # %% ../nbs/05_agent.ipynb #fd07edb7
-def as_image(x, # path, PIL image, or array (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1] or [0, 255]
-             name: str = "image", # for the message
-            ) -> Image.Image: # 8-bit RGB
+def as_image(
+    x,  # path, PIL image, or array (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1] or [0, 255]
+    name: str = "image",  # for the message
+) -> Image.Image:  # 8-bit RGB
     "Whatever stands for a picture, as a picture."
-    if isinstance(x, Image.Image): return to_rgb(x, name)
+    if isinstance(x, Image.Image):
+        return to_rgb(x, name)
     if isinstance(x, (str, os.PathLike)):
         path = Path(x)
         return ImageRef(str(path), path, str(path)).open()
-    if torch.is_tensor(x): raise BadImage(f"{name} is a tensor of shape {tuple(x.shape)}; give a path, a PIL image, or an array (height, width, 3), before any normalisation")
-    if not isinstance(x, np.ndarray): raise BadImage(f"{name} is a {type(x).__name__}; give a path, a PIL image or an array")
-    if x.ndim not in (2, 3) or (x.ndim == 3 and x.shape[2] not in (3, 4)) or 0 in x.shape: raise BadImage(f"{name} is an array of shape {x.shape}; it must be (height, width), (height, width, 3) or (height, width, 4)")
+    if torch.is_tensor(x):
+        raise BadImage(
+            f"{name} is a tensor of shape {tuple(x.shape)}; give a path, a PIL image, or an array (height, width, 3), before any normalisation"
+        )
+    if not isinstance(x, np.ndarray):
+        raise BadImage(f"{name} is a {type(x).__name__}; give a path, a PIL image or an array")
+    if x.ndim not in (2, 3) or (x.ndim == 3 and x.shape[2] not in (3, 4)) or 0 in x.shape:
+        raise BadImage(
+            f"{name} is an array of shape {x.shape}; it must be (height, width), (height, width, 3) or (height, width, 4)"
+        )
     return to_rgb(Image.fromarray(_eight_bits(x, name)), name)
+
 
 def _eight_bits(a, name):
     "An array's values as uint8."
-    if a.dtype == np.uint8: return a
-    if a.dtype == bool: return a.astype(np.uint8) * 255
+    if a.dtype == np.uint8:
+        return a
+    if a.dtype == bool:
+        return a.astype(np.uint8) * 255
     if a.dtype.kind == "f":
-        if not np.isfinite(a).all(): raise BadImage(f"{name} holds NaN or infinity")
+        if not np.isfinite(a).all():
+            raise BadImage(f"{name} holds NaN or infinity")
         low, high = float(a.min()), float(a.max())
-        if low < 0 or high > 255: raise BadImage(f"{name} holds floats from {low:g} to {high:g}; scale them to [0, 1] or [0, 255]")
-        return np.round(a * (255. if high <= 1 else 1.)).astype(np.uint8)
-    if a.dtype.kind not in "iu" or a.min() < 0 or a.max() > 65535: raise BadImage(f"{name} has {a.dtype} values" + (f" from {a.min()} to {a.max()}; use 8 or 16 bits" if a.dtype.kind in "iu" else ""))
-    return np.round(a / 257.).astype(np.uint8) if a.dtype.itemsize > 1 and (a.dtype == np.uint16 or a.max() > 255) else a.astype(np.uint8)
+        if low < 0 or high > 255:
+            raise BadImage(
+                f"{name} holds floats from {low:g} to {high:g}; scale them to [0, 1] or [0, 255]"
+            )
+        return np.round(a * (255.0 if high <= 1 else 1.0)).astype(np.uint8)
+    if a.dtype.kind not in "iu" or a.min() < 0 or a.max() > 65535:
+        raise BadImage(
+            f"{name} has {a.dtype} values"
+            + (f" from {a.min()} to {a.max()}; use 8 or 16 bits" if a.dtype.kind in "iu" else "")
+        )
+    return (
+        np.round(a / 257.0).astype(np.uint8)
+        if a.dtype.itemsize > 1 and (a.dtype == np.uint16 or a.max() > 255)
+        else a.astype(np.uint8)
+    )
 
 # %% ../nbs/05_agent.ipynb #906e624a
 @dataclass(frozen=True)
 class Action:
     "Where to look, how closely, and how surely something changed there."
-    cx: float # centre, as a fraction of the width
-    cy: float # centre, as a fraction of the height
-    scale: float # side of the square, as a fraction of sqrt(width * height)
-    change: float # probability that the sentence tells of a change that is there
-    width: int # pixels, of the second date
-    height: int # pixels
-    caption: str = "" # what was asked
-    attention: np.ndarray = field(default=None, repr=False, compare=False) # (rows, cols): where the agent looked; None without patches
-    images: tuple = field(default=None, repr=False, compare=False) # (first date, second date) as PIL images
-    looks: tuple = field(default=(), repr=False, compare=False) # of a rollout: (window, `Action`) of each look
+
+    cx: float  # centre, as a fraction of the width
+    cy: float  # centre, as a fraction of the height
+    scale: float  # side of the square, as a fraction of sqrt(width * height)
+    change: float  # probability that the sentence tells of a change that is there
+    width: int  # pixels, of the second date
+    height: int  # pixels
+    caption: str = ""  # what was asked
+    attention: np.ndarray = field(
+        default=None, repr=False, compare=False
+    )  # (rows, cols): where the agent looked; None without patches
+    images: tuple = field(
+        default=None, repr=False, compare=False
+    )  # (first date, second date) as PIL images
+    looks: tuple = field(
+        default=(), repr=False, compare=False
+    )  # of a rollout: (window, `Action`) of each look
 
     @property
-    def center(self) -> tuple: # (x, y) pixels
+    def center(self) -> tuple:  # (x, y) pixels
         "The point that the camera is turned to."
         return self.cx * self.width, self.cy * self.height
 
     @property
-    def bbox(self) -> tuple: # (x1, y1, x2, y2) floats in pixels
+    def bbox(self) -> tuple:  # (x1, y1, x2, y2) floats in pixels
         "The square, cut to the frame."
-        return tuple(action_to_box((self.cx, self.cy, self.scale), self.width, self.height).round(3).tolist())
+        return tuple(
+            action_to_box((self.cx, self.cy, self.scale), self.width, self.height).round(3).tolist()
+        )
 
-    def crop(self, image=None, # path, PIL image or array of the same place, of any size; None: the second date
-             margin: float = 0., # room on each side, as a share of the square's side
-             size: int = None, # pixels: resize the view to a square of this side
-            ) -> Image.Image:
+    def crop(
+        self,
+        image=None,  # path, PIL image or array of the same place, of any size; None: the second date
+        margin: float = 0.0,  # room on each side, as a share of the square's side
+        size: int = None,  # pixels: resize the view to a square of this side
+    ) -> Image.Image:
         "What the camera shows."
-        if image is None and self.images is None: raise ValueError("this action came without its images: give crop(image) one")
+        if image is None and self.images is None:
+            raise ValueError("this action came without its images: give crop(image) one")
         image = self.images[1] if image is None else as_image(image)
         view = image.crop(zoom_box((self.cx, self.cy, self.scale), *image.size, margin))
         return view if size is None else view.resize((size, size), Image.Resampling.BICUBIC)
 
-    def draw(self, path=None, # write the picture here too
-             box: tuple = None, # a true box, xyxy in pixels, to compare with
-             **kwargs): # of `report.gallery`; returns a matplotlib figure
+    def draw(
+        self,
+        path=None,  # write the picture here too
+        box: tuple = None,  # a true box, xyxy in pixels, to compare with
+        **kwargs,
+    ):  # of `report.gallery`; returns a matplotlib figure
         "Both dates, the square, the attention and the zoom as one picture."
-        if self.images is None: raise ValueError("this action came without its images, so it cannot be drawn")
+        if self.images is None:
+            raise ValueError("this action came without its images, so it cannot be drawn")
         return gallery([self.case(box)], path, **kwargs)
 
     def case(self, box: tuple = None) -> Case:
         "As an entry of a `gallery`."
-        return Case(*self.images, self.caption, (self.cx, self.cy, self.scale), box, self.attention, f"change {100 * self.change:.0f} %")
+        return Case(
+            *self.images,
+            self.caption,
+            (self.cx, self.cy, self.scale),
+            box,
+            self.attention,
+            f"change {100 * self.change:.0f} %",
+        )
 
     def to_dict(self) -> dict:
         "For JSON."
         numbers = {k: round(float(getattr(self, k)), 6) for k in ("cx", "cy", "scale", "change")}
-        return dict(caption=self.caption, **numbers, bbox=[round(v, 2) for v in self.bbox], center=[round(float(v), 2) for v in self.center], width=self.width, height=self.height)
+        return dict(
+            caption=self.caption,
+            **numbers,
+            bbox=[round(v, 2) for v in self.bbox],
+            center=[round(float(v), 2) for v in self.center],
+            width=self.width,
+            height=self.height,
+        )
 
 # %% ../nbs/05_agent.ipynb #cb4372dc
 @dataclass
 class Scene:
     "Pairs that were looked at."
-    t1: list # PIL images, first date
-    t2: list # PIL images, second date
-    first: torch.Tensor = field(repr=False) # (P, N, C) features
-    second: torch.Tensor = field(repr=False) # (P, N, C)
-    many: bool # was a list encoded?
 
-    def __len__(self): return len(self.t1)
+    t1: list  # PIL images, first date
+    t2: list  # PIL images, second date
+    first: torch.Tensor = field(repr=False)  # (P, N, C) features
+    second: torch.Tensor = field(repr=False)  # (P, N, C)
+    many: bool  # was a list encoded?
+
+    def __len__(self):
+        return len(self.t1)
+
 
 def _same_size(t1, t2, name=""):
     if t1.size != t2.size:
-        raise BadImage(f"{name}the first date has {t1.size[0]} x {t1.size[1]} pixels and the second {t2.size[0]} x {t2.size[1]}; they must show the same ground pixel by pixel, so cut or resize one of them first")
+        raise BadImage(
+            f"{name}the first date has {t1.size[0]} x {t1.size[1]} pixels and the second {t2.size[0]} x {t2.size[1]}; they must show the same ground pixel by pixel, so cut or resize one of them first"
+        )
+
 
 class ChangeAgent:
     "Points at changes that a sentence speaks of."
-    def __init__(self, model: VLM_ActionAgent # a trained agent; put into evaluation mode
-                ):
+
+    def __init__(
+        self,
+        model: VLM_ActionAgent,  # a trained agent; put into evaluation mode
+    ):
         self.model, self.config, self.scene = model.eval(), model.config, None
         self.transform = ImageTransform(self.config.input_size, encoder_normalization(self.config))
 
     @classmethod
-    def from_pretrained(cls, path, # a run (its best checkpoint), or a checkpoint
-                        config=None, # settings of this machine, if the base models have moved; None: the run's
-                        device=None, # None: as DEVICE says
-                       ) -> "ChangeAgent":
+    def from_pretrained(
+        cls,
+        path,  # a run (its best checkpoint), or a checkpoint
+        config=None,  # settings of this machine, if the base models have moved; None: the run's
+        device=None,  # None: as DEVICE says
+    ) -> "ChangeAgent":
         "Load a trained agent."
         return cls(load_agent(path, config, device))
 
-    def __repr__(self): return f"ChangeAgent(grid {self.model.grid[0]} x {self.model.grid[1]}, {self.model.device})"
+    def __repr__(self):
+        return f"ChangeAgent(grid {self.model.grid[0]} x {self.model.grid[1]}, {self.model.device})"
 
 # %% ../nbs/05_agent.ipynb #0013a97c
-def _check_caption(self, caption # to be a sentence that can be read to its end
-                  ) -> str:
+def _check_caption(
+    self,
+    caption,  # to be a sentence that can be read to its end
+) -> str:
     "The caption, or a `ValueError` in one sentence."
-    if not isinstance(caption, str): raise ValueError(f"the caption is {caption!r:.60} ({type(caption).__name__}); it must be a sentence")
-    if not caption.strip(): raise ValueError("the caption is empty; say what changed, for example 'a building has appeared on the left'")
+    if not isinstance(caption, str):
+        raise ValueError(
+            f"the caption is {caption!r:.60} ({type(caption).__name__}); it must be a sentence"
+        )
+    if not caption.strip():
+        raise ValueError(
+            "the caption is empty; say what changed, for example 'a building has appeared on the left'"
+        )
     limit = self.config.MAX_TEXT_LENGTH
-    if len(caption) > 2 * limit: # fewer characters than that cannot be too many tokens by much
+    if len(caption) > 2 * limit:  # fewer characters than that cannot be too many tokens by much
         n = len(self.model.language.tokenizer(caption, verbose=False)["input_ids"])
-        if n > limit: raise ValueError(f"the caption has {len(caption.split()):,} words ({n:,} tokens) and the agent reads {limit} (MAX_TEXT_LENGTH): {caption[:40]!r} ...; say it in one sentence")
+        if n > limit:
+            raise ValueError(
+                f"the caption has {len(caption.split()):,} words ({n:,} tokens) and the agent reads {limit} (MAX_TEXT_LENGTH): {caption[:40]!r} ...; say it in one sentence"
+            )
     return caption
 
+
 @torch.inference_mode()
-def _encode(self, t1, # path, PIL image or array of the first date; or a list of them
-            t2, # the same of the second date
-            batch_size: int = 16, # images at once
-           ) -> Scene:
+def _encode(
+    self,
+    t1,  # path, PIL image or array of the first date; or a list of them
+    t2,  # the same of the second date
+    batch_size: int = 16,  # images at once
+) -> Scene:
     "Look at a pair, or at several; `act(caption)` then answers questions about what was seen last."
     many = isinstance(t1, (list, tuple))
-    if many != isinstance(t2, (list, tuple)): raise ValueError("give two pictures, or two lists of pictures")
+    if many != isinstance(t2, (list, tuple)):
+        raise ValueError("give two pictures, or two lists of pictures")
     firsts, seconds = (list(t1), list(t2)) if many else ([t1], [t2])
-    if len(firsts) != len(seconds) or not firsts: raise ValueError(f"{len(firsts)} first dates and {len(seconds)} second dates: give as many, and at least one")
-    firsts, seconds = ([as_image(x, f"{label}{f' {i}' if many else ''}") for i, x in enumerate(v)] for v, label in ((firsts, "t1"), (seconds, "t2")))
-    for i, (a, b) in enumerate(zip(firsts, seconds)): _same_size(a, b, f"pair {i}: " if many else "")
+    if len(firsts) != len(seconds) or not firsts:
+        raise ValueError(
+            f"{len(firsts)} first dates and {len(seconds)} second dates: give as many, and at least one"
+        )
+    firsts, seconds = (
+        [as_image(x, f"{label}{f' {i}' if many else ''}") for i, x in enumerate(v)]
+        for v, label in ((firsts, "t1"), (seconds, "t2"))
+    )
+    for i, (a, b) in enumerate(zip(firsts, seconds)):
+        _same_size(a, b, f"pair {i}: " if many else "")
     pixels = [self.transform(im) for im in firsts + seconds]
-    seen = torch.cat([self.model.look(torch.stack(pixels[i:i + batch_size])) for i in range(0, len(pixels), batch_size)])
-    self.scene = Scene(firsts, seconds, seen[:len(firsts)], seen[len(firsts):], many)
+    seen = torch.cat(
+        [
+            self.model.look(torch.stack(pixels[i : i + batch_size]))
+            for i in range(0, len(pixels), batch_size)
+        ]
+    )
+    self.scene = Scene(firsts, seconds, seen[: len(firsts)], seen[len(firsts) :], many)
     return self.scene
+
 
 ChangeAgent.check_caption, ChangeAgent.encode = _check_caption, _encode
 
 # %% ../nbs/05_agent.ipynb #56e38157
 @torch.inference_mode()
-def _ask(self, scene: Scene, which: list, # pair of each sentence
-         captions: list, batch_size: int = 64) -> list:
+def _ask(
+    self,
+    scene: Scene,
+    which: list,  # pair of each sentence
+    captions: list,
+    batch_size: int = 64,
+) -> list:
     "An `Action` for each sentence."
     actions = []
     for i in range(0, len(captions), batch_size):
-        k, words = which[i:i + batch_size], [self.check_caption(c) for c in captions[i:i + batch_size]]
+        k, words = (
+            which[i : i + batch_size],
+            [self.check_caption(c) for c in captions[i : i + batch_size]],
+        )
         out = answer(self.model, scene.first, scene.second, k, words)
-        attention = [None] * len(k) if "attention" not in out else out["attention"].float().cpu().numpy().reshape(len(k), *self.model.grid)
-        for j, caption, action, change, a in zip(k, words, out["action_pred"].double().tolist(), out["change_logit"].double().sigmoid().tolist(), attention):
-            if not all(map(math.isfinite, (*action, change))): raise ValueError("the agent's answer is not a number: its weights are broken (did training diverge?)")
-            actions.append(Action(*action, change, *scene.t2[j].size, caption, a, (scene.t1[j], scene.t2[j])))
+        attention = (
+            [None] * len(k)
+            if "attention" not in out
+            else out["attention"].float().cpu().numpy().reshape(len(k), *self.model.grid)
+        )
+        for j, caption, action, change, a in zip(
+            k,
+            words,
+            out["action_pred"].double().tolist(),
+            out["change_logit"].double().sigmoid().tolist(),
+            attention,
+        ):
+            if not all(map(math.isfinite, (*action, change))):
+                raise ValueError(
+                    "the agent's answer is not a number: its weights are broken (did training diverge?)"
+                )
+            actions.append(
+                Action(*action, change, *scene.t2[j].size, caption, a, (scene.t1[j], scene.t2[j]))
+            )
     return actions
 
-def _act(self, *question, # `caption` about what was encoded last, or `t1, t2, caption`; captions and images may be lists
-         scene: Scene = None, # what `encode` returned, to ask about that
-        ): # `Action`, or a list of them
+
+def _act(
+    self,
+    *question,  # `caption` about what was encoded last, or `t1, t2, caption`; captions and images may be lists
+    scene: Scene = None,  # what `encode` returned, to ask about that
+):  # `Action`, or a list of them
     "Point at what the sentence speaks of."
     if len(question) == 3:
-        if scene is not None: raise ValueError("give either images or a scene, not both")
+        if scene is not None:
+            raise ValueError("give either images or a scene, not both")
         kept = self.scene
-        try: scene = self.encode(*question[:2])
-        finally: self.scene = kept
-    elif len(question) != 1: raise TypeError(f"act takes a caption, or two images and a caption; found {len(question)} arguments")
+        try:
+            scene = self.encode(*question[:2])
+        finally:
+            self.scene = kept
+    elif len(question) != 1:
+        raise TypeError(
+            f"act takes a caption, or two images and a caption; found {len(question)} arguments"
+        )
     scene = scene or self.scene
-    if scene is None: raise ValueError("nothing was encoded yet: call encode(t1, t2) first, or act(t1, t2, caption)")
+    if scene is None:
+        raise ValueError(
+            "nothing was encoded yet: call encode(t1, t2) first, or act(t1, t2, caption)"
+        )
     captions = question[-1]
     listed = isinstance(captions, (list, tuple))
     if not scene.many:
-        found = self.ask(scene, [0] * (len(captions) if listed else 1), list(captions) if listed else [captions])
+        found = self.ask(
+            scene, [0] * (len(captions) if listed else 1), list(captions) if listed else [captions]
+        )
         return found if listed else found[0]
-    if listed and len(captions) != len(scene): raise ValueError(f"{len(captions)} captions about {len(scene)} pairs: give one for each, or one for all")
-    return self.ask(scene, list(range(len(scene))), list(captions) if listed else [captions] * len(scene))
+    if listed and len(captions) != len(scene):
+        raise ValueError(
+            f"{len(captions)} captions about {len(scene)} pairs: give one for each, or one for all"
+        )
+    return self.ask(
+        scene, list(range(len(scene))), list(captions) if listed else [captions] * len(scene)
+    )
+
 
 ChangeAgent.ask, ChangeAgent.act = _ask, _act
 
 # %% ../nbs/05_agent.ipynb #edb2fb46
-def time_action(agent: ChangeAgent,
-                t1, # path of the first date
-                t2, # path of the second date
-                caption: str, # the sentence
-                repeats: int = 5, # the fastest counts: whatever else the machine does only ever adds
-               ) -> dict: # step -> seconds: decode, resize, look (both dates), read, point, rest; one action; ten captions, encoded once; ten calls
+def time_action(
+    agent: ChangeAgent,  # the one to time
+    t1,  # path of the first date
+    t2,  # path of the second date
+    caption: str,  # the sentence
+    repeats: int = 5,  # the fastest counts: whatever else the machine does only ever adds
+) -> dict:  # step -> seconds: decode, resize, look (both dates), read, point, rest; one action; ten captions, encoded once; ten calls
     "How long one action takes, and what it is made of."
+
     def timed(f):
         seconds = []
         for _ in range(repeats + 1):
-            start = time.perf_counter(); out = f()
-            if agent.model.device.type == "cuda": torch.cuda.synchronize()
+            start = time.perf_counter()
+            out = f()
+            if agent.model.device.type == "cuda":
+                torch.cuda.synchronize()
             seconds.append(time.perf_counter() - start)
         return min(seconds[1:]), out
+
     with torch.inference_mode():
         out = {}
         out["decode"], images = timed(lambda: [as_image(x) for x in (t1, t2)])
         out["resize"], pixels = timed(lambda: torch.stack([agent.transform(x) for x in images]))
         out["look"], seen = timed(lambda: agent.model.look(pixels))
-        with agent.model.autocast(): out["read"], _ = timed(lambda: agent.model.language([caption])) if not agent.model.fusion.uses_prefix else (0., None)
+        with agent.model.autocast():
+            out["read"], _ = (
+                timed(lambda: agent.model.language([caption]))
+                if not agent.model.fusion.uses_prefix
+                else (0.0, None)
+            )
         whole, _ = timed(lambda: answer(agent.model, seen[:1], seen[1:], [0], [caption]))
-        out["point"] = max(0., whole - out["read"])
+        out["point"] = max(0.0, whole - out["read"])
     one = timed(lambda: agent.act(t1, t2, caption))[0]
-    return {**out, "rest": max(0., one - sum(out.values())), "one action": one, "ten captions, encoded once": timed(lambda: (agent.encode(t1, t2), agent.act([f"{caption} {i}" for i in range(10)])))[0],
-            "ten calls": timed(lambda: [agent.act(t1, t2, f"{caption} {i}") for i in range(10)])[0]}
+    return {
+        **out,
+        "rest": max(0.0, one - sum(out.values())),
+        "one action": one,
+        "ten captions, encoded once": timed(
+            lambda: (agent.encode(t1, t2), agent.act([f"{caption} {i}" for i in range(10)]))
+        )[0],
+        "ten calls": timed(lambda: [agent.act(t1, t2, f"{caption} {i}") for i in range(10)])[0],
+    }
 
 # %% ../nbs/05_agent.ipynb #0bcd0cc1
-_PLACE = re.compile(r"\s*,?\s*\b(?:in|on|at|to|near|towards?|along|around)\s+(?:the\s+)?(?:(?:very|far)\s+)?(?:top|upper|bottom|lower|left|right|middle|cent(?:er|re)|north\w*|south\w*|east\w*|west\w*|corners?)"
-                    r"(?:(?:\s*-\s*|\s+)(?:left|right|middle|cent(?:er|re)|east\w*|west\w*))?(?:[\s-]+hand)?(?:\s+(?:corners?|side|sides|part|parts|edge|edges|area|half|region|portion|section|end))?"
-                    r"(?:\s+of\s+(?:the|this)\s+(?:whole\s+)?(?:scene|image|picture|area|photo|view|map|frame|screen|tile|region))?", re.I)
+_PLACE = re.compile(
+    r"\s*,?\s*\b(?:in|on|at|to|near|towards?|along|around)\s+(?:the\s+)?(?:(?:very|far)\s+)?(?:top|upper|bottom|lower|left|right|middle|cent(?:er|re)|north\w*|south\w*|east\w*|west\w*|corners?)"
+    r"(?:(?:\s*-\s*|\s+)(?:left|right|middle|cent(?:er|re)|east\w*|west\w*))?(?:[\s-]+hand)?(?:\s+(?:corners?|side|sides|part|parts|edge|edges|area|half|region|portion|section|end))?"
+    r"(?:\s+of\s+(?:the|this)\s+(?:whole\s+)?(?:scene|image|picture|area|photo|view|map|frame|screen|tile|region))?",
+    re.I,
+)
 
-def without_place(caption: str # a sentence
-                 ) -> str: # the sentence without the words for a place in the image, or as it was
+
+def without_place(
+    caption: str,  # a sentence
+) -> str:  # the sentence without the words for a place in the image, or as it was
     "Leave out where in the image it is, if the rest still says the same."
     shorter = " ".join(_PLACE.sub(" ", caption).split())
     before, after = read_caption(caption), read_caption(shorter)
-    same = (after.change, after.classes, after.other, after.events) == (before.change, before.classes, before.other, before.events)
+    same = (after.change, after.classes, after.other, after.events) == (
+        before.change,
+        before.classes,
+        before.other,
+        before.events,
+    )
     return shorter if same and not after.positions else caption
 
 # %% ../nbs/05_agent.ipynb #a67fcfd5
-def window_of(action: Action, # where to look
-              context: float = 2.5, # side of the window in sides of the square
-              least: int = 64, # pixels: smallest side
-             ) -> tuple: # (x1, y1, x2, y2) ints inside the image
+def window_of(
+    action: Action,  # where to look
+    context: float = 2.5,  # side of the window in sides of the square
+    least: int = 64,  # pixels: smallest side
+) -> tuple:  # (x1, y1, x2, y2) ints inside the image
     "The part of the image to look at again."
-    return zoom_box((action.cx, action.cy, action.scale * context), action.width, action.height, 0., least)
+    return zoom_box(
+        (action.cx, action.cy, action.scale * context), action.width, action.height, 0.0, least
+    )
 
-def smallest_window(config # a `Config`
-                   ) -> int: # pixels
+
+def smallest_window(
+    config,  # a `Config`
+) -> int:  # pixels
     "Side of the smallest part of an image that is looked at by itself: half of what the encoder sees, as LEVIR's 256 pixels are in an input of 448."
     return config.input_size // 2
 
-def from_window(action: Action, # seen in a window
-                window: tuple, # (x1, y1, x2, y2) pixels of the whole image
-                width: int, # of the whole image
-                height: int, # likewise
-               ) -> tuple: # (cx, cy, scale) in the whole image
+
+def from_window(
+    action: Action,  # seen in a window
+    window: tuple,  # (x1, y1, x2, y2) pixels of the whole image
+    width: int,  # of the whole image
+    height: int,  # likewise
+) -> tuple:  # (cx, cy, scale) in the whole image
     "An answer in a window, said in the coordinates of the whole image."
     x1, y1, x2, y2 = window
     w, h = x2 - x1, y2 - y1
-    return (x1 + action.cx * w) / width, (y1 + action.cy * h) / height, action.scale * math.sqrt(w * h / (width * height))
+    return (
+        (x1 + action.cx * w) / width,
+        (y1 + action.cy * h) / height,
+        action.scale * math.sqrt(w * h / (width * height)),
+    )
 
-def _area(window): return (window[2] - window[0]) * (window[3] - window[1])
 
-def _rollout(self, t1, # path, PIL image or array, first date
-             t2, # the same of the second date
-             caption: str,
-             steps: int = 2, # looks, the first one included
-             context: float = 2.5, # side of the window in sides of the square
-             keep: float = 0.5, # a further look counts if its change probability is at least this share of the one before
-            ) -> Action:
+def _area(window):
+    return (window[2] - window[0]) * (window[3] - window[1])
+
+
+def _rollout(
+    self,
+    t1,  # path, PIL image or array, first date
+    t2,  # the same of the second date
+    caption: str,
+    steps: int = 2,  # looks, the first one included
+    context: float = 2.5,  # side of the window in sides of the square
+    keep: float = 0.5,  # a further look counts if its change probability is at least this share of the one before
+) -> Action:
     "Point, zoom to the surroundings, look again at full resolution; `looks` holds what was seen on the way."
-    if steps < 1: raise ValueError(f"steps is {steps}; it must be at least 1")
+    if steps < 1:
+        raise ValueError(f"steps is {steps}; it must be at least 1")
     t1, t2 = as_image(t1, "t1"), as_image(t2, "t2")
     whole = self.act(t1, t2, caption)
     best, looks = whole, [((0, 0, *t2.size), whole)]
     for _ in range(steps - 1):
         window, last = window_of(best, context, smallest_window(self.config)), looks[-1][0]
-        if _area(last) < (1.5 * self.config.input_size)**2 or _area(window) > .6 * _area(last): break # hardly more would be seen than was seen already
+        if _area(last) < (1.5 * self.config.input_size) ** 2 or _area(window) > 0.6 * _area(last):
+            break  # hardly more would be seen than was seen already
         seen = self.act(t1.crop(window), t2.crop(window), without_place(caption))
-        if seen.change < keep * best.change: break
+        if seen.change < keep * best.change:
+            break
         looks.append((window, seen))
         cx, cy, scale = from_window(seen, window, *t2.size)
         best = replace(whole, cx=cx, cy=cy, scale=scale, change=seen.change)
     return replace(best, looks=tuple(looks))
 
+
 ChangeAgent.rollout = _rollout
 
 # %% ../nbs/05_agent.ipynb #8b65d16e
-def compare_looks(agent: ChangeAgent,
-                  samples, # of `Pairs.samples`, with boxes
-                  steps: tuple = (1, 2), # numbers of looks
-                  replicates: int = 1000, # of the bootstrap over pairs
-                 ) -> dict: # number of looks -> figures with intervals, and `looks`: how many were taken on average
+def compare_looks(
+    agent: ChangeAgent,  # the one that looks
+    samples,  # of `Pairs.samples`, with boxes
+    steps: tuple = (1, 2),  # numbers of looks
+    replicates: int = 1000,  # of the bootstrap over pairs
+) -> dict:  # number of looks -> figures with intervals, and `looks`: how many were taken on average
     "The figures of one look and of several on the same questions."
     q = read_questions(Part(SimpleNamespace(samples=samples), range(len(samples))))
-    if len(q.boxed) < len(q): raise ValueError(f"{len(q) - len(q.boxed)} of {len(q)} samples have no box, so it cannot be said whether they were answered rightly")
+    if len(q.boxed) < len(q):
+        raise ValueError(
+            f"{len(q) - len(q.boxed)} of {len(q)} samples have no box, so it cannot be said whether they were answered rightly"
+        )
     weights, found = pair_weights(q.pair, replicates), {n: [] for n in steps}
     for p in range(int(q.pair.max()) + 1):
         mine = np.flatnonzero(q.pair == p)
         t1, t2 = (r.open() for r in (samples[int(mine[0])].pair.t1, samples[int(mine[0])].pair.t2))
-        for n in steps: found[n] += [(i, agent.rollout(t1, t2, q.caption[i], n)) for i in mine]
+        for n in steps:
+            found[n] += [(i, agent.rollout(t1, t2, q.caption[i], n)) for i in mine]
     out = {}
     for n, answers in found.items():
         rows = np.array([i for i, _ in answers])
-        out[n] = {**located(np.array([(a.cx, a.cy, a.scale) for _, a in answers]), rows, q, weights), "looks": float(np.mean([len(a.looks) for _, a in answers]))}
+        out[n] = {
+            **located(np.array([(a.cx, a.cy, a.scale) for _, a in answers]), rows, q, weights),
+            "looks": float(np.mean([len(a.looks) for _, a in answers])),
+        }
     return out
 
-def looks_table(found: dict # of `compare_looks`
-               ) -> str:
+
+def looks_table(
+    found: dict,  # of `compare_looks`
+) -> str:
     "The same as a Markdown table."
-    return markdown_table(["looks at most", "pointing", "mIoU", "mIoU□", "error", "looks taken", "n"],
-                          [[n, number(f["pointing"], "pct"), number(f["miou"]), number(f["miou_square"]), number(f["center_error_px"], "px"), f"{f['looks']:.2f}", f["n"]] for n, f in found.items()])
+    return markdown_table(
+        ["looks at most", "pointing", "mIoU", "mIoU□", "error", "looks taken", "n"],
+        [
+            [
+                n,
+                number(f["pointing"], "pct"),
+                number(f["miou"]),
+                number(f["miou_square"]),
+                number(f["center_error_px"], "px"),
+                f"{f['looks']:.2f}",
+                f["n"],
+            ]
+            for n, f in found.items()
+        ],
+    )
 
 # %% ../nbs/05_agent.ipynb #40d8f82a
-def random_window(box, # (x1, y1, x2, y2) pixels: what the sentence means
-                  width: int, # of the image
-                  height: int, # likewise
-                  rng, # numpy Generator
-                  least: int, # pixels: smallest side
-                  context: tuple = (1.7, 3.6), # smallest and largest side in sides of the box's square
-                  shift: float = .5, # how far the centre may be off, in sides of the square
-                 ) -> tuple: # (x1, y1, x2, y2) ints inside the image
+def random_window(
+    box,  # (x1, y1, x2, y2) pixels: what the sentence means
+    width: int,  # of the image
+    height: int,  # likewise
+    rng,  # numpy Generator
+    least: int,  # pixels: smallest side
+    context: tuple = (1.7, 3.6),  # smallest and largest side in sides of the box's square
+    shift: float = 0.5,  # how far the centre may be off, in sides of the square
+) -> tuple:  # (x1, y1, x2, y2) ints inside the image
     "A window as a first look might choose it."
     cx, cy, scale = (float(v) for v in box_to_action(box, width, height))
     dx, dy = rng.uniform(-shift, shift, 2) * scale * math.sqrt(width * height)
-    at = Action(min(max(cx + dx / width, 0.), 1.), min(max(cy + dy / height, 0.), 1.), scale, 1., width, height)
+    at = Action(
+        min(max(cx + dx / width, 0.0), 1.0),
+        min(max(cy + dy / height, 0.0), 1.0),
+        scale,
+        1.0,
+        width,
+        height,
+    )
     return window_of(at, rng.uniform(*context), least)
 
-def box_in(box, # (x1, y1, x2, y2) pixels of the whole image
-           window, # (x1, y1, x2, y2) pixels of the whole image
-          ) -> list: # [x1, y1, x2, y2] pixels of the window, or None if less than half of the box is in it
+
+def box_in(
+    box,  # (x1, y1, x2, y2) pixels of the whole image
+    window,  # (x1, y1, x2, y2) pixels of the whole image
+) -> list:  # [x1, y1, x2, y2] pixels of the window, or None if less than half of the box is in it
     "A box as it is seen in a window."
     b, w = np.asarray(box, float), np.asarray(window, float)
     inside = np.clip(b, np.tile(w[:2], 2), np.tile(w[2:], 2))
-    if np.prod(inside[2:] - inside[:2]) < .5 * np.prod(b[2:] - b[:2]): return None
+    if np.prod(inside[2:] - inside[:2]) < 0.5 * np.prod(b[2:] - b[:2]):
+        return None
     return [round(float(v), 2) for v in inside - np.tile(w[:2], 2)]
 
 # %% ../nbs/05_agent.ipynb #d25cf94f
-def write_looks(sources: list, # of opened `Pairs`, with pictures larger than the agent's input
-                folder, # new folder: pictures and `annotations.jsonl`
-                config, # for the size of the agent's input
-                seed: int = 0, # of the windows
-                progress: bool = True, # show a bar
-               ) -> Path:
+def write_looks(
+    sources: list,  # of opened `Pairs`, with pictures larger than the agent's input
+    folder,  # new folder: pictures and `annotations.jsonl`
+    config,  # for the size of the agent's input
+    seed: int = 0,  # of the windows
+    progress: bool = True,  # show a bar
+) -> Path:
     "A dataset of whole scenes and of windows in them, for an agent that is to look twice."
     folder, rng = Path(folder), np.random.default_rng(seed)
-    if folder.exists() and any(folder.iterdir()): raise FileExistsError(f"{folder} is not empty; choose a new folder")
-    for part in ("A", "B"): (folder/part).mkdir(parents=True, exist_ok=True)
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty; choose a new folder")
+    for part in ("A", "B"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
     by_pair = {}
     for k, pairs in enumerate(sources):
-        for s in pairs.samples: by_pair.setdefault((k, s.pair_id), []).append(s)
-    with open(folder/"annotations.jsonl", "w", encoding="utf-8") as f:
-        for (k, pair), samples in progress_bar(by_pair.items(), desc="looks", unit="pair", disable=not progress):
-            for row in _looks_of(samples, f"{k}_{pair}", folder, config, rng): f.write(json.dumps(row) + "\n")
+        for s in pairs.samples:
+            by_pair.setdefault((k, s.pair_id), []).append(s)
+    with open(folder / "annotations.jsonl", "w", encoding="utf-8") as f:
+        for (k, pair), samples in progress_bar(
+            by_pair.items(), desc="looks", unit="pair", disable=not progress
+        ):
+            for row in _looks_of(samples, f"{k}_{pair}", folder, config, rng):
+                f.write(json.dumps(row) + "\n")
     return folder
+
 
 def _looks_of(samples, name, folder, config, rng):
     "Rows of one pair: its sentences about the whole, and each with a window."
-    pair, images = samples[0].pair, tuple(r.open() for r in (samples[0].pair.t1, samples[0].pair.t2))
+    pair, images = (
+        samples[0].pair,
+        tuple(r.open() for r in (samples[0].pair.t1, samples[0].pair.t2)),
+    )
     w, h = images[1].size
+
     def keep(pictures, file):
-        for part, im in zip(("A", "B"), pictures): im.save(folder/part/f"{file}.png", compress_level=1)
+        for part, im in zip(("A", "B"), pictures):
+            im.save(folder / part / f"{file}.png", compress_level=1)
         return dict(id=file, image=f"A/{file}.png", image2=f"B/{file}.png", split=pair.split)
+
     side = config.input_size
     whole = keep([im.resize((side, side), Image.Resampling.BICUBIC) for im in images], name)
     for j, s in enumerate(samples):
-        yield dict(whole, caption=s.caption, changed=s.changed, bbox=None if s.box is None else [round(float(v), 2) for v in np.multiply(s.box, (side / w, side / h) * 2)])
+        yield dict(
+            whole,
+            caption=s.caption,
+            changed=s.changed,
+            bbox=None
+            if s.box is None
+            else [round(float(v), 2) for v in np.multiply(s.box, (side / w, side / h) * 2)],
+        )
         window = None if s.box is None else random_window(s.box, w, h, rng, smallest_window(config))
         if window is not None and (box := box_in(s.box, window)):
-            yield dict(keep([im.crop(window) for im in images], f"{name}_{j}"), caption=without_place(s.caption), changed=True, bbox=box)
+            yield dict(
+                keep([im.crop(window) for im in images], f"{name}_{j}"),
+                caption=without_place(s.caption),
+                changed=True,
+                bbox=box,
+            )
 
 # %% ../nbs/05_agent.ipynb #3e1e56df
 def _questions(rows, base):
     "Yield (where, dict with t1, t2, caption, id) or (where, BadRow)."
     roles, name = None, Path(rows).name if isinstance(rows, (str, os.PathLike)) else "rows"
-    for where, row in iter_rows(rows) if isinstance(rows, (str, os.PathLike)) else ((f"row {i}", r) for i, r in enumerate(rows)):
-        if not isinstance(row, dict): yield where, row if isinstance(row, BadRow) else BadRow(f"the row is {row!r:.60}, not a set of columns"); continue
+    for where, row in (
+        iter_rows(rows)
+        if isinstance(rows, (str, os.PathLike))
+        else ((f"row {i}", r) for i, r in enumerate(rows))
+    ):
+        if not isinstance(row, dict):
+            yield (
+                where,
+                row
+                if isinstance(row, BadRow)
+                else BadRow(f"the row is {row!r:.60}, not a set of columns"),
+            )
+            continue
         if roles is None:
             roles = column_roles(row)
-            lacks = [wanted for role, wanted in (("first", "the first date (t1, image1, before ...)"), ("second", "the second date (t2, image2, after ...)"), ("caption", "the sentence (caption, sentence ...)")) if role not in roles]
-            if lacks: raise DatasetError(f"{name} has no column for {' and '.join(lacks)}; its columns are {', '.join(map(str, row))}")
-        q = {k: row.get(roles[role]) for k, role in (("t1", "first"), ("t2", "second"), ("caption", "caption"))}
-        if "id" in roles and roles["id"] not in (roles["first"], roles["second"]): q["id"] = row.get(roles["id"])
+            lacks = [
+                wanted
+                for role, wanted in (
+                    ("first", "the first date (t1, image1, before ...)"),
+                    ("second", "the second date (t2, image2, after ...)"),
+                    ("caption", "the sentence (caption, sentence ...)"),
+                )
+                if role not in roles
+            ]
+            if lacks:
+                raise DatasetError(
+                    f"{name} has no column for {' and '.join(lacks)}; its columns are {', '.join(map(str, row))}"
+                )
+        q = {
+            k: row.get(roles[role])
+            for k, role in (("t1", "first"), ("t2", "second"), ("caption", "caption"))
+        }
+        if "id" in roles and roles["id"] not in (roles["first"], roles["second"]):
+            q["id"] = row.get(roles["id"])
         missing = [k for k in ("t1", "t2") if not q[k]]
         yield where, BadRow(f"no {missing[0]}") if missing else q
 
+
 def _find(path, base):
     "A picture's path as it is, or below the folder of the list."
-    if not isinstance(path, str): return path
-    return base/path if not Path(path).is_absolute() and (base/path).exists() else Path(path)
+    if not isinstance(path, str):
+        return path
+    return base / path if not Path(path).is_absolute() and (base / path).exists() else Path(path)
 
-_BEGIN = b'{"row": ' # of each line of answers
+
+_BEGIN = b'{"row": '  # of each line of answers
+
 
 def _done(out, questions):
     "How many rows of `out` are there already; a torn last line is cut off, and a file of anything else is left as it is."
     done, good, size = 0, 0, os.path.getsize(out)
     with open(out, "rb") as f:
         for line in f:
-            if not line.startswith(_BEGIN[:len(line)]): raise DatasetError(f"{out} is there already and its line {done + 1} is no answer of ours; choose another file")
-            try: row = json.loads(line) if line.endswith(b"\n") else None
-            except ValueError: row = None
-            if row is None and good + len(line) < size: raise DatasetError(f"{out} is there already and its line {done + 1} cannot be read as JSON; choose another file, or delete it")
-            if row is None: break
+            if not line.startswith(_BEGIN[: len(line)]):
+                raise DatasetError(
+                    f"{out} is there already and its line {done + 1} is no answer of ours; choose another file"
+                )
+            try:
+                row = json.loads(line) if line.endswith(b"\n") else None
+            except ValueError:
+                row = None
+            if row is None and good + len(line) < size:
+                raise DatasetError(
+                    f"{out} is there already and its line {done + 1} cannot be read as JSON; choose another file, or delete it"
+                )
+            if row is None:
+                break
             where, q = next(questions, (None, None))
-            same = where == row.get("row") and (isinstance(q, BadRow) or all(row.get(k) == q[k] for k in ("t1", "t2", "caption")))
-            if not same: raise DatasetError(f"{out} holds answers to other questions (its line {done + 1} is {row.get('row')!r}); choose another file, or delete it")
+            same = where == row.get("row") and (
+                isinstance(q, BadRow) or all(row.get(k) == q[k] for k in ("t1", "t2", "caption"))
+            )
+            if not same:
+                raise DatasetError(
+                    f"{out} holds answers to other questions (its line {done + 1} is {row.get('row')!r}); choose another file, or delete it"
+                )
             done, good = done + 1, good + len(line)
     if good < size:
-        with open(out, "r+b") as f: f.truncate(good)
+        with open(out, "r+b") as f:
+            f.truncate(good)
     return done
 
 # %% ../nbs/05_agent.ipynb #245caf54
-def predict_rows(agent: ChangeAgent,
-                 rows, # a .csv, .tsv, .json or .jsonl file, or an iterable of dicts
-                 out, # .jsonl file: one line per row
-                 resume: bool = True, # go on with `out` if it is there; False: refuse to
-                 steps: int = 1, # looks per question, see `rollout`
-                 batch_size: int = 32, # rows at once
-                 pictures=None, # folder for a picture of each answer
-                 progress: bool = True, # show a bar
-                ) -> dict: # counts: rows, answered, failed, found (answered before)
+def predict_rows(
+    agent: ChangeAgent,  # answers the questions
+    rows,  # a .csv, .tsv, .json or .jsonl file, or an iterable of dicts
+    out,  # .jsonl file: one line per row
+    resume: bool = True,  # go on with `out` if it is there; False: refuse to
+    steps: int = 1,  # looks per question, see `rollout`
+    batch_size: int = 32,  # rows at once
+    pictures=None,  # folder for a picture of each answer
+    progress: bool = True,  # show a bar
+) -> dict:  # counts: rows, answered, failed, found (answered before)
     "Answer a list of questions, one line of JSON each; bad rows give their error and the work goes on."
     out, base = Path(out), Path(rows).parent if isinstance(rows, (str, os.PathLike)) else Path()
-    if isinstance(rows, (str, os.PathLike)) and not Path(rows).is_file(): raise FileNotFoundError(f"{rows}: there is no such file")
-    if not isinstance(rows, (str, os.PathLike)): rows = list(rows)
-    if out.exists() and not resume: raise FileExistsError(f"{out} is there already; choose another file, or resume")
+    if isinstance(rows, (str, os.PathLike)) and not Path(rows).is_file():
+        raise FileNotFoundError(f"{rows}: there is no such file")
+    if not isinstance(rows, (str, os.PathLike)):
+        rows = list(rows)
+    if out.exists() and not resume:
+        raise FileExistsError(f"{out} is there already; choose another file, or resume")
     questions = _questions(rows, base)
-    first = next(questions, None) # a list without the columns fails here, before anything is written
-    if first is None: raise DatasetError(f"{rows if isinstance(rows, (str, os.PathLike)) else 'the list of questions'} has no rows, so there is nothing to answer")
+    first = next(
+        questions, None
+    )  # a list without the columns fails here, before anything is written
+    if first is None:
+        raise DatasetError(
+            f"{rows if isinstance(rows, (str, os.PathLike)) else 'the list of questions'} has no rows, so there is nothing to answer"
+        )
     questions = itertools.chain([first], questions)
     found = _done(out, questions) if out.exists() else 0
     counts = dict(rows=found, answered=0, failed=0, found=found)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with open(out, "a", encoding="utf-8") as f, progress_bar(desc="predict", unit="row", initial=found, disable=not progress) as bar:
+    with (
+        open(out, "a", encoding="utf-8") as f,
+        progress_bar(desc="predict", unit="row", initial=found, disable=not progress) as bar,
+    ):
         while batch := [x for _, x in zip(range(batch_size), questions)]:
-            for line in _predict_batch(agent, batch, base, steps, pictures, counts): f.write(json.dumps(line, ensure_ascii=False) + "\n")
+            for line in _predict_batch(agent, batch, base, steps, pictures, counts):
+                f.write(json.dumps(line, ensure_ascii=False) + "\n")
             f.flush()
             bar.update(len(batch))
     return counts
+
 
 def _predict_batch(agent, batch, base, steps, pictures, counts):
     "A dict for each row, in order."
@@ -453,7 +756,8 @@ def _predict_batch(agent, batch, base, steps, pictures, counts):
     for where, q in batch:
         line = {"row": where, **({} if isinstance(q, BadRow) else q)}
         try:
-            if isinstance(q, BadRow): raise ValueError(q)
+            if isinstance(q, BadRow):
+                raise ValueError(q)
             agent.check_caption(q["caption"])
             key = (str(q["t1"]), str(q["t2"]))
             if key not in images:
@@ -461,16 +765,29 @@ def _predict_batch(agent, batch, base, steps, pictures, counts):
                 _same_size(t1, t2)
                 images[key] = (t1, t2)
             ask.append((len(lines), key, q["caption"]))
-        except ValueError as e: line["error"] = str(e)
+        except ValueError as e:
+            line["error"] = str(e)
         lines.append(line)
     order = {k: i for i, k in enumerate(images)}
-    if steps > 1: actions = [agent.rollout(*images[key], caption, steps) for _, key, caption in ask]
-    elif ask: actions = agent.ask(agent.encode(*map(list, zip(*images.values()))), [order[key] for _, key, _ in ask], [c for *_, c in ask])
-    else: actions = []
+    if steps > 1:
+        actions = [agent.rollout(*images[key], caption, steps) for _, key, caption in ask]
+    elif ask:
+        actions = agent.ask(
+            agent.encode(*map(list, zip(*images.values()))),
+            [order[key] for _, key, _ in ask],
+            [c for *_, c in ask],
+        )
+    else:
+        actions = []
     for (i, _, _), action in zip(ask, actions):
         lines[i].update({k: v for k, v in action.to_dict().items() if k != "caption"})
         if pictures is not None:
             Path(pictures).mkdir(parents=True, exist_ok=True)
-            action.draw(Path(pictures)/f"{re.sub(r'[^0-9A-Za-z]+', '_', str(lines[i]['row'])).strip('_')}.png")
-    counts["rows"] += len(lines); counts["answered"] += len(actions); counts["failed"] += len(lines) - len(actions)
+            action.draw(
+                Path(pictures)
+                / f"{re.sub(r'[^0-9A-Za-z]+', '_', str(lines[i]['row'])).strip('_')}.png"
+            )
+    counts["rows"] += len(lines)
+    counts["answered"] += len(actions)
+    counts["failed"] += len(lines) - len(actions)
     return lines

@@ -14,7 +14,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .formats import Locator, PairCollector, Source, _split_or_none, register_format, row_boxes, row_captions
+from vlm_vla.formats import (
+    Locator,
+    PairCollector,
+    Source,
+    _split_or_none,
+    register_format,
+    row_boxes,
+    row_captions,
+)
 from .images import ImageRef
 from .pairtable import list_files
 from .rows import SPLITS, DatasetError, column_roles, read_flag, read_split
@@ -23,35 +31,57 @@ from .rows import SPLITS, DatasetError, column_roles, read_flag, read_split
 def _damage():
     "What pyarrow raises on damaged files."
     import pyarrow as pa
-    return (pa.ArrowException, OSError, ValueError, KeyError, TypeError, MemoryError, NotImplementedError, OverflowError)
 
-def _first_line(e): return (str(e) or type(e).__name__).splitlines()[0]
+    return (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        MemoryError,
+        NotImplementedError,
+        OverflowError,
+    )
+
+
+def _first_line(e):
+    return (str(e) or type(e).__name__).splitlines()[0]
+
 
 def open_arrow(
-    path: str, # an .arrow file, in the stream or the file format
+    path: str,  # an .arrow file, in the stream or the file format
 ):
     "A table mapped into memory, once per process and version of the file."
-    try: s = os.stat(path)
-    except OSError as e: raise DatasetError(f"{path} cannot be read ({e.strerror})") from None
+    try:
+        s = os.stat(path)
+    except OSError as e:
+        raise DatasetError(f"{path} cannot be read ({e.strerror})") from None
     return _open_arrow(path, s.st_size, s.st_mtime_ns)
+
 
 @lru_cache(maxsize=64)
 def _open_arrow(path, size, mtime_ns):
     import pyarrow as pa
+
     try:
         mapped = pa.memory_map(path)
-        try: table = pa.ipc.open_stream(mapped).read_all()
-        except pa.ArrowInvalid: table = pa.ipc.open_file(pa.memory_map(path)).read_all()
-        table.validate(full=True) # offsets that point nowhere would crash the process later
-    except _damage() as e: raise DatasetError(f"{path} cannot be read as an Arrow table: {_first_line(e)}") from None
+        try:
+            table = pa.ipc.open_stream(mapped).read_all()
+        except pa.ArrowInvalid:
+            table = pa.ipc.open_file(pa.memory_map(path)).read_all()
+        table.validate(full=True)  # offsets that point nowhere would crash the process later
+    except _damage() as e:
+        raise DatasetError(f"{path} cannot be read as an Arrow table: {_first_line(e)}") from None
     return table
+
 
 @dataclass(frozen=True)
 class ArrowCell:
     "The bytes of one picture in a table; called to read them."
-    path: str # of the Arrow file
-    row: int # number of the row
-    column: int # number of the column
+
+    path: str  # of the Arrow file
+    row: int  # number of the row
+    column: int  # number of the column
 
     def __call__(self) -> bytes:
         value = open_arrow(self.path).column(self.column)[self.row]
@@ -60,191 +90,338 @@ class ArrowCell:
 
 # %% ../nbs/00h_arrow.ipynb #8f19f9ba
 def unpack_parquet(
-    path, # a .parquet file
-    cache_dir, # folder for the Arrow copy
-) -> str: # path of the copy
+    path,  # a .parquet file
+    cache_dir,  # folder for the Arrow copy
+) -> str:  # path of the copy
     "The Arrow copy of a parquet file, made if it is not there yet."
     import pyarrow as pa, pyarrow.parquet as pq
+
     path, s = Path(path), os.stat(path)
     own = hashlib.blake2b(str(path.resolve()).encode(), digest_size=8).hexdigest()
-    copy = Path(cache_dir)/"pairs"/f"parquet-{own}-{s.st_size:x}-{s.st_mtime_ns:x}.arrow"
-    if copy.is_file(): return str(copy)
+    copy = Path(cache_dir) / "pairs" / f"parquet-{own}-{s.st_size:x}-{s.st_mtime_ns:x}.arrow"
+    if copy.is_file():
+        return str(copy)
     copy.parent.mkdir(parents=True, exist_ok=True)
     number, temporary = tempfile.mkstemp(dir=copy.parent, suffix=".tmp")
     os.close(number)
     try:
         with pq.ParquetFile(path) as f:
-            need, free = sum(f.metadata.row_group(i).total_byte_size for i in range(f.num_row_groups)), shutil.disk_usage(copy.parent).free
-            if need > 0.95 * free: raise DatasetError(f"{path} needs {need / 1e9:.1f} GB unpacked, and {copy.parent} has {free / 1e9:.1f} GB left; set CACHE_DIR to a larger disk")
-            with pa.OSFile(temporary, "wb") as out, pa.ipc.new_stream(out, f.schema_arrow) as writer:
-                for batch in tqdm(f.iter_batches(batch_size=64), desc=f"unpacking {path.name}", total=-(-f.metadata.num_rows // 64), delay=2): writer.write_batch(batch)
+            need, free = (
+                sum(f.metadata.row_group(i).total_byte_size for i in range(f.num_row_groups)),
+                shutil.disk_usage(copy.parent).free,
+            )
+            if need > 0.95 * free:
+                raise DatasetError(
+                    f"{path} needs {need / 1e9:.1f} GB unpacked, and {copy.parent} has {free / 1e9:.1f} GB left; set CACHE_DIR to a larger disk"
+                )
+            with (
+                pa.OSFile(temporary, "wb") as out,
+                pa.ipc.new_stream(out, f.schema_arrow) as writer,
+            ):
+                for batch in tqdm(
+                    f.iter_batches(batch_size=64),
+                    desc=f"unpacking {path.name}",
+                    total=-(-f.metadata.num_rows // 64),
+                    delay=2,
+                ):
+                    writer.write_batch(batch)
         os.replace(temporary, copy)
-    except DatasetError: raise
-    except _damage() as e: raise DatasetError(f"{path} cannot be unpacked into {copy.parent}: {_first_line(e)}") from None
+    except DatasetError:
+        raise
+    except _damage() as e:
+        raise DatasetError(
+            f"{path} cannot be unpacked into {copy.parent}: {_first_line(e)}"
+        ) from None
     finally:
-        if os.path.exists(temporary): os.unlink(temporary)
+        if os.path.exists(temporary):
+            os.unlink(temporary)
     for old in copy.parent.glob(f"parquet-{own}-*.arrow"):
-        if old != copy: old.unlink()
+        if old != copy:
+            old.unlink()
     return str(copy)
 
 # %% ../nbs/00h_arrow.ipynb #8fe445e3
 TABLE_SUFFIXES = (".arrow", ".parquet")
+
 
 def _split_of_name(name):
     "The split that a file name mentions, if it mentions exactly one."
     found = {s for word in re.split(r"[-_.]", Path(name).stem) if (s := _split_or_none(word))}
     return found.pop() if len(found) == 1 else None
 
+
 def _tables_in(folder):
     "Names of the tables that lie directly in a folder; for a saved dataset those that it lists."
     names = list(list_files(folder, TABLE_SUFFIXES))
-    if (folder/"state.json").is_file():
-        try: state = json.loads((folder/"state.json").read_text(encoding="utf-8"))
-        except ValueError: raise DatasetError(f"{folder/'state.json'} is broken; save the dataset again") from None
-        if state.get("_indices_data_files"): raise DatasetError(f"{folder} was saved with a selection of rows; call flatten_indices() before save_to_disk()")
+    if (folder / "state.json").is_file():
+        try:
+            state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        except ValueError:
+            raise DatasetError(
+                f"{folder / 'state.json'} is broken; save the dataset again"
+            ) from None
+        if state.get("_indices_data_files"):
+            raise DatasetError(
+                f"{folder} was saved with a selection of rows; call flatten_indices() before save_to_disk()"
+            )
         listed = [os.path.basename(f["filename"]) for f in state.get("_data_files", [])]
         missing = [n for n in listed if n not in names]
-        if missing: raise DatasetError(f"{folder} should hold {missing[0]} but does not; copy the folder again")
-        if listed: return listed
+        if missing:
+            raise DatasetError(
+                f"{folder} should hold {missing[0]} but does not; copy the folder again"
+            )
+        if listed:
+            return listed
     return [n for n in names if not n.startswith(("cache-", "tmp"))]
 
+
 def find_tables(
-    folder: Path, # where to look
-) -> list: # of (split or None, path relative to the folder)
+    folder: Path,  # where to look
+) -> list:  # of (split or None, path relative to the folder)
     "The tables of a dataset, in the folder itself, in split folders, or in `data`."
     found = [(_split_of_name(n), n) for n in _tables_in(folder)]
-    for sub in ([] if found else sorted(p for p in folder.iterdir() if p.is_dir())):
+    for sub in [] if found else sorted(p for p in folder.iterdir() if p.is_dir()):
         split = _split_or_none(sub.name)
-        if split or sub.name.lower() == "data": found += [(split or _split_of_name(n), f"{sub.name}/{n}") for n in _tables_in(sub)]
-    if found and not all(s for s, _ in found): found = [(None, n) for _, n in found]
+        if split or sub.name.lower() == "data":
+            found += [(split or _split_of_name(n), f"{sub.name}/{n}") for n in _tables_in(sub)]
+    if found and not all(s for s, _ in found):
+        found = [(None, n) for _, n in found]
     return sorted(found, key=lambda f: (SPLITS.index(f[0]) if f[0] else 0, f[1]))
 
 # %% ../nbs/00h_arrow.ipynb #c15ee095
 def _is_picture(kind):
     "Can a column of this type hold pictures?"
     import pyarrow as pa
-    if pa.types.is_struct(kind): return {kind.field(i).name for i in range(kind.num_fields)} >= {"bytes"}
-    tests = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_string, pa.types.is_large_string, *(getattr(pa.types, n) for n in ("is_binary_view", "is_string_view") if hasattr(pa.types, n)))
+
+    if pa.types.is_struct(kind):
+        return {kind.field(i).name for i in range(kind.num_fields)} >= {"bytes"}
+    tests = (
+        pa.types.is_binary,
+        pa.types.is_large_binary,
+        pa.types.is_string,
+        pa.types.is_large_string,
+        *(
+            getattr(pa.types, n)
+            for n in ("is_binary_view", "is_string_view")
+            if hasattr(pa.types, n)
+        ),
+    )
     return any(t(kind) for t in tests)
 
+
 def table_roles(
-    schema, # of a pyarrow table
-) -> dict: # role -> column name
+    schema,  # of a pyarrow table
+) -> dict:  # role -> column name
     "What the columns of a table mean, by name and type."
     pictures = {f.name for f in schema if _is_picture(f.type)}
     found = column_roles([n for n in schema.names if n in pictures])
-    roles = {r: n for r, n in column_roles(schema.names).items() if r not in ("first", "second", "mask")}
+    roles = {
+        r: n for r, n in column_roles(schema.names).items() if r not in ("first", "second", "mask")
+    }
     return {**roles, **{r: found[r] for r in ("first", "second", "mask") if r in found}}
+
 
 @register_format
 class ArrowSource(Source):
     "Tables with a column for each date."
+
     kind = "Arrow table"
 
-    def __init__(self, root, # the folder that paths are relative to
-                 tables # (split or None, path relative to the root)
-                ):
+    def __init__(
+        self,
+        root,  # the folder that paths are relative to
+        tables,  # (split or None, path relative to the root)
+    ):
         super().__init__(root)
         self.tables, self.copies = tables, {}
-        schema = _schema(self.root/tables[0][1])
+        schema = _schema(self.root / tables[0][1])
         self.roles = table_roles(schema)
-        if not {"first", "second"} <= self.roles.keys(): self.problem = _no_pairs(self.root/tables[0][1], schema, self.roles)
+        if not {"first", "second"} <= self.roles.keys():
+            self.problem = _no_pairs(self.root / tables[0][1], schema, self.roles)
 
     @classmethod
     def recognise(cls, folder):
         tables = find_tables(folder)
         found = cls(folder, tables) if tables else None
-        return found if found and {"first", "second"} & found.roles.keys() else None # a table of something else is none of our business
+        return (
+            found if found and {"first", "second"} & found.roles.keys() else None
+        )  # a table of something else is none of our business
 
     @classmethod
-    def from_file(cls, path): return cls(path.parent, [(None, path.name)]) if path.suffix.lower() in TABLE_SUFFIXES else None
+    def from_file(cls, path):
+        return (
+            cls(path.parent, [(None, path.name)]) if path.suffix.lower() in TABLE_SUFFIXES else None
+        )
 
-    def signature(self): return dict(format="arrow", tables=[list(t) for t in self.tables])
-    def files(self): return [n for _, n in self.tables]
+    def signature(self):
+        return dict(format="arrow", tables=[list(t) for t in self.tables])
+
+    def files(self):
+        return [n for _, n in self.tables]
 
     def prepare(self, cache_dir):
-        self.copies = {n: unpack_parquet(self.root/n, cache_dir) for _, n in self.tables if n.lower().endswith(".parquet")}
+        self.copies = {
+            n: unpack_parquet(self.root / n, cache_dir)
+            for _, n in self.tables
+            if n.lower().endswith(".parquet")
+        }
 
-    def _path(self, name): return self.copies.get(name) or os.path.join(self.root, name)
+    def _path(self, name):
+        return self.copies.get(name) or os.path.join(self.root, name)
 
     def ref(self, locator, stamp):
-        if not locator.startswith("arrow:"): return super().ref(locator, stamp)
+        if not locator.startswith("arrow:"):
+            return super().ref(locator, stamp)
         name, row, column = locator[6:].rsplit(":", 2)
-        return ImageRef(f"{locator}#{stamp:016x}", ArrowCell(self._path(name), int(row), int(column)), locator)
+        return ImageRef(
+            f"{locator}#{stamp:016x}", ArrowCell(self._path(name), int(row), int(column)), locator
+        )
 
-    def mask_name(self, locator): return self.roles.get("mask", "") if locator.startswith("arrow:") else locator
+    def mask_name(self, locator):
+        return self.roles.get("mask", "") if locator.startswith("arrow:") else locator
 
     def read(self, findings):
         collector, locate = PairCollector(findings), Locator(self.root)
         for split, name in self.tables:
             table = open_arrow(self._path(name))
             roles = table_roles(table.schema)
-            if "first" not in roles or "second" not in roles: raise DatasetError(f"{self.root/name} has no two image columns ({', '.join(table.schema.names)}), unlike {self.tables[0][1]}")
-            told = table.select([n for n in table.schema.names if n not in {roles.get(r) for r in ("first", "second", "mask")}])
+            if "first" not in roles or "second" not in roles:
+                raise DatasetError(
+                    f"{self.root / name} has no two image columns ({', '.join(table.schema.names)}), unlike {self.tables[0][1]}"
+                )
+            told = table.select(
+                [
+                    n
+                    for n in table.schema.names
+                    if n not in {roles.get(r) for r in ("first", "second", "mask")}
+                ]
+            )
             row = 0
             for batch in told.to_batches(max_chunksize=256):
                 for values in batch.to_pylist() if told.num_columns else [{}] * batch.num_rows:
-                    try: self._add(collector, locate, table, roles, name, row, values, split)
-                    except ValueError as e: findings.reject(_name_of(values, roles) or f"row {row}", f"{name}, row {row}", e)
+                    try:
+                        self._add(collector, locate, table, roles, name, row, values, split)
+                    except ValueError as e:
+                        findings.reject(
+                            _name_of(values, roles) or f"row {row}", f"{name}, row {row}", e
+                        )
                     row += 1
         findings.folders.update(f or "." for f in locate.folders)
         yield from collector
 
     def _add(self, collector, locate, table, roles, name, row, values, split):
-        def get(role): return values.get(roles[role]) if role in roles else None
+        def get(role):
+            return values.get(roles[role]) if role in roles else None
+
         t1, t2 = (_picture(locate, table, name, row, roles[r]) for r in ("first", "second"))
-        if t1 is None or t2 is None: raise ValueError("a picture is missing")
+        if t1 is None or t2 is None:
+            raise ValueError("a picture is missing")
         mask = _picture(locate, table, name, row, roles["mask"]) if "mask" in roles else None
-        boxes, fmt, units = row_boxes(values, {r: n for r, n in roles.items() if n in values}, False)
+        boxes, fmt, units = row_boxes(
+            values, {r: n for r, n in roles.items() if n in values}, False
+        )
         captions = row_captions(get("caption"), boxes, False)
-        if "caption" in roles and not captions: raise ValueError("the caption is missing")
-        collector.add(f"row {row}", name, _name_of(values, roles) or f"{split or Path(name).stem}_{row:06d}", t1[:2], t2[:2], mask[0] if mask else "", read_split(get("split")) or split,
-                      read_flag(get("changed")), captions, fmt, units, (t1[1], t2[1]))
+        if "caption" in roles and not captions:
+            raise ValueError("the caption is missing")
+        collector.add(
+            f"row {row}",
+            name,
+            _name_of(values, roles) or f"{split or Path(name).stem}_{row:06d}",
+            t1[:2],
+            t2[:2],
+            mask[0] if mask else "",
+            read_split(get("split")) or split,
+            read_flag(get("changed")),
+            captions,
+            fmt,
+            units,
+            (t1[1], t2[1]),
+        )
+
 
 def _picture(locate, table, name, row, column):
     "(locator, stamp) of a cell, or of the file that it names; None where it is empty."
     number = table.schema.names.index(column)
     cell = table.column(number)[row]
-    if not cell.is_valid: return None
+    if not cell.is_valid:
+        return None
     value = cell["bytes"] if hasattr(cell, "keys") else cell
-    if hasattr(cell, "keys") and not value.is_valid: value = cell["path"] if "path" in cell.keys() else None
-    if value is None or not value.is_valid: return None
-    if isinstance(text := _text(value), str): return locate(text)
-    return f"arrow:{name}:{row}:{number}", int.from_bytes(hashlib.blake2b(value.as_buffer(), digest_size=8).digest(), "little") >> 1
+    if hasattr(cell, "keys") and not value.is_valid:
+        value = cell["path"] if "path" in cell.keys() else None
+    if value is None or not value.is_valid:
+        return None
+    if isinstance(text := _text(value), str):
+        return locate(text)
+    return f"arrow:{name}:{row}:{number}", int.from_bytes(
+        hashlib.blake2b(value.as_buffer(), digest_size=8).digest(), "little"
+    ) >> 1
+
 
 def _text(value):
     "A scalar's text if it is text, else None."
     import pyarrow as pa
-    return None if any(getattr(pa.types, t)(value.type) for t in ("is_binary", "is_large_binary", "is_binary_view") if hasattr(pa.types, t)) else value.as_py()
+
+    return (
+        None
+        if any(
+            getattr(pa.types, t)(value.type)
+            for t in ("is_binary", "is_large_binary", "is_binary_view")
+            if hasattr(pa.types, t)
+        )
+        else value.as_py()
+    )
+
 
 def _name_of(values, roles):
     value = values.get(roles.get("id"))
-    return Path(value).stem if isinstance(value, str) else str(value) if isinstance(value, int) else ""
+    return (
+        Path(value).stem if isinstance(value, str) else str(value) if isinstance(value, int) else ""
+    )
+
 
 def _schema(path):
     import pyarrow.parquet as pq
+
     try:
-        schema = open_arrow(str(path)).schema if path.suffix.lower() == ".arrow" else pq.read_schema(path)
-        table_roles(schema) # names that are no text would fail here
+        schema = (
+            open_arrow(str(path)).schema
+            if path.suffix.lower() == ".arrow"
+            else pq.read_schema(path)
+        )
+        table_roles(schema)  # names that are no text would fail here
         return schema
-    except DatasetError: raise
-    except _damage() as e: raise DatasetError(f"{path} cannot be read as a table: {_first_line(e)}") from None
+    except DatasetError:
+        raise
+    except _damage() as e:
+        raise DatasetError(f"{path} cannot be read as a table: {_first_line(e)}") from None
+
 
 def _no_pairs(path, schema, roles):
     "What to say about a table that has no pairs."
     what = "single images" if {"first", "second"} & roles.keys() else "no images"
-    return (f"{path} holds {what} (columns {', '.join(schema.names)}), not pairs: two image columns are needed, such as image and image2, or A and B. "
-            f"If this is the Kaggle copy of LEVIR-CC in one Arrow file, attach LEVIR-MCI with its folders A, B and label instead")
+    return (
+        f"{path} holds {what} (columns {', '.join(schema.names)}), not pairs: two image columns are needed, such as image and image2, or A and B. "
+        f"If this is the Kaggle copy of LEVIR-CC in one Arrow file, attach LEVIR-MCI with its folders A, B and label instead"
+    )
 
 # %% ../nbs/00h_arrow.ipynb #0c518936
 def hub_source(
-    name: str, # hub id, such as "owner/dataset"
-    cache_dir: str = None, # where `datasets` keeps downloads; None: its own default
+    name: str,  # hub id, such as "owner/dataset"
+    cache_dir: str = None,  # where `datasets` keeps downloads; None: its own default
 ) -> ArrowSource:
     "Fetch a dataset from the Hugging Face hub; `DatasetError` if that fails."
     import datasets
-    try: found = datasets.load_dataset(name, cache_dir=cache_dir)
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as e: raise DatasetError(f"the dataset {name!r} cannot be fetched from the hub: {_first_line(e)}") from e
+
+    try:
+        found = datasets.load_dataset(name, cache_dir=cache_dir)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as e:
+        raise DatasetError(
+            f"the dataset {name!r} cannot be fetched from the hub: {_first_line(e)}"
+        ) from e
     tables = [(split, f["filename"]) for split, d in found.items() for f in d.cache_files]
-    root = os.path.dirname(tables[0][1]) if len(tables) == 1 else os.path.commonpath([f for _, f in tables])
+    root = (
+        os.path.dirname(tables[0][1])
+        if len(tables) == 1
+        else os.path.commonpath([f for _, f in tables])
+    )
     return ArrowSource(root, [(_split_or_none(s), os.path.relpath(f, root)) for s, f in tables])

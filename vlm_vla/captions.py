@@ -18,9 +18,9 @@ from fastcore.basics import patch
 from .geometry import connected_components, mask_box, merge_components, view_point
 
 # %% ../nbs/00c_captions.ipynb #f1f38f6b
-LABELLED = ("building", "road") # the kinds that LEVIR-MCI's masks label
+LABELLED = ("building", "road")  # the kinds that LEVIR-MCI's masks label
 
-NOUNS = dict( # kind of thing -> its names in the singular
+NOUNS = dict(  # kind of thing -> its names in the singular
     building="""house, villa, building, mansion, bungalow, cottage, cabin, hut, shed, barn, warehouse, factory, mall, apartment, residence, construction, structure, facility,
         complex, village, settlement, community, neighborhood, neighbourhood, compound, room, roof, rooftop, foundation, longhouse, townhouse, farmhouse, tower, skyscraper,
         school, hospital, church, temple, hotel, garage, greenhouse, home, dwelling, shop, store, supermarket, stadium, gymnasium, office, residential, residential area,
@@ -40,27 +40,33 @@ NOUNS = dict( # kind of thing -> its names in the singular
     square="square, plaza, park, garden",
     industry="tank, storage tank, oil tank, container, solar panel, chimney, wharf, pier, dock, port, airport, runway, railway, railroad",
 )
-COVER = ("tree", "grass", "ground", "field") # what is built over
+COVER = ("tree", "grass", "ground", "field")  # what is built over
 
-_NOUN = {tuple(name.split()): kind for kind, names in NOUNS.items() for name in re.split(r",\s*", names)}
+_NOUN = {
+    tuple(name.split()): kind for kind, names in NOUNS.items() for name in re.split(r",\s*", names)
+}
 _LONGEST = max(map(len, _NOUN))
+
 
 def _singulars(word):
     "The word itself, and what it may be the plural of."
     yield word
     for ending, singular in (("ies", "y"), ("ves", "f"), ("s", ""), ("es", "")):
-        if word.endswith(ending) and not word.endswith("ss"): yield word[:-len(ending)] + singular
+        if word.endswith(ending) and not word.endswith("ss"):
+            yield word[: -len(ending)] + singular
+
 
 def _noun_at(words, i):
     "(kind, number of words, is plural) of the longest name that starts at word `i`, or None."
     for n in range(min(_LONGEST, len(words) - i), 0, -1):
         for last in _singulars(words[i + n - 1]):
-            kind = _NOUN.get((*words[i:i + n - 1], last))
-            if kind: return kind, n, last != words[i + n - 1]
+            kind = _NOUN.get((*words[i : i + n - 1], last))
+            if kind:
+                return kind, n, last != words[i + n - 1]
     return None
 
 # %% ../nbs/00c_captions.ipynb #15c4e75b
-VERBS = dict( # what happened -> verbs; "appear*" stands for appear, appears, appeared, appearing
+VERBS = dict(  # what happened -> verbs; "appear*" stands for appear, appears, appeared, appearing
     built="""appear* emerge* arise* arose build builds built construct* erect* add* establish* create* develop* completed completes finish* form* locate* situate* arrange* lined
         placed planted grow grows grew grown paved increase* distribute* scattered stands lies run runs ran wind winds stretch* go goes rise rose put occur* parked fulfilled make* made
         fill* pass* lead* connected connects divide* surround* intersect* consists composed circulated come comes came show shows showed install* raised cross crosses crossed
@@ -71,91 +77,211 @@ VERBS = dict( # what happened -> verbs; "appear*" stands for appear, appears, ap
         repair* modify modified improve* restore* move moved moves straighten* enlarge* covered thickened remodel* refurbished redeveloped altered occupies occupied take takes taken took""",
 )
 
+
 def _forms(stem):
-    if not stem.endswith("*"): return {stem}
+    if not stem.endswith("*"):
+        return {stem}
     s = stem[:-1]
-    return {s, s + "s", s + "d", s[:-1] + "ing"} if s.endswith("e") else {s, s + "s", s + "es", s + "ed", s + "ing"}
+    return (
+        {s, s + "s", s + "d", s[:-1] + "ing"}
+        if s.endswith("e")
+        else {s, s + "s", s + "es", s + "ed", s + "ing"}
+    )
 
-_VERB = {form: event for event, stems in VERBS.items() for stem in stems.split() for form in _forms(stem)}
 
-_INTO = set("turn turns turned develop develops developed transform transforms transformed change changes changed convert converts converted rebuilt rebuild expanded".split())
-_FINITE = set("appeared disappeared vanished emerged arose became grew came faded ran rose showed took replaced fulfilled filled".split()) # pasts that need no auxiliary
+_VERB = {
+    form: event for event, stems in VERBS.items() for stem in stems.split() for form in _forms(stem)
+}
+
+_INTO = set(
+    "turn turns turned develop develops developed transform transforms transformed change changes changed convert converts converted rebuilt rebuild expanded".split()
+)
+_FINITE = set(
+    "appeared disappeared vanished emerged arose became grew came faded ran rose showed took replaced fulfilled filled".split()
+)  # pasts that need no auxiliary
 _PARTICIPLES = set("built rebuilt grown torn cut made put dug".split())
 _BE = set("is are was were be been being get gets got".split())
 _AUX = _BE | set("has have had will".split())
 
 # %% ../nbs/00c_captions.ipynb #d748d19d
-_PREPOSITIONS = set("""along beside besides near nearby by on in at among amongst between around across through throughout inside within outside over under underneath beneath behind opposite
-    alongside from off onto toward towards to against amid above below beyond next close adjacent parallel adjoining round attached surrounding facing bordering infront into as upon via""".split())
-_LIKE_ADJECTIVES = set("near nearby round parallel opposite adjacent adjoining surrounding attached close inside outside existing".split()) # "two parallel roads"
-_DETERMINERS = set("""a an the some many several few two three four five six seven eight nine ten both all each every more most another other this that these those its their certain numerous various
-    multiple massive dozens one any couple""".split())
-_PLURAL = set("some many several few two three four five six seven eight nine ten both all more most these those numerous various multiple massive dozens couple".split())
-_PRONOUNS = set("one ones another others other some many two three four most all".split()) # when no noun follows
-_QUANTITIES = set("row rows line lines lot lots group groups ring rings circle circles number quantity series cluster clusters pair pairs bunch patch patches piece pieces mass amount block blocks".split())
-_COLLECTIVE = set("area district community village settlement complex neighborhood neighbourhood housing block quarter residential".split()) # many things under one name
+_PREPOSITIONS = set(
+    """along beside besides near nearby by on in at among amongst between around across through throughout inside within outside over under underneath beneath behind opposite
+    alongside from off onto toward towards to against amid above below beyond next close adjacent parallel adjoining round attached surrounding facing bordering infront into as upon via""".split()
+)
+_LIKE_ADJECTIVES = set(
+    "near nearby round parallel opposite adjacent adjoining surrounding attached close inside outside existing".split()
+)  # "two parallel roads"
+_DETERMINERS = set(
+    """a an the some many several few two three four five six seven eight nine ten both all each every more most another other this that these those its their certain numerous various
+    multiple massive dozens one any couple""".split()
+)
+_PLURAL = set(
+    "some many several few two three four five six seven eight nine ten both all more most these those numerous various multiple massive dozens couple".split()
+)
+_PRONOUNS = set(
+    "one ones another others other some many two three four most all".split()
+)  # when no noun follows
+_QUANTITIES = set(
+    "row rows line lines lot lots group groups ring rings circle circles number quantity series cluster clusters pair pairs bunch patch patches piece pieces mass amount block blocks".split()
+)
+_COLLECTIVE = set(
+    "area district community village settlement complex neighborhood neighbourhood housing block quarter residential".split()
+)  # many things under one name
 _THEM = set("it them they there which that where".split())
 _JOINTS = set("and or while but then when whereas , ;".split())
-_OLD, _NEW = set("old existing original former previous other main".split()), set("new newly reconstructed rebuilt widened".split())
-_FRAME = set("scene image picture screen photo photograph map frame view area region tile".split()) # "of the scene"
+_OLD, _NEW = (
+    set("old existing original former previous other main".split()),
+    set("new newly reconstructed rebuilt widened".split()),
+)
+_FRAME = set(
+    "scene image picture screen photo photograph map frame view area region tile".split()
+)  # "of the scene"
 
 # %% ../nbs/00c_captions.ipynb #584b7119
-_V = dict(top="top", upper="top", higher="top", topmost="top", uppermost="top", north="top", northern="top",
-          bottom="bottom", lower="bottom", bottommost="bottom", lowermost="bottom", south="bottom", southern="bottom")
-_H = dict(left="left", leftmost="left", west="left", western="left", right="right", rightmost="right", east="right", eastern="right")
+_V = dict(
+    top="top",
+    upper="top",
+    higher="top",
+    topmost="top",
+    uppermost="top",
+    north="top",
+    northern="top",
+    bottom="bottom",
+    lower="bottom",
+    bottommost="bottom",
+    lowermost="bottom",
+    south="bottom",
+    southern="bottom",
+)
+_H = dict(
+    left="left",
+    leftmost="left",
+    west="left",
+    western="left",
+    right="right",
+    rightmost="right",
+    east="right",
+    eastern="right",
+)
 _M = set("middle center centre central".split())
-_PARTS = set("side sides part parts half area region portion section hand corner corners edge edges end zone quadrant third".split())
-_BEFORE = set("the a its their both to far at in on and or of from".split()) | set(_V) | set(_H) | _M
+_PARTS = set(
+    "side sides part parts half area region portion section hand corner corners edge edges end zone quadrant third".split()
+)
+_BEFORE = (
+    set("the a its their both to far at in on and or of from".split()) | set(_V) | set(_H) | _M
+)
+
 
 def _is_place_word(words, i):
     "Is word `i` a direction here?"
-    w, before, after = words[i], words[i - 1] if i else "the", words[i + 1] if i + 1 < len(words) else ""
-    if w == "higher": return after in _PARTS or after in _H
+    w, before, after = (
+        words[i],
+        words[i - 1] if i else "the",
+        words[i + 1] if i + 1 < len(words) else "",
+    )
+    if w == "higher":
+        return after in _PARTS or after in _H
     if w in _V or w in _H or w in _M:
-        return before in _BEFORE or after in _PARTS or (after == "of" and before not in _AUX) or (after in _H and w not in ("left", "right", "lower"))
-    if w in ("corner", "corners"): return before in _PREPOSITIONS or (i > 1 and words[i - 2] in _PREPOSITIONS and before in ("the", "a", "its", "each", "every", "four", "two", "opposite"))
+        return (
+            before in _BEFORE
+            or after in _PARTS
+            or (after == "of" and before not in _AUX)
+            or (after in _H and w not in ("left", "right", "lower"))
+        )
+    if w in ("corner", "corners"):
+        return before in _PREPOSITIONS or (
+            i > 1
+            and words[i - 2] in _PREPOSITIONS
+            and before in ("the", "a", "its", "each", "every", "four", "two", "opposite")
+        )
     return False
+
 
 def _positions(span):
     "The places that a run of words like 'top left corner' names, as (vertical, horizontal) pairs."
-    v, h = next((_V[w] for w in span if w in _V), None), next((_H[w] for w in span if w in _H), None)
-    if any(w in ("corner", "corners") for w in span): return tuple(product([v] if v else ["top", "bottom"], [h] if h else ["left", "right"]))
-    if any(w in _M for w in span): return ((v or "middle", h or "middle"),)
+    v, h = (
+        next((_V[w] for w in span if w in _V), None),
+        next((_H[w] for w in span if w in _H), None),
+    )
+    if any(w in ("corner", "corners") for w in span):
+        return tuple(product([v] if v else ["top", "bottom"], [h] if h else ["left", "right"]))
+    if any(w in _M for w in span):
+        return ((v or "middle", h or "middle"),)
     return ((v, h),)
+
 
 def _meet(a, b):
     "The places that lie in one of `a` and in one of `b`; a middle that was only a default gives way."
-    both = [(v1 or v2, h1 or h2) for v1, h1 in a for v2, h2 in b if (v1 == v2 or None in (v1, v2)) and (h1 == h2 or None in (h1, h2))]
-    if not both: both = [(v2 if v1 in (None, "middle") and v2 else v1, h2 if h1 in (None, "middle") and h2 else h1) for v1, h1 in a for v2, h2 in b]
+    both = [
+        (v1 or v2, h1 or h2)
+        for v1, h1 in a
+        for v2, h2 in b
+        if (v1 == v2 or None in (v1, v2)) and (h1 == h2 or None in (h1, h2))
+    ]
+    if not both:
+        both = [
+            (
+                v2 if v1 in (None, "middle") and v2 else v1,
+                h2 if h1 in (None, "middle") and h2 else h1,
+            )
+            for v1, h1 in a
+            for v2, h2 in b
+        ]
     return tuple(dict.fromkeys(both))
 
 # %% ../nbs/00c_captions.ipynb #c6833c57
 @dataclass
 class _Token:
-    type: str # noun verb aux det prep and of with place relative pronoun quantity old new them end word
-    text: str # its words
-    value: object = None # noun: (kind, is plural); verb: event; place: positions; relative: does it stand after a preposition?
+    type: str  # noun verb aux det prep and of with place relative pronoun quantity old new them end word
+    text: str  # its words
+    value: object = None  # noun: (kind, is plural); verb: event; place: positions; relative: does it stand after a preposition?
+
 
 _DIRECTIONS = "(?:top|bottom|upper|lower|left|right|north|south|east|west)"
-_PHRASES = [(re.compile(p), r) for p, r in [
-    (r"\b(?:in (?:re)?place(?:ment)? of|instead of|(?:takes?|took|taken|taking) (?:the )?place of|to replace)\b", "replacing"),
-    (r"\bas well as\b", "and"), (r"\b(?:along|together) with\b", "with"), (r"\bin front of\b", "infront"), (r"\bon top of\b", "at the top of"),
-    (r"\b(top|upper|bottom|lower)(left|right)\b", r"\1 \2"), (r"\b(north|south)(east|west)(?:ern)?\b", r"\1 \2"),
-    (r"\b(?:finish(?:es|ed)?|under|completed?) construction\b", "finished"), (r"\bwith the disappearance of\b", "and disappear"),
-    (rf"\bfrom (?:the )?(?:{_DIRECTIONS} ?)+(?:corner |side )?to (?:the )?(?:{_DIRECTIONS}\b ?(?:corner|side)? ?)+", " "),
-    (r"\b(?:no longer (?:exists?|there|visible|present)|(?:is|are) gone|(?:torn|pulled|cut|knocked) down)\b", "disappear")]]
+_PHRASES = [
+    (re.compile(p), r)
+    for p, r in [
+        (
+            r"\b(?:in (?:re)?place(?:ment)? of|instead of|(?:takes?|took|taken|taking) (?:the )?place of|to replace)\b",
+            "replacing",
+        ),
+        (r"\bas well as\b", "and"),
+        (r"\b(?:along|together) with\b", "with"),
+        (r"\bin front of\b", "infront"),
+        (r"\bon top of\b", "at the top of"),
+        (r"\b(top|upper|bottom|lower)(left|right)\b", r"\1 \2"),
+        (r"\b(north|south)(east|west)(?:ern)?\b", r"\1 \2"),
+        (r"\b(?:finish(?:es|ed)?|under|completed?) construction\b", "finished"),
+        (r"\bwith the disappearance of\b", "and disappear"),
+        (
+            rf"\bfrom (?:the )?(?:{_DIRECTIONS} ?)+(?:corner |side )?to (?:the )?(?:{_DIRECTIONS}\b ?(?:corner|side)? ?)+",
+            " ",
+        ),
+        (
+            r"\b(?:no longer (?:exists?|there|visible|present)|(?:is|are) gone|(?:torn|pulled|cut|knocked) down)\b",
+            "disappear",
+        ),
+    ]
+]
+
 
 def _normal(text):
     "Lower case, words and punctuation apart, phrases simplified."
-    text = " ".join(re.findall(r"[a-z]+(?:'[a-z]+)?|\d+|[,;.:!?]", re.sub(r"[-_/]", " ", text.lower())))
-    for pattern, new in _PHRASES: text = pattern.sub(new, text)
+    text = " ".join(
+        re.findall(r"[a-z]+(?:'[a-z]+)?|\d+|[,;.:!?]", re.sub(r"[-_/]", " ", text.lower()))
+    )
+    for pattern, new in _PHRASES:
+        text = pattern.sub(new, text)
     return text
+
 
 def _tokens(text):
     "The tokens of a sentence; the last one is an end."
     words, out, i = _normal(text).split(), [], 0
     while i < len(words):
-        token, n = _place_token(words, i, out) or _noun_token(words, i) or _plain_token(words, i, out)
+        token, n = (
+            _place_token(words, i, out) or _noun_token(words, i) or _plain_token(words, i, out)
+        )
         out.append(token)
         i += n
     return out + [_Token("end", "")]
@@ -163,104 +289,208 @@ def _tokens(text):
 # %% ../nbs/00c_captions.ipynb #1ef3bce6
 def _noun_token(words, i):
     found = _noun_at(words, i)
-    return found and (_Token("noun", " ".join(words[i:i + found[1]]), (found[0], found[2])), found[1])
+    return found and (
+        _Token("noun", " ".join(words[i : i + found[1]]), (found[0], found[2])),
+        found[1],
+    )
 
-_GROUPS = dict(old=_OLD, new=_NEW, det=_DETERMINERS, quantity=_QUANTITIES, aux=_AUX, prep=_PREPOSITIONS, them=_THEM, of={"of"}, end={".", ":", "!", "?"})
+
+_GROUPS = dict(
+    old=_OLD,
+    new=_NEW,
+    det=_DETERMINERS,
+    quantity=_QUANTITIES,
+    aux=_AUX,
+    prep=_PREPOSITIONS,
+    them=_THEM,
+    of={"of"},
+    end={".", ":", "!", "?"},
+)
 _GROUPS.update({"and": _JOINTS, "with": {"with"}})
 
+
 def _plain_token(words, i, out):
-    w, after, last = words[i], words[i + 1] if i + 1 < len(words) else ".", out[-1].type if out else ""
-    if w in _PRONOUNS and not (after in _VERB and i + 2 < len(words) and _noun_at(words, i + 2)) and (after in _AUX | (_PREPOSITIONS - _LIKE_ADJECTIVES) | _JOINTS | {".", "with"} or after in _VERB): return _Token("pronoun", w), 1
+    w, after, last = (
+        words[i],
+        words[i + 1] if i + 1 < len(words) else ".",
+        out[-1].type if out else "",
+    )
+    if (
+        w in _PRONOUNS
+        and not (after in _VERB and i + 2 < len(words) and _noun_at(words, i + 2))
+        and (
+            after in _AUX | (_PREPOSITIONS - _LIKE_ADJECTIVES) | _JOINTS | {".", "with"}
+            or after in _VERB
+        )
+    ):
+        return _Token("pronoun", w), 1
     for type_, group in _GROUPS.items():
-        if w not in group: continue
-        if type_ == "prep" and last == "det" and after not in _DETERMINERS: continue                            # "a round road"
-        if type_ == "new" and w not in ("new", "newly") and last not in ("det", "prep", "and", "quantity"): continue # "has been widened"
+        if w not in group:
+            continue
+        if type_ == "prep" and last == "det" and after not in _DETERMINERS:
+            continue  # "a round road"
+        if (
+            type_ == "new"
+            and w not in ("new", "newly")
+            and last not in ("det", "prep", "and", "quantity")
+        ):
+            continue  # "has been widened"
         return _Token(type_, w), 1
-    if w.isdigit(): return _Token("det", w), 1
+    if w.isdigit():
+        return _Token("det", w), 1
     return _Token("verb", w, _VERB[w]) if w in _VERB else _Token("word", w), 1
 
 # %% ../nbs/00c_captions.ipynb #29a48042
 def _place_token(words, i, out):
-    if words[i] in ("above", "below"): return _above_token(words, i, out)
-    governed = bool(out) and (out[-1].type == "prep" or out[-1].type in ("det", "and") and len(out) > 1 and out[-2].type in ("prep", "place"))
-    if words[i] in ("side", "sides", "edge", "edges") and governed: j = i + 1
-    elif _is_place_word(words, i): j = _span_end(words, i)
-    else: return None
+    if words[i] in ("above", "below"):
+        return _above_token(words, i, out)
+    governed = bool(out) and (
+        out[-1].type == "prep"
+        or out[-1].type in ("det", "and")
+        and len(out) > 1
+        and out[-2].type in ("prep", "place")
+    )
+    if words[i] in ("side", "sides", "edge", "edges") and governed:
+        j = i + 1
+    elif _is_place_word(words, i):
+        j = _span_end(words, i)
+    else:
+        return None
     where = _positions(words[i:j]) if words[i] not in ("side", "sides", "edge", "edges") else ()
-    relative = _Token("relative", " ".join(words[i:j]), governed or bool(out) and out[-1].type in ("noun", "verb", "aux")), j - i
-    if j < len(words) and words[j] == "of": return _place_of(words, i, j, where, out) or relative
-    if not where or words[i - 1] in ("its", "their"): return relative                                             # "on its right side"
-    adjective = words[j - 1] not in _PARTS and j < len(words) and words[j] not in _PREPOSITIONS | _AUX | _JOINTS and any(_noun_at(words, k) for k in (j, j + 1) if k < len(words))
-    return _Token("place", " ".join(words[i:j]), () if adjective and words[i] in _M and governed else where), j - i  # "along the central road"
+    relative = (
+        _Token(
+            "relative",
+            " ".join(words[i:j]),
+            governed or bool(out) and out[-1].type in ("noun", "verb", "aux"),
+        ),
+        j - i,
+    )
+    if j < len(words) and words[j] == "of":
+        return _place_of(words, i, j, where, out) or relative
+    if not where or words[i - 1] in ("its", "their"):
+        return relative  # "on its right side"
+    adjective = (
+        words[j - 1] not in _PARTS
+        and j < len(words)
+        and words[j] not in _PREPOSITIONS | _AUX | _JOINTS
+        and any(_noun_at(words, k) for k in (j, j + 1) if k < len(words))
+    )
+    return _Token(
+        "place", " ".join(words[i:j]), () if adjective and words[i] in _M and governed else where
+    ), j - i  # "along the central road"
+
 
 def _span_end(words, i):
     j = i + 1
-    while j < len(words) and (words[j] in _PARTS or _is_place_word(words, j)) and not (words[j] == "right" and words[j + 1:j + 2] in (["next"], ["beside"])): j += 1
+    while (
+        j < len(words)
+        and (words[j] in _PARTS or _is_place_word(words, j))
+        and not (words[j] == "right" and words[j + 1 : j + 2] in (["next"], ["beside"]))
+    ):
+        j += 1
     return j
+
 
 def _place_of(words, i, j, where, out):
     "'of the scene' or 'of the left side' after a place; None when something else follows."
     k = j + 1
-    while k < len(words) and words[k] in ("the", "this", "that", "its", "whole", "entire"): k += 1
-    if k >= len(words): return None
+    while k < len(words) and words[k] in ("the", "this", "that", "its", "whole", "entire"):
+        k += 1
+    if k >= len(words):
+        return None
     if words[k] in _FRAME:
-        if words[i] in ("edge", "edges"): where = (("top", None), ("bottom", None), (None, "left"), (None, "right"))
+        if words[i] in ("edge", "edges"):
+            where = (("top", None), ("bottom", None), (None, "left"), (None, "right"))
         return _Token("place", " ".join(words[i:j]), where), k + 1 - i
     inner = _place_token(words, k, out) if where and _is_place_word(words, k) else None
-    return (_Token("place", inner[0].text, _meet(where, inner[0].value)), k + inner[1] - i) if inner and inner[0].type == "place" else None
+    return (
+        (_Token("place", inner[0].text, _meet(where, inner[0].value)), k + inner[1] - i)
+        if inner and inner[0].type == "place"
+        else None
+    )
+
 
 def _above_token(words, i, out):
     "'the grass above is ...' names a place in the image; 'above the road' does not."
-    after, place = words[i + 1] if i + 1 < len(words) else ".", _Token("place", words[i], (("top" if words[i] == "above" else "bottom", None),))
-    if after == "the" and words[i + 2:i + 3] and words[i + 2] in _FRAME: return place, 3
-    return (place, 1) if out and (after in _AUX | _JOINTS | {".", "with"} or after in _VERB) else (_Token("prep", words[i]), 1)
+    after, place = (
+        words[i + 1] if i + 1 < len(words) else ".",
+        _Token("place", words[i], (("top" if words[i] == "above" else "bottom", None),)),
+    )
+    if after == "the" and words[i + 2 : i + 3] and words[i + 2] in _FRAME:
+        return place, 3
+    return (
+        (place, 1)
+        if out and (after in _AUX | _JOINTS | {".", "with"} or after in _VERB)
+        else (_Token("prep", words[i]), 1)
+    )
 
 # %% ../nbs/00c_captions.ipynb #7a60d951
 @dataclass(frozen=True)
 class Mention:
     "One thing in a sentence."
-    kind: str # "building", "road", or a kind that LEVIR-MCI does not label
-    role: str # "changed" | "with" (it came along with what changed) | "landmark" (it was there)
-    events: frozenset = frozenset() # of "built", "removed", "replaced"; empty for a landmark
-    positions: tuple = () # places in the image as (vertical, horizontal); empty: anywhere
-    implied: tuple = () # places that the sentence suggests without saying so
-    broad: bool = False # the places are those of the ground that it was built on ("the forest on the left becomes houses")
-    singular: bool = False # one thing
+
+    kind: str  # "building", "road", or a kind that LEVIR-MCI does not label
+    role: str  # "changed" | "with" (it came along with what changed) | "landmark" (it was there)
+    events: frozenset = frozenset()  # of "built", "removed", "replaced"; empty for a landmark
+    positions: tuple = ()  # places in the image as (vertical, horizontal); empty: anywhere
+    implied: tuple = ()  # places that the sentence suggests without saying so
+    broad: bool = False  # the places are those of the ground that it was built on ("the forest on the left becomes houses")
+    singular: bool = False  # one thing
+
 
 @dataclass(frozen=True)
 class CaptionReading:
     "What a sentence says."
-    text: str # the sentence
-    change: bool # does it speak of a change?
-    classes: frozenset # of "building" and "road": labelled things that changed
-    other: frozenset # things that changed and have no label: "tree", "water", "parking" ...
-    positions: tuple # places in the image of what changed, (vertical, horizontal) pairs; None leaves an axis open
-    events: frozenset # of "built", "removed", "replaced"
-    singular: bool # one thing of each class ("a house", "a house with a path")
-    place_from_landmark: bool # placed beside something only ("along the road")
-    mentions: tuple = () # every `Mention`, in the order of the sentence
+
+    text: str  # the sentence
+    change: bool  # does it speak of a change?
+    classes: frozenset  # of "building" and "road": labelled things that changed
+    other: frozenset  # things that changed and have no label: "tree", "water", "parking" ...
+    positions: tuple  # places in the image of what changed, (vertical, horizontal) pairs; None leaves an axis open
+    events: frozenset  # of "built", "removed", "replaced"
+    singular: bool  # one thing of each class ("a house", "a house with a path")
+    place_from_landmark: bool  # placed beside something only ("along the road")
+    mentions: tuple = ()  # every `Mention`, in the order of the sentence
 
 # %% ../nbs/00c_captions.ipynb #7eda9b5a
-class _Group: # things that share a place
-    def __init__(self): self.places, self.ground = (), False
+class _Group:  # things that share a place
+    def __init__(self):
+        self.places, self.ground = (), False
+
 
 class _Reader:
     "Reads tokens and collects mentions."
+
     def __init__(self, tokens):
-        self.tokens, self.mentions, self.landmarks, self.event, self.last_kind, self.clause = tokens, [], 0, None, None, 0
+        self.tokens, self.mentions, self.landmarks, self.event, self.last_kind, self.clause = (
+            tokens,
+            [],
+            0,
+            None,
+            None,
+            0,
+        )
         self.new_clause()
-        for i, token in enumerate(tokens): getattr(self, "on_" + token.type)(i, token)
+        for i, token in enumerate(tokens):
+            getattr(self, "on_" + token.type)(i, token)
         self.close_clause()
 
     def new_clause(self):
         self.clause += 1
-        self.first, self.has_verb, self.last_verb, self.pending, self.clause_event = len(self.mentions), False, None, None, None
+        self.first, self.has_verb, self.last_verb, self.pending, self.clause_event = (
+            len(self.mentions),
+            False,
+            None,
+            None,
+            None,
+        )
         self.group, self.placed, self.elliptic = _Group(), False, False
         self.set_mode("changed")
 
     def close_clause(self):
         self.event = self.clause_event or self.event or "built"
-        for m in self.mentions[self.first:]: m["events"] = m["events"] or {self.event}
+        for m in self.mentions[self.first :]:
+            m["events"] = m["events"] or {self.event}
 
     def break_clause(self):
         self.close_clause()
@@ -270,48 +500,94 @@ class _Reader:
         self.mode, self.result, self.list_open = mode, result, False
         self.new_phrase()
 
-    def new_phrase(self): self.plural = self.is_new = self.is_old = self.done = False
+    def new_phrase(self):
+        self.plural = self.is_new = self.is_old = self.done = False
 
-    def on_word(self, i, t): pass
+    def on_word(self, i, t):
+        pass
 
 # %% ../nbs/00c_captions.ipynb #c887ffba
 @patch
 def on_noun(self: _Reader, i, t):
     following, before = self.tokens[i + 1], self.tokens[i - 1] if i else t
     kind, plural = t.value
-    if following.type == "noun" and not (following.text == "construction" and kind in LABELLED): return
-    if before is not t and before.type == "noun" and t.text == "construction": return
+    if following.type == "noun" and not (following.text == "construction" and kind in LABELLED):
+        return
+    if before is not t and before.type == "noun" and t.text == "construction":
+        return
     self.add(kind, plural or self.plural or t.text.split()[-1] in _COLLECTIVE)
+
 
 @patch
 def on_pronoun(self: _Reader, i, t):
-    if self.mode != "landmark" and self.last_kind and t.text not in ("all", "most") and self.tokens[i - 1].type != "them": self.add(self.last_kind, t.text not in ("one", "another"))
+    if (
+        self.mode != "landmark"
+        and self.last_kind
+        and t.text not in ("all", "most")
+        and self.tokens[i - 1].type != "them"
+    ):
+        self.add(self.last_kind, t.text not in ("one", "another"))
+
 
 @patch
 def add(self: _Reader, kind, plural):
     role = "with" if self.mode == "landmark" and self.is_new and not self.is_old else self.mode
-    if role == "changed" and (self.placed or self.elliptic) and not self.result: self.group, self.placed = _Group(), False
-    if self.result: events = {"built"}
-    elif role == "object": events = {"removed"}
-    elif role == "with" and self.mentions: events = set(self.mentions[-1]["events"])
-    else: events = {self.pending} if self.pending else set()
-    self.mentions.append(dict(kind=kind, role=role, plural=plural, group=self.group, events=events, clause=self.clause, loose=False))
-    if role == "changed": self.pending, self.last_kind = None, kind if kind in LABELLED else self.last_kind
+    if role == "changed" and (self.placed or self.elliptic) and not self.result:
+        self.group, self.placed = _Group(), False
+    if self.result:
+        events = {"built"}
+    elif role == "object":
+        events = {"removed"}
+    elif role == "with" and self.mentions:
+        events = set(self.mentions[-1]["events"])
+    else:
+        events = {self.pending} if self.pending else set()
+    self.mentions.append(
+        dict(
+            kind=kind,
+            role=role,
+            plural=plural,
+            group=self.group,
+            events=events,
+            clause=self.clause,
+            loose=False,
+        )
+    )
+    if role == "changed":
+        self.pending, self.last_kind = None, kind if kind in LABELLED else self.last_kind
     self.new_phrase()
     self.done, self.elliptic, self.list_open = True, False, role != "landmark"
 
-@patch
-def on_det(self: _Reader, i, t):
-    if self.mode == "landmark" and self.done and self.tokens[i - 1].type not in ("and", "prep", "of"): self.set_mode("changed") # "at the corner of the road two villas ..."
-    if self.done: self.new_phrase()
-    if t.text in _PLURAL or t.text.isdigit() and t.text != "1": self.plural = True
 
 @patch
-def on_quantity(self: _Reader, i, t): self.plural = True
+def on_det(self: _Reader, i, t):
+    if (
+        self.mode == "landmark"
+        and self.done
+        and self.tokens[i - 1].type not in ("and", "prep", "of")
+    ):
+        self.set_mode("changed")  # "at the corner of the road two villas ..."
+    if self.done:
+        self.new_phrase()
+    if t.text in _PLURAL or t.text.isdigit() and t.text != "1":
+        self.plural = True
+
+
 @patch
-def on_old(self: _Reader, i, t): self.on_det(i, t); self.is_old = True
+def on_quantity(self: _Reader, i, t):
+    self.plural = True
+
+
 @patch
-def on_new(self: _Reader, i, t): self.on_det(i, t); self.is_new = True
+def on_old(self: _Reader, i, t):
+    self.on_det(i, t)
+    self.is_old = True
+
+
+@patch
+def on_new(self: _Reader, i, t):
+    self.on_det(i, t)
+    self.is_new = True
 
 # %% ../nbs/00c_captions.ipynb #280c7d44
 @patch
@@ -319,119 +595,205 @@ def has_object(self: _Reader, i):
     "Does a noun phrase follow token `i`?"
     for j in range(i + 1, len(self.tokens) - 1):
         kind, following = self.tokens[j].type, self.tokens[j + 1].type
-        if kind == "det" and following in ("place", "relative"): continue
-        if kind in ("noun", "det", "old", "new", "quantity", "them", "pronoun"): return True
-        if kind not in ("word", "of"): return kind == "place" and following in ("noun", "word", "old", "new")
+        if kind == "det" and following in ("place", "relative"):
+            continue
+        if kind in ("noun", "det", "old", "new", "quantity", "them", "pronoun"):
+            return True
+        if kind not in ("word", "of"):
+            return kind == "place" and following in ("noun", "word", "old", "new")
     return False
+
 
 @patch
 def passive_by(self: _Reader, i):
     "Is 'by' at token `i` the agent of 'is replaced by'?"
-    before = [b.text for b in self.tokens[max(0, i - 2):i]]
-    if "surrounded" in before: return any(b.type == "aux" for b in self.tokens[max(0, i - 4):i])
+    before = [b.text for b in self.tokens[max(0, i - 2) : i]]
+    if "surrounded" in before:
+        return any(b.type == "aux" for b in self.tokens[max(0, i - 4) : i])
     return any(w in before for w in ("replaced", "occupied", "covered", "taken"))
+
 
 @patch
 def on_prep(self: _Reader, i, t):
     before, after = self.tokens[i - 1] if i else t, self.tokens[i + 1]
-    if t.text == "into" and self.last_verb or t.text == "as" and self.last_verb in _INTO or t.text == "by" and self.passive_by(i): self.set_mode("changed", result=True)
-    elif t.text == "to" and (after.type == "verb" or before.text.startswith("happen")): pass
-    elif self.has_object(i): self.set_mode("landmark")
+    if (
+        t.text == "into"
+        and self.last_verb
+        or t.text == "as"
+        and self.last_verb in _INTO
+        or t.text == "by"
+        and self.passive_by(i)
+    ):
+        self.set_mode("changed", result=True)
+    elif t.text == "to" and (after.type == "verb" or before.text.startswith("happen")):
+        pass
+    elif self.has_object(i):
+        self.set_mode("landmark")
+
 
 @patch
 def on_with(self: _Reader, i, t):
     before = self.tokens[i - 1].text
-    if before == "replaced": self.set_mode("changed", result=True)
-    else: self.set_mode("landmark" if before.startswith(("connect", "border", "parallel", "align", "link")) else "with")
+    if before == "replaced":
+        self.set_mode("changed", result=True)
+    else:
+        self.set_mode(
+            "landmark"
+            if before.startswith(("connect", "border", "parallel", "align", "link"))
+            else "with"
+        )
+
 
 @patch
 def on_of(self: _Reader, i, t):
-    if self.tokens[i - 1].type == "relative" and self.tokens[i - 1].value: self.set_mode("landmark")
+    if self.tokens[i - 1].type == "relative" and self.tokens[i - 1].value:
+        self.set_mode("landmark")
+
 
 @patch
 def on_them(self: _Reader, i, t):
-    if self.mode == "landmark": self.mentions.append(dict(kind="it", role="landmark", plural=False, group=self.group, events=set(), clause=self.clause, loose=False))
+    if self.mode == "landmark":
+        self.mentions.append(
+            dict(
+                kind="it",
+                role="landmark",
+                plural=False,
+                group=self.group,
+                events=set(),
+                clause=self.clause,
+                loose=False,
+            )
+        )
 
 # %% ../nbs/00c_captions.ipynb #9dc8ce3c
 def _join(places, token):
     "Two places joined by 'and'; each may complete the other: 'top left and right corners', 'upper and lower left corners'."
     words, (v, h), new = token.text.split(), places[-1], token.value
     vertical, horizontal = any(w in _V for w in words), any(w in _H for w in words)
-    if v and h and vertical != horizontal: new = _meet(((v, None) if horizontal else (None, h),), new)
-    if words[-1] == "corners" and vertical and horizontal and None in (v, h): places = places[:-1] + ((v or new[0][0], h or new[0][1]),)
+    if v and h and vertical != horizontal:
+        new = _meet(((v, None) if horizontal else (None, h),), new)
+    if words[-1] == "corners" and vertical and horizontal and None in (v, h):
+        places = places[:-1] + ((v or new[0][0], h or new[0][1]),)
     return tuple(dict.fromkeys(places + new))
+
 
 @patch
 def on_place(self: _Reader, i, t):
-    if not t.value or self.mode == "with" and set(t.text.split()) <= _M: return                     # "two rows of houses with a road in the middle"
-    before = [b.type for b in self.tokens[max(0, i - 3):i]]
-    if not self.group.places: self.group.places = t.value
-    elif self.placed and "and" in before and "noun" not in before: self.group.places = _join(self.group.places, t)
-    else: self.group.places = _meet(self.group.places, t.value)
-    kinds = {m["kind"] for m in self.mentions if m["group"] is self.group and m["role"] == "changed"}
+    if not t.value or self.mode == "with" and set(t.text.split()) <= _M:
+        return  # "two rows of houses with a road in the middle"
+    before = [b.type for b in self.tokens[max(0, i - 3) : i]]
+    if not self.group.places:
+        self.group.places = t.value
+    elif self.placed and "and" in before and "noun" not in before:
+        self.group.places = _join(self.group.places, t)
+    else:
+        self.group.places = _meet(self.group.places, t.value)
+    kinds = {
+        m["kind"] for m in self.mentions if m["group"] is self.group and m["role"] == "changed"
+    }
     self.placed, self.group.ground = bool(kinds), bool(kinds) and kinds <= set(COVER)
 
+
 @patch
-def on_relative(self: _Reader, i, t): self.landmarks += 1
+def on_relative(self: _Reader, i, t):
+    self.landmarks += 1
 
 # %% ../nbs/00c_captions.ipynb #9bfff183
 @patch
-def on_aux(self: _Reader, i, t): self.has_verb = True; self.set_mode("changed")
+def on_aux(self: _Reader, i, t):
+    self.has_verb = True
+    self.set_mode("changed")
 
-def _is_finite(t): return t.type == "aux" or t.type == "verb" and (t.text in _FINITE or not (t.text.endswith(("ed", "ing")) or t.text in _PARTICIPLES))
+
+def _is_finite(t):
+    return (
+        t.type == "aux"
+        or t.type == "verb"
+        and (t.text in _FINITE or not (t.text.endswith(("ed", "ing")) or t.text in _PARTICIPLES))
+    )
+
 
 @patch
 def on_verb(self: _Reader, i, t):
     after, event = self.tokens[i + 1].text, t.value
-    passive = t.text.endswith("ed") and any(b.text in _BE for b in self.tokens[max(0, i - 3):i])
-    replaces = t.text.startswith("replac") and not passive and after not in ("by", "with")   # "houses replace the trees": the houses are what was built
+    passive = t.text.endswith("ed") and any(b.text in _BE for b in self.tokens[max(0, i - 3) : i])
+    replaces = (
+        t.text.startswith("replac") and not passive and after not in ("by", "with")
+    )  # "houses replace the trees": the houses are what was built
     finite = self.has_verb or _is_finite(t)
-    if replaces: event = "built"
-    if t.text in _INTO and after in ("into", "as", "with", "for"): event = "replaced"
-    subjects = [m for m in self.mentions[self.first:] if m["role"] in ("changed", "with")]
+    if replaces:
+        event = "built"
+    if t.text in _INTO and after in ("into", "as", "with", "for"):
+        event = "replaced"
+    subjects = [m for m in self.mentions[self.first :] if m["role"] in ("changed", "with")]
     for m in subjects:
-        if not m["events"] or finite and m["loose"]: m["events"], m["loose"] = {event}, not finite   # "the cars parked there disappear": the last word counts
-    self.pending = None if subjects else event                                                   # "the demolished house"
+        if not m["events"] or finite and m["loose"]:
+            m["events"], m["loose"] = (
+                {event},
+                not finite,
+            )  # "the cars parked there disappear": the last word counts
+    self.pending = None if subjects else event  # "the demolished house"
     self.has_verb, self.last_verb, self.clause_event = self.has_verb or finite, t.text, event
-    if replaces: self.set_mode("object")
-    elif t.text.startswith(("surround", "cross", "join", "divide", "connect", "leave")): self.set_mode("landmark")
-    else: self.set_mode("changed", result=t.text.startswith("becom") or t.text == "became")
+    if replaces:
+        self.set_mode("object")
+    elif t.text.startswith(("surround", "cross", "join", "divide", "connect", "leave")):
+        self.set_mode("landmark")
+    else:
+        self.set_mode("changed", result=t.text.startswith("becom") or t.text == "became")
 
 # %% ../nbs/00c_captions.ipynb #856c20b6
 @patch
 def on_and(self: _Reader, i, t):
     after = self.tokens[i + 1].type
-    if after in ("verb", "aux"): self.set_mode("changed")                                         # "are cleared and turned into ..."
-    elif after in ("prep", "place", "relative", "with"): pass                                       # "at the top and on the left"
-    elif t.text in ("while", "when", "but", "whereas", ";") or self.has_verb and self.verb_follows(i): self.break_clause()
+    if after in ("verb", "aux"):
+        self.set_mode("changed")  # "are cleared and turned into ..."
+    elif after in ("prep", "place", "relative", "with"):
+        pass  # "at the top and on the left"
+    elif (
+        t.text in ("while", "when", "but", "whereas", ";") or self.has_verb and self.verb_follows(i)
+    ):
+        self.break_clause()
     elif self.mode == "landmark" and not self.landmark_follows(i):
         self.set_mode("changed")
-        self.elliptic = self.has_verb                                                              # "a house appears near the road and another at the top"
+        self.elliptic = self.has_verb  # "a house appears near the road and another at the top"
     else:
-        self.elliptic = self.has_verb and self.mode == "changed" and not self.list_open and any(m["role"] == "changed" for m in self.mentions[self.first:])
+        self.elliptic = (
+            self.has_verb
+            and self.mode == "changed"
+            and not self.list_open
+            and any(m["role"] == "changed" for m in self.mentions[self.first :])
+        )
         self.new_phrase()
+
 
 @patch
 def verb_follows(self: _Reader, i):
     "Does a finite verb come before the clause can end? A list may stand before it, but not after a landmark."
-    for t in self.tokens[i + 1:]:
-        if _is_finite(t): return True
-        if t.type == "end" or t.type == "and" and self.mode == "landmark": return False
+    for t in self.tokens[i + 1 :]:
+        if _is_finite(t):
+            return True
+        if t.type == "end" or t.type == "and" and self.mode == "landmark":
+            return False
     return False
+
 
 @patch
 def landmark_follows(self: _Reader, i):
     "After 'along the road and': is the next thing one more landmark?"
     back = list(takewhile(lambda b: b.type != "prep", reversed(self.tokens[:i])))
     definite = any(b.text in ("the", "this", "its", "their") for b in back)
-    if any(b.text in ("between", "among", "surrounded") for b in self.tokens[max(0, i - 5):i]): return True
+    if any(b.text in ("between", "among", "surrounded") for b in self.tokens[max(0, i - 5) : i]):
+        return True
     after = self.tokens[i + 1]
-    if after.text in ("a", "an", "another", "one") or after.text in _PLURAL: return self.has_verb and not definite
+    if after.text in ("a", "an", "another", "one") or after.text in _PLURAL:
+        return self.has_verb and not definite
     return not (after.type == "noun" and definite and not self.has_verb and self.verb_follows(i))
+
 
 @patch
 def on_end(self: _Reader, i, t):
-    if i + 1 < len(self.tokens): self.break_clause()
+    if i + 1 < len(self.tokens):
+        self.break_clause()
 
 # %% ../nbs/00c_captions.ipynb #32f843ad
 def _imply(mentions):
@@ -439,108 +801,192 @@ def _imply(mentions):
     out = []
     for i, m in enumerate(mentions):
         before = [p for p in mentions[:i] if p["clause"] < m["clause"] and p["role"] != "landmark"]
-        near = {before[-1]["kind"] if p["kind"] == "it" and before else p["kind"] for p in mentions if p["clause"] == m["clause"] and p["role"] == "landmark"}
+        near = {
+            before[-1]["kind"] if p["kind"] == "it" and before else p["kind"]
+            for p in mentions
+            if p["clause"] == m["clause"] and p["role"] == "landmark"
+        }
         sources = []
-        if m["role"] == "landmark" or m["group"].places: pass
-        elif "built" in m["events"] and near: sources = [p for p in before if p["kind"] in near and "removed" not in p["events"]]
-        elif "built" in m["events"]: sources = [p for p in before if p["kind"] in COVER and "removed" in p["events"]][-1:]
+        if m["role"] == "landmark" or m["group"].places:
+            pass
+        elif "built" in m["events"] and near:
+            sources = [p for p in before if p["kind"] in near and "removed" not in p["events"]]
+        elif "built" in m["events"]:
+            sources = [p for p in before if p["kind"] in COVER and "removed" in p["events"]][-1:]
         elif "removed" in m["events"] and not near:
-            sources = [p for p in mentions[i + 1:] if p["clause"] == m["clause"] + 1 and p["role"] == "changed" and "built" in p["events"] and p["kind"] != m["kind"]][:1]
-        out.append((tuple(dict.fromkeys(place for p in sources for place in p["group"].places)), any(p["group"].ground for p in sources)))
+            sources = [
+                p
+                for p in mentions[i + 1 :]
+                if p["clause"] == m["clause"] + 1
+                and p["role"] == "changed"
+                and "built" in p["events"]
+                and p["kind"] != m["kind"]
+            ][:1]
+        out.append(
+            (
+                tuple(dict.fromkeys(place for p in sources for place in p["group"].places)),
+                any(p["group"].ground for p in sources),
+            )
+        )
     return out
 
 # %% ../nbs/00c_captions.ipynb #9a3a43f6
-NO_CHANGE_SENTENCES = ("there is no difference", "the two scenes seem identical", "the scene is the same as before", "no change has occurred", "almost nothing has changed")
+NO_CHANGE_SENTENCES = (
+    "there is no difference",
+    "the two scenes seem identical",
+    "the scene is the same as before",
+    "no change has occurred",
+    "almost nothing has changed",
+)
 
-_UNCHANGED = re.compile(r"\b(?:no|not any|without|without any|little) (?:obvious |significant |visible )?(?:changes?|differences?)\b|\bidentical\b|\bthe same as\b|\bunchanged\b|\bnot (?:been )?chang\w*"
-                        r"|\bno(?:thing)? (?:has |have |was |is )?(?:been )?(?:changed?|different)\b|\b(?:remain|stay|look|seem|appear)(?:s|ed)? (?:exactly |almost |basically |much |about )?the same\b"
-                        r"|\b(?:is|are|was|were) (?:still |exactly |almost |basically |all |much |about )?the same(?= as\b| in both\b| at both\b| on both\b| before and after\b| except\b| apart from\b| but\b| ?\.| ?$)")
+_UNCHANGED = re.compile(
+    r"\b(?:no|not any|without|without any|little) (?:obvious |significant |visible )?(?:changes?|differences?)\b|\bidentical\b|\bthe same as\b|\bunchanged\b|\bnot (?:been )?chang\w*"
+    r"|\bno(?:thing)? (?:has |have |was |is )?(?:been )?(?:changed?|different)\b|\b(?:remain|stay|look|seem|appear)(?:s|ed)? (?:exactly |almost |basically |much |about )?the same\b"
+    r"|\b(?:is|are|was|were) (?:still |exactly |almost |basically |all |much |about )?the same(?= as\b| in both\b| at both\b| on both\b| before and after\b| except\b| apart from\b| but\b| ?\.| ?$)"
+)
+
 
 @lru_cache(maxsize=65536)
 def read_caption(
-    text: str, # a sentence, in English
+    text: str,  # a sentence, in English
 ) -> CaptionReading:
     "Read what a sentence says has changed, and where."
-    if not isinstance(text, str): raise TypeError(f"caption is {text!r:.60}: expected a sentence")
+    if not isinstance(text, str):
+        raise TypeError(f"caption is {text!r:.60}: expected a sentence")
     plain = _normal(text)
     if _UNCHANGED.search(plain):
         said, *exception = re.split(r"\b(?:except|but|however|apart from)\b", plain, maxsplit=1)
-        if not exception: return CaptionReading(text, False, frozenset(), frozenset(), (), frozenset(), False, False)
+        if not exception:
+            return CaptionReading(
+                text, False, frozenset(), frozenset(), (), frozenset(), False, False
+            )
         plain = exception[0]
     r = _Reader(_tokens(plain))
-    mentions = tuple(_mention(m, *implied) for m, implied in zip(r.mentions, _imply(r.mentions)) if m["kind"] != "it")
+    mentions = tuple(
+        _mention(m, *implied)
+        for m, implied in zip(r.mentions, _imply(r.mentions))
+        if m["kind"] != "it"
+    )
     changed = [m for m in mentions if m.role != "landmark"]
     labelled = [m for m in changed if m.kind in LABELLED]
     about = labelled or changed
     positions = tuple(dict.fromkeys(p for m in about for p in m.positions))
     beside = r.landmarks > 0 or any(m["role"] == "landmark" for m in r.mentions)
-    return CaptionReading(text, True, frozenset(m.kind for m in labelled), frozenset(m.kind for m in changed) - set(LABELLED), positions, frozenset(e for m in about for e in m.events),
-                          bool(labelled) and all(m.singular for m in labelled) and len({m.kind for m in labelled}) == len(labelled), bool(changed) and not positions and beside, mentions)
+    return CaptionReading(
+        text,
+        True,
+        frozenset(m.kind for m in labelled),
+        frozenset(m.kind for m in changed) - set(LABELLED),
+        positions,
+        frozenset(e for m in about for e in m.events),
+        bool(labelled)
+        and all(m.singular for m in labelled)
+        and len({m.kind for m in labelled}) == len(labelled),
+        bool(changed) and not positions and beside,
+        mentions,
+    )
+
 
 def _mention(m, implied, broad):
-    if m["role"] == "landmark": return Mention(m["kind"], "landmark", singular=not m["plural"])
-    return Mention(m["kind"], "with" if m["role"] == "with" else "changed", frozenset(m["events"]), m["group"].places, implied, (broad or m["group"].ground) and m["kind"] not in COVER, not m["plural"])
+    if m["role"] == "landmark":
+        return Mention(m["kind"], "landmark", singular=not m["plural"])
+    return Mention(
+        m["kind"],
+        "with" if m["role"] == "with" else "changed",
+        frozenset(m["events"]),
+        m["group"].places,
+        implied,
+        (broad or m["group"].ground) and m["kind"] not in COVER,
+        not m["plural"],
+    )
 
 # %% ../nbs/00c_captions.ipynb #0306dae5
-_REACH = dict(one=(.45, .55), several=(1/3, .42), edge=(.2, .3)) # how far "left" reaches, narrow and generous, as a fraction of the image
-_MIDDLE = ((.3, .7), (.2, .8))
+_REACH = dict(
+    one=(0.45, 0.55), several=(1 / 3, 0.42), edge=(0.2, 0.3)
+)  # how far "left" reaches, narrow and generous, as a fraction of the image
+_MIDDLE = ((0.3, 0.7), (0.2, 0.8))
 _ORDER = dict(top="first", left="first", middle="middle", bottom="last", right="last")
+
 
 def _axis(kind, generous):
     reach = _REACH[kind][generous]
     return dict(first=(0, reach), middle=_MIDDLE[generous], last=(1 - reach, 1))
 
+
 def _boxes_of(places, generous):
     "(x1, y1, x2, y2) fractions of the image for places that are named together."
-    vertical, horizontal = {"top", "bottom"} <= {v for v, _ in places}, {"left", "right"} <= {h for _, h in places}
+    vertical, horizontal = (
+        {"top", "bottom"} <= {v for v, _ in places},
+        {"left", "right"} <= {h for _, h in places},
+    )
     edge = vertical and horizontal and any(None in p for p in places)
     axis = _axis("edge" if edge else "several" if vertical or horizontal else "one", generous)
     span = lambda word: axis[_ORDER[word]] if word else (0, 1)
     return [(span(h)[0], span(v)[0], span(h)[1], span(v)[1]) for v, h in places]
 
+
 def position_region(
-    reading, # `CaptionReading` or `Mention`
-    generous: bool = True, # half the image and a little more for "left", or the narrow part only
-) -> list: # of (x1, y1, x2, y2) boxes as fractions of width and height; the whole image if no place is named
+    reading,  # `CaptionReading` or `Mention`
+    generous: bool = True,  # half the image and a little more for "left", or the narrow part only
+) -> list:  # of (x1, y1, x2, y2) boxes as fractions of width and height; the whole image if no place is named
     "The parts of the image that the places of a reading mean."
-    mentions = [m for m in reading.mentions if m.role != "landmark"] if isinstance(reading, CaptionReading) else [reading]
-    if isinstance(reading, CaptionReading) and reading.classes: mentions = [m for m in mentions if m.kind in LABELLED]
-    return list(dict.fromkeys(b for m in mentions for b in _boxes_of(m.positions, generous))) or [(0, 0, 1, 1)]
+    mentions = (
+        [m for m in reading.mentions if m.role != "landmark"]
+        if isinstance(reading, CaptionReading)
+        else [reading]
+    )
+    if isinstance(reading, CaptionReading) and reading.classes:
+        mentions = [m for m in mentions if m.kind in LABELLED]
+    return list(dict.fromkeys(b for m in mentions for b in _boxes_of(m.positions, generous))) or [
+        (0, 0, 1, 1)
+    ]
+
 
 def in_position(
-    reading, # `CaptionReading` or `Mention`
-    cx: float, # centre as a fraction of the width, 0-1
-    cy: float, # centre as a fraction of the height, 0-1
-    generous: bool = True, # see `position_region`
-) -> bool: # True everywhere if no place is named
+    reading,  # `CaptionReading` or `Mention`
+    cx: float,  # centre as a fraction of the width, 0-1
+    cy: float,  # centre as a fraction of the height, 0-1
+    generous: bool = True,  # see `position_region`
+) -> bool:  # True everywhere if no place is named
     "Does a point lie where the sentence says?"
-    return any(x1 <= cx <= x2 and y1 <= cy <= y2 for x1, y1, x2, y2 in position_region(reading, generous))
+    return any(
+        x1 <= cx <= x2 and y1 <= cy <= y2 for x1, y1, x2, y2 in position_region(reading, generous)
+    )
 
 # %% ../nbs/00c_captions.ipynb #1417f145
-VALUES = dict(road=128, building=255) # LEVIR-MCI's grey levels
+VALUES = dict(road=128, building=255)  # LEVIR-MCI's grey levels
+
 
 @dataclass(frozen=True)
 class Region:
     "What a sentence means in a mask."
-    box: tuple # (x1, y1, x2, y2) floats in pixels, or None
-    mask: object # (H, W) bool array of the pixels that are meant, or None
-    n_regions: int # components that are meant
-    n_clusters: int # clusters that they form, before `region="largest"` takes one
-    ambiguous: bool # the sentence speaks of one thing, and several clusters are left
-    reason: str # why there is no box: "" | "no change" | "nothing named" | "unlabelled" | "no component" | "not there"
-    how: str = "" # how the pixels were found, the loosest way if several: "class" | "place" | "implied place" | "place, generously" | "part at the place"
+
+    box: tuple  # (x1, y1, x2, y2) floats in pixels, or None
+    mask: object  # (H, W) bool array of the pixels that are meant, or None
+    n_regions: int  # components that are meant
+    n_clusters: int  # clusters that they form, before `region="largest"` takes one
+    ambiguous: bool  # the sentence speaks of one thing, and several clusters are left
+    reason: str  # why there is no box: "" | "no change" | "nothing named" | "unlabelled" | "no component" | "not there"
+    how: str = ""  # how the pixels were found, the loosest way if several: "class" | "place" | "implied place" | "place, generously" | "part at the place"
+
 
 def split_mask(
-    mask, # (H, W): 0, 128 (road), 255 (building); with `binary` any nonzero value is a change
-    binary=False, # False; "building" or "road": what the nonzero pixels of a binary mask are; True: whatever a sentence names
-) -> dict: # class -> (H, W) bool
+    mask,  # (H, W): 0, 128 (road), 255 (building); with `binary` any nonzero value is a change
+    binary=False,  # False; "building" or "road": what the nonzero pixels of a binary mask are; True: whatever a sentence names
+) -> dict:  # class -> (H, W) bool
     "The pixels of each class in a change mask."
     mask = np.asarray(mask)
-    if mask.ndim != 2: raise ValueError(f"mask has shape {mask.shape}: expected (height, width)")
-    if binary not in (False, True, *LABELLED): raise ValueError(f"binary is {binary!r}: expected False, True, 'building' or 'road'")
-    if binary: return {c: mask != 0 for c in (LABELLED if binary is True else (binary,))}
+    if mask.ndim != 2:
+        raise ValueError(f"mask has shape {mask.shape}: expected (height, width)")
+    if binary not in (False, True, *LABELLED):
+        raise ValueError(f"binary is {binary!r}: expected False, True, 'building' or 'road'")
+    if binary:
+        return {c: mask != 0 for c in (LABELLED if binary is True else (binary,))}
     odd = np.setdiff1d(mask, [0, *VALUES.values()])
-    if len(odd): raise ValueError(f"mask holds the value {odd[0]}: expected 0, 128 (road) and 255 (building); pass binary= for a mask of change and no change")
+    if len(odd):
+        raise ValueError(
+            f"mask holds the value {odd[0]}: expected 0, 128 (road) and 255 (building); pass binary= for a mask of change and no change"
+        )
     return {c: mask == v for c, v in VALUES.items()}
 
 # %% ../nbs/00c_captions.ipynb #fb909bd9
@@ -550,38 +996,54 @@ def _keep(labels, indices):
     table[indices] = True
     return table[labels]
 
+
 def _share(labels, components, boxes):
     "The share of each component that lies in one of the fractional boxes, and the boxes as a mask."
     h, w = labels.shape
-    y, x = (np.arange(h) + .5) / h, (np.arange(w) + .5) / w
+    y, x = (np.arange(h) + 0.5) / h, (np.arange(w) + 0.5) / w
     inside = np.zeros(labels.shape, bool)
-    for x1, y1, x2, y2 in boxes: inside |= ((y >= y1) & (y <= y2))[:, None] & ((x >= x1) & (x <= x2))
-    return np.bincount(labels[inside], minlength=len(components) + 1)[1:] / np.array([c.area for c in components]), inside
+    for x1, y1, x2, y2 in boxes:
+        inside |= ((y >= y1) & (y <= y2))[:, None] & ((x >= x1) & (x <= x2))
+    return np.bincount(labels[inside], minlength=len(components) + 1)[1:] / np.array(
+        [c.area for c in components]
+    ), inside
+
 
 def _mostly_at(places, generous, labels, components):
     "The pixels of the components that lie at the places."
     share, _ = _share(labels, components, _boxes_of(places, generous))
-    return _keep(labels, 1 + np.flatnonzero(share >= (.75 if generous else .5)))
+    return _keep(labels, 1 + np.flatnonzero(share >= (0.75 if generous else 0.5)))
+
 
 def _part_at(places, labels, components):
     "The part of the wide components that lies at the places."
     h, w = labels.shape
     share, inside = _share(labels, components, _boxes_of(places, False))
-    wide = np.array([c.box[2] - c.box[0] >= w / 2 or c.box[3] - c.box[1] >= h / 2 for c in components])
-    return inside & _keep(labels, 1 + np.flatnonzero(wide & (share >= .1)))
+    wide = np.array(
+        [c.box[2] - c.box[0] >= w / 2 or c.box[3] - c.box[1] >= h / 2 for c in components]
+    )
+    return inside & _keep(labels, 1 + np.flatnonzero(wide & (share >= 0.1)))
+
 
 _WAYS = ("class", "place", "implied place", "place, generously", "part at the place")
 
+
 def _pixels_of(mention, labels, components):
     "The pixels that a mention means among those of its class, and the way in which they were found."
-    if not mention.positions and not mention.implied: return labels > 0, "class"
+    if not mention.positions and not mention.implied:
+        return labels > 0, "class"
     places = mention.positions or mention.implied
-    steps = [("place", lambda: _mostly_at(places, False, labels, components)), ("place, generously", lambda: _mostly_at(places, True, labels, components)),
-             ("part at the place", lambda: _part_at(places, labels, components))]
-    if mention.broad: steps = steps[1:]
+    steps = [
+        ("place", lambda: _mostly_at(places, False, labels, components)),
+        ("place, generously", lambda: _mostly_at(places, True, labels, components)),
+        ("part at the place", lambda: _part_at(places, labels, components)),
+    ]
+    if mention.broad:
+        steps = steps[1:]
     for way, step in steps if mention.positions else steps[:-1]:
         pixels = step()
-        if pixels.any(): return pixels, way if mention.positions else "implied place"
+        if pixels.any():
+            return pixels, way if mention.positions else "implied place"
     return (np.zeros(labels.shape, bool), "") if mention.positions else (labels > 0, "class")
 
 # %% ../nbs/00c_captions.ipynb #ab814963
@@ -589,128 +1051,233 @@ def _clusters(pixels, merge_px):
     "The number of components, the number of clusters that they form, and the largest cluster as a mask."
     labels, components = connected_components(pixels, 0)
     groups = merge_components(components, merge_px, labels)
-    return len(components), len(groups), _keep(labels, [components[i].label_index for i in groups[0]])
+    return (
+        len(components),
+        len(groups),
+        _keep(labels, [components[i].label_index for i in groups[0]]),
+    )
+
 
 def select_region(
-    reading, # `CaptionReading`, or a sentence
-    mask, # (H, W) change mask, see `split_mask`
-    region: str = "union", # "union": all that the sentence means; "largest": its largest cluster
-    merge_px: float = 8, # components with a gap smaller than this many pixels are one cluster
-    binary=False, # see `split_mask`
-    min_pixels: int = 5, # components of up to this many pixels are dropped
+    reading,  # `CaptionReading`, or a sentence
+    mask,  # (H, W) change mask, see `split_mask`
+    region: str = "union",  # "union": all that the sentence means; "largest": its largest cluster
+    merge_px: float = 8,  # components with a gap smaller than this many pixels are one cluster
+    binary=False,  # see `split_mask`
+    min_pixels: int = 5,  # components of up to this many pixels are dropped
 ) -> Region:
     "The pixels and the box that a sentence means in a change mask."
-    if region not in ("union", "largest"): raise ValueError(f"region {region!r} is unknown: expected 'union' or 'largest'")
-    reading, parts = read_caption(reading) if isinstance(reading, str) else reading, split_mask(mask, binary)
+    if region not in ("union", "largest"):
+        raise ValueError(f"region {region!r} is unknown: expected 'union' or 'largest'")
+    reading, parts = (
+        read_caption(reading) if isinstance(reading, str) else reading,
+        split_mask(mask, binary),
+    )
     wanted = [m for m in reading.mentions if m.role != "landmark" and m.kind in parts]
     found = {c: connected_components(parts[c], min_pixels) for c in {m.kind for m in wanted}}
     chosen = [(m, *_pixels_of(m, *found[m.kind])) for m in wanted if found[m.kind][1]]
     chosen = [(m, pixels, way) for m, pixels, way in chosen if pixels.any()]
-    if not chosen: return Region(None, None, 0, 0, False, _why_not(reading, wanted, found))
+    if not chosen:
+        return Region(None, None, 0, 0, False, _why_not(reading, wanted, found))
     pixels = np.logical_or.reduce([p for _, p, _ in chosen])
     n, n_clusters, largest = _clusters(pixels, merge_px)
     ambiguous = reading.singular and any(_clusters(p, merge_px)[1] > 1 for _, p, _ in chosen)
-    if region == "largest": pixels, n = largest, len(connected_components(largest, 0)[1])
-    return Region(tuple(mask_box(pixels).tolist()), pixels, n, n_clusters, ambiguous, "", max((way for *_, way in chosen), key=_WAYS.index))
+    if region == "largest":
+        pixels, n = largest, len(connected_components(largest, 0)[1])
+    return Region(
+        tuple(mask_box(pixels).tolist()),
+        pixels,
+        n,
+        n_clusters,
+        ambiguous,
+        "",
+        max((way for *_, way in chosen), key=_WAYS.index),
+    )
+
 
 def _why_not(reading, wanted, found):
-    if not reading.change: return "no change"
-    if not wanted: return "unlabelled" if reading.classes or reading.other else "nothing named"
+    if not reading.change:
+        return "no change"
+    if not wanted:
+        return "unlabelled" if reading.classes or reading.other else "nothing named"
     return "not there" if any(components for _, components in found.values()) else "no component"
 
 # %% ../nbs/00c_captions.ipynb #42e36e80
-_STYLES = dict( # ways to spell top, bottom, left, right
-    plain="top bottom left right", upper="upper lower left right", most="topmost bottommost leftmost rightmost", uppermost="uppermost lowermost leftmost rightmost",
-    compass="north south west east", ern="northern southern western eastern")
-_SPELLING = {style: dict(zip(((0, -1), (0, 1), (-1, 0), (1, 0)), words.split())) for style, words in _STYLES.items()}
-_STYLE = {word: (style, vector) for style in reversed(_STYLES) for vector, word in _SPELLING[style].items()} # word -> its style, its direction (x, y)
+_STYLES = dict(  # ways to spell top, bottom, left, right
+    plain="top bottom left right",
+    upper="upper lower left right",
+    most="topmost bottommost leftmost rightmost",
+    uppermost="uppermost lowermost leftmost rightmost",
+    compass="north south west east",
+    ern="northern southern western eastern",
+)
+_SPELLING = {
+    style: dict(zip(((0, -1), (0, 1), (-1, 0), (1, 0)), words.split()))
+    for style, words in _STYLES.items()
+}
+_STYLE = {
+    word: (style, vector)
+    for style in reversed(_STYLES)
+    for vector, word in _SPELLING[style].items()
+}  # word -> its style, its direction (x, y)
+
 
 def _turned(vector, k):
-    x, y = view_point(.5 + vector[0] / 2, .5 + vector[1] / 2, k)
+    x, y = view_point(0.5 + vector[0] / 2, 0.5 + vector[1] / 2, k)
     return int(round(2 * float(x) - 1)), int(round(2 * float(y) - 1))
+
 
 def _like(word, model):
     "The word with the capitals of the model."
-    return word.upper() if model.isupper() and len(model) > 1 else word.capitalize() if model[0].isupper() else word
+    return (
+        word.upper()
+        if model.isupper() and len(model) > 1
+        else word.capitalize()
+        if model[0].isupper()
+        else word
+    )
+
 
 def _turn_word(word, k):
     style, vector = _STYLE[word.lower()]
     return _like(_SPELLING[style][_turned(vector, k)], word)
+
 
 def _turn_pair(pair, k):
     "'upper left': the two directions turn together; their order and their spelling stay."
     (style_a, a), (style_b, b) = (_STYLE[w.lower()] for w in pair)
     turned = _turned((a[0] + b[0], a[1] + b[1]), k)
     axes = [(turned[0], 0), (0, turned[1])] if a[0] else [(0, turned[1]), (turned[0], 0)]
-    styles = (style_a, style_b) if "compass" in (style_a, style_b) else (style_b if style_a == "plain" else style_a,) * 2
+    styles = (
+        (style_a, style_b)
+        if "compass" in (style_a, style_b)
+        else (style_b if style_a == "plain" else style_a,) * 2
+    )
     return [_like(_SPELLING[s][axis], w) for s, axis, w in zip(styles, axes, pair)]
 
 # %% ../nbs/00c_captions.ipynb #b2e2d47d
-_PIECES = re.compile(r"(?:upper|lower|top|bottom|north|south)(?=left|right|east|west)|[a-z]+(?:'[a-z]+)?", re.I)
-_UNSAFE = re.compile(r"\b(?:front|behind|(?:up|down|left|right|north|south|east|west)wards?|(?:anti|counter)?-?clockwise|turn(?:s|ed|ing)? (?:to the )?(?:left|right)|(?:hill|tree|roof) ?tops?"
-                     r"|on top of (?!the (?:%s)\b)|under(?! construction)|underneath|beneath|higher|lower (?:than|density)|slope)\b" % "|".join(sorted(_FRAME)), re.I)
-_UP_DOWN = re.compile(r"(?:(\w+) )?\b(up|down)\b", re.I) # safe after the verbs below
-_PHRASAL = set("show shows showed shown line lines lined built build set put spring springs sprung sprang take takes took taken turn turns turned torn tear pull pulled cut cuts knocked broken burned come comes came".split())
-_QUARTER_UNSAFE = re.compile(r"\b(?:hand|columns?|longitudinal\w*|transvers\w*|lengthways|crossw\w+|above|below)\b", re.I)
+_PIECES = re.compile(
+    r"(?:upper|lower|top|bottom|north|south)(?=left|right|east|west)|[a-z]+(?:'[a-z]+)?", re.I
+)
+_UNSAFE = re.compile(
+    r"\b(?:front|behind|(?:up|down|left|right|north|south|east|west)wards?|(?:anti|counter)?-?clockwise|turn(?:s|ed|ing)? (?:to the )?(?:left|right)|(?:hill|tree|roof) ?tops?"
+    r"|on top of (?!the (?:%s)\b)|under(?! construction)|underneath|beneath|higher|lower (?:than|density)|slope)\b"
+    % "|".join(sorted(_FRAME)),
+    re.I,
+)
+_UP_DOWN = re.compile(r"(?:(\w+) )?\b(up|down)\b", re.I)  # safe after the verbs below
+_PHRASAL = set(
+    "show shows showed shown line lines lined built build set put spring springs sprung sprang take takes took taken turn turns turned torn tear pull pulled cut cuts knocked broken burned come comes came".split()
+)
+_QUARTER_UNSAFE = re.compile(
+    r"\b(?:hand|columns?|longitudinal\w*|transvers\w*|lengthways|crossw\w+|above|below)\b", re.I
+)
 _MIRROR_UNSAFE = re.compile(r"\b[sz][- ]shaped\b", re.I)
 _TB, _LR = "(?:top|upper|bottom|lower)", "(?:left|right)"
-_DISTRIBUTED = re.compile(rf"\b(?:{_TB}[ -]?{_LR} (?:and|or) {_LR}|(top|upper|bottom|lower) (?:and|or) (?!\1){_TB}[ -]?{_LR}|{_LR}[ -]{_TB} (?:and|or) {_TB}|{_LR} (?:and|or) {_LR}[ -]{_TB})\b", re.I)
+_DISTRIBUTED = re.compile(
+    rf"\b(?:{_TB}[ -]?{_LR} (?:and|or) {_LR}|(top|upper|bottom|lower) (?:and|or) (?!\1){_TB}[ -]?{_LR}|{_LR}[ -]{_TB} (?:and|or) {_TB}|{_LR} (?:and|or) {_LR}[ -]{_TB})\b",
+    re.I,
+)
 _SWAP_HALF = dict(above="below", below="above")
-_SWAP_QUARTER = dict(horizontal="vertical", vertical="horizontal", horizontally="vertically", vertically="horizontally")
-_ADVERB_BEFORE = set("next beside by near after before along at in on now angle angles angled through where away behind above below between".split()) # "right next to"
+_SWAP_QUARTER = dict(
+    horizontal="vertical",
+    vertical="horizontal",
+    horizontally="vertically",
+    vertically="horizontally",
+)
+_ADVERB_BEFORE = set(
+    "next beside by near after before along at in on now angle angles angled through where away behind above below between".split()
+)  # "right next to"
+
 
 def _is_safe(text, k):
     "Is there nothing in the sentence that view `k` could turn into a lie?"
-    if _UNSAFE.search(text) or any(c.isalpha() and not c.isascii() for c in text): return False
-    if any((m.group(1) or "").lower() not in _PHRASAL for m in _UP_DOWN.finditer(text)): return False
-    if k % 2 and (_QUARTER_UNSAFE.search(text) or _DISTRIBUTED.search(text)): return False
+    if _UNSAFE.search(text) or any(c.isalpha() and not c.isascii() for c in text):
+        return False
+    if any((m.group(1) or "").lower() not in _PHRASAL for m in _UP_DOWN.finditer(text)):
+        return False
+    if k % 2 and (_QUARTER_UNSAFE.search(text) or _DISTRIBUTED.search(text)):
+        return False
     return k < 4 or not _MIRROR_UNSAFE.search(text)
+
 
 def _is_direction(words, gaps, i):
     "True: a direction; False: another use, which stays as it is; None: cannot tell. `gaps` is what stands between the words."
     w, after = words[i], words[i + 1] if i + 1 < len(words) else ""
     before = "" if i == 0 else "," if re.search("[,;:.]", gaps[i - 1]) else words[i - 1]
-    if w not in ("left", "right", "lower"): return True
+    if w not in ("left", "right", "lower"):
+        return True
     placed = before == "" or before in _BEFORE - {"of"} or after in _PARTS
-    if w == "lower": return True if placed or after in _H or after in _M else None
-    if w == "right" and after in ("next", "beside") and before in _STYLE: return None    # "at the top right next to": which?
+    if w == "lower":
+        return True if placed or after in _H or after in _M else None
+    if w == "right" and after in ("next", "beside") and before in _STYLE:
+        return None  # "at the top right next to": which?
     return True if placed else False if w == "right" and after in _ADVERB_BEFORE else None
 
 # %% ../nbs/00c_captions.ipynb #feb68897
 def view_caption(
-    text: str, # a sentence
-    k: int, # view of `geometry`, 0..7
-): # the sentence for the viewed image, or None when that cannot be said safely
+    text: str,  # a sentence
+    k: int,  # view of `geometry`, 0..7
+):  # the sentence for the viewed image, or None when that cannot be said safely
     "Rewrite the directions of a sentence for view `k` of its image."
-    view_point(0, 0, k) # refuses what is no view
-    if k == 0: return text
+    view_point(0, 0, k)  # refuses what is no view
+    if k == 0:
+        return text
     pieces = list(_PIECES.finditer(text))
-    new = _new_words([p.group() for p in pieces], [text[a.end():b.start()] for a, b in zip(pieces, pieces[1:])], k) if _is_safe(text, k) else None
-    if new is None: return None
+    new = (
+        _new_words(
+            [p.group() for p in pieces],
+            [text[a.end() : b.start()] for a, b in zip(pieces, pieces[1:])],
+            k,
+        )
+        if _is_safe(text, k)
+        else None
+    )
+    if new is None:
+        return None
     ends = [0] + [p.end() for p in pieces]
-    return "".join(text[end:p.start()] + w for end, p, w in zip(ends, pieces, new)) + text[ends[-1]:]
+    return (
+        "".join(text[end : p.start()] + w for end, p, w in zip(ends, pieces, new))
+        + text[ends[-1] :]
+    )
+
 
 def _new_words(old, gaps, k):
     "The words of a sentence in view `k`, or None. `gaps` is what stands between them."
     words, new, i = [w.lower() for w in old], list(old), 0
     while i < len(words):
         w = words[i]
-        if k % 2 and w in _SWAP_QUARTER: new[i] = _like(_SWAP_QUARTER[w], old[i])
+        if k % 2 and w in _SWAP_QUARTER:
+            new[i] = _like(_SWAP_QUARTER[w], old[i])
         elif k in (2, 6) and w in _SWAP_HALF:
-            if not _stands_alone(words, i): return None                                     # "above it" may be on top of it
+            if not _stands_alone(words, i):
+                return None  # "above it" may be on top of it
             new[i] = _like(_SWAP_HALF[w], old[i])
         elif w in _STYLE:
             use, pair = _is_direction(words, gaps, i), _is_pair(words, gaps, i)
-            if use is None or use and pair and not _is_direction(words, gaps, i + 1): return None
-            if use and pair: new[i:i + 2], i = _turn_pair(old[i:i + 2], k), i + 1
-            elif use: new[i] = _turn_word(old[i], k)
+            if use is None or use and pair and not _is_direction(words, gaps, i + 1):
+                return None
+            if use and pair:
+                new[i : i + 2], i = _turn_pair(old[i : i + 2], k), i + 1
+            elif use:
+                new[i] = _turn_word(old[i], k)
         i += 1
     return new
 
+
 def _is_pair(words, gaps, i):
-    if i + 1 >= len(words) or words[i + 1] not in _STYLE or not re.fullmatch(r"\s*-?\s*", gaps[i]): return False
+    if i + 1 >= len(words) or words[i + 1] not in _STYLE or not re.fullmatch(r"\s*-?\s*", gaps[i]):
+        return False
     return bool(_STYLE[words[i]][1][0]) != bool(_STYLE[words[i + 1]][1][0])
 
+
 def _stands_alone(words, i):
-    after = words[i + 1:i + 3]
-    return not after or after[0] in _AUX | _JOINTS | {"with"} or after[0] in _VERB or after[0] == "the" and after[1:] != [] and after[1] in _FRAME
+    after = words[i + 1 : i + 3]
+    return (
+        not after
+        or after[0] in _AUX | _JOINTS | {"with"}
+        or after[0] in _VERB
+        or after[0] == "the"
+        and after[1:] != []
+        and after[1] in _FRAME
+    )

@@ -19,336 +19,640 @@ from transformers import AutoConfig, AutoTokenizer
 from . import __version__
 from .agent import ChangeAgent, predict_rows
 from .config import PRESETS, Config, add_config_arguments, config_from_arguments, parse_sets
-from .eval import aggregate, aggregate_table, check_report_folder, evaluate as evaluate_run, jsonable
+from vlm_vla.eval import (
+    aggregate,
+    aggregate_table,
+    check_report_folder,
+    evaluate as evaluate_run,
+    jsonable,
+)
 from .geometry import VIEWS
 from .model import VLM_ActionAgent, pick_4bit, quiet, resolve_checkpoint, weightless
 from .sources import open_pairs
 from .synthetic import make_dataset
 from .tiny import make_tiny_models
 from .train import Trainer, main as train_main
-from .utils import Stopwatch, count_parameters, cuda_problem, get_device, pick_dtype, run_slow
+from vlm_vla.utils import (
+    Stopwatch,
+    count_parameters,
+    cuda_problem,
+    get_device,
+    pick_dtype,
+    run_slow,
+)
 
 # %% ../nbs/06_cli.ipynb #5812152d
 EXPECTED = (ValueError, TypeError, AttributeError, OSError, RuntimeError, ImportError)
 
-def command(name: str  # as it is typed
-           ):
+
+def command(
+    name: str,  # as it is typed
+):
     "Decorator of a command: expected errors become one sentence on stderr and exit code 2."
+
     def decorate(f):
         @wraps(f)
         def run(argv=None) -> int:
-            try: return f(argv) or 0
+            try:
+                return f(argv) or 0
             except EXPECTED as e:
-                if os.environ.get("VLM_VLA_TRACEBACK") == "1": raise
+                if os.environ.get("VLM_VLA_TRACEBACK") == "1":
+                    raise
                 print(f"{name}: {e}\n(VLM_VLA_TRACEBACK=1 shows where)", file=sys.stderr)
                 return 2
             except KeyboardInterrupt:
                 print(f"{name}: interrupted", file=sys.stderr)
                 return 130
+
         return run
+
     return decorate
 
 # %% ../nbs/06_cli.ipynb #a0890d86
 @command("vlm_vla_train")
-def train(argv=None  # what was typed after the command; None: what really was
-         ):
+def train(
+    argv=None,  # what was typed after the command; None: what really was
+):
     "vlm_vla_train: train an agent."
     return train_main(argv)
 
-def add_settings(parser  # an `argparse.ArgumentParser`
-                ) -> None:
+
+def add_settings(
+    parser,  # an `argparse.ArgumentParser`
+) -> None:
     "Add `--config` and `--set` to a command that brings its own preset."
     parser.add_argument("--config", metavar="FILE", help="JSON file of settings")
-    parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="one setting, on top of it; may be repeated")
+    parser.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="one setting, on top of it; may be repeated",
+    )
 
-def typed_settings(args  # parsed arguments
-                  ) -> dict:
+
+def typed_settings(
+    args,  # parsed arguments
+) -> dict:
     "The settings in the `--config` file and those of `--set`, checked."
-    if args.config: Config.from_json(args.config)                                       # says in one sentence what is wrong with the file
-    return {**(json.loads(Path(args.config).read_text(encoding="utf-8")) if args.config else {}), **parse_sets(args.set)}
+    if args.config:
+        Config.from_json(args.config)  # says in one sentence what is wrong with the file
+    return {
+        **(json.loads(Path(args.config).read_text(encoding="utf-8")) if args.config else {}),
+        **parse_sets(args.set),
+    }
 
-def settings_of(run,  # a run's folder, or a checkpoint
-                changes: dict  # settings by name
-               ):
+
+def settings_of(
+    run,  # a run's folder, or a checkpoint
+    changes: dict,  # settings by name
+):
     "The run's own settings with some changed; None where nothing was asked for."
-    return Config.from_json(resolve_checkpoint(run)/"config.json", **changes) if changes else None
+    return Config.from_json(resolve_checkpoint(run) / "config.json", **changes) if changes else None
 
-def join_processes() -> bool: # is this the process that writes and speaks?
+
+def join_processes() -> bool:  # is this the process that writes and speaks?
     "Join the other processes of a `torchrun`, if there are any."
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1: return True
-    if torch.cuda.is_available(): torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
-    if not torch.distributed.is_initialized(): torch.distributed.init_process_group("gloo")
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return True
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo")
     return torch.distributed.get_rank() == 0
 
-def report_folders(runs: list, # runs or checkpoints
-                   split: str, # "train", "val" or "test"
-                   out: str = None, # --out
-                  ) -> list: # of Paths, one for each run
+
+def report_folders(
+    runs: list,  # runs or checkpoints
+    split: str,  # "train", "val" or "test"
+    out: str = None,  # --out
+) -> list:  # of Paths, one for each run
     "Where the reports go; a run that is not there, or a folder that holds something else, is told before anything is computed."
     at = [resolve_checkpoint(run) and Path(run) for run in runs]
     names = [p.resolve().name for p in at]
-    if out is None: return [check_report_folder((p if p.is_dir() else resolve_checkpoint(p))/f"report-{split}") for p in at]
-    if len(runs) == 1: return [check_report_folder(out)]
-    if len(set(names)) < len(names): raise ValueError(f"{', '.join(runs)}: two of these folders have the same name, so their reports cannot stand in one --out; leave it out")
-    return [check_report_folder(Path(out)/n) for n in names]
+    if out is None:
+        return [
+            check_report_folder((p if p.is_dir() else resolve_checkpoint(p)) / f"report-{split}")
+            for p in at
+        ]
+    if len(runs) == 1:
+        return [check_report_folder(out)]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"{', '.join(runs)}: two of these folders have the same name, so their reports cannot stand in one --out; leave it out"
+        )
+    return [check_report_folder(Path(out) / n) for n in names]
+
 
 @command("vlm_vla_eval")
-def evaluate(argv=None  # what was typed after the command; None: what really was
-            ):
+def evaluate(
+    argv=None,  # what was typed after the command; None: what really was
+):
     "vlm_vla_eval: measure a trained agent, or several that differ in their seed."
-    parser = argparse.ArgumentParser(prog="vlm_vla_eval", description="Measure a trained agent on a split; writes a report. Several runs: one report each, and a table of their mean and spread. "
-                                     "Several processes: torchrun --nproc-per-node 2 --no-python vlm_vla_eval RUN")
+    parser = argparse.ArgumentParser(
+        prog="vlm_vla_eval",
+        description="Measure a trained agent on a split; writes a report. Several runs: one report each, and a table of their mean and spread. "
+        "Several processes: torchrun --nproc-per-node 2 --no-python vlm_vla_eval RUN",
+    )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or a checkpoint")
     parser.add_argument("--split", default="test", choices=("train", "val", "test"))
-    parser.add_argument("--limit", type=int, metavar="N", help="only so many pairs, drawn at random, for a quick look")
-    parser.add_argument("--out", metavar="FOLDER", help="where the report goes; by default RUN/report-SPLIT. With several runs: FOLDER/NAME for each, and runs.md and runs.json")
+    parser.add_argument(
+        "--limit",
+        type=int,
+        metavar="N",
+        help="only so many pairs, drawn at random, for a quick look",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FOLDER",
+        help="where the report goes; by default RUN/report-SPLIT. With several runs: FOLDER/NAME for each, and runs.md and runs.json",
+    )
     add_settings(parser)
     args = parser.parse_args(argv)
     changes, speaks, reports = typed_settings(args), join_processes(), []
     folders = report_folders(args.runs, args.split, args.out)
     for run, folder in zip(args.runs, folders):
-        reports.append(evaluate_run(run, settings_of(run, changes), split=args.split, limit=args.limit, progress=speaks))
-        if not speaks: continue
+        reports.append(
+            evaluate_run(
+                run, settings_of(run, changes), split=args.split, limit=args.limit, progress=speaks
+            )
+        )
+        if not speaks:
+            continue
         reports[-1].save(folder)
         print(f"{reports[-1].table()}\nreport: {folder}")
-    if speaks and len(reports) > 1: say_several(reports, args.runs, args.out)
+    if speaks and len(reports) > 1:
+        say_several(reports, args.runs, args.out)
 
-def say_several(reports: list,  # of `evaluate`
-                runs: list,  # runs or checkpoints
-                out: str = None  # folder, or None
-               ) -> None:
+
+def say_several(
+    reports: list,  # of `evaluate`
+    runs: list,  # runs or checkpoints
+    out: str = None,  # folder, or None
+) -> None:
     "Print mean and spread over several runs; write them to `out`."
     found = aggregate(reports)
     text = f"mean and standard deviation of {len(runs)} runs: {', '.join(runs)}\n\n{aggregate_table(found)}\n"
     print("\n" + text, end="")
-    if out is None: return
+    if out is None:
+        return
     Path(out, "runs.md").write_text(text, encoding="utf-8")
-    Path(out, "runs.json").write_text(json.dumps(jsonable(dict(runs=runs, figures=found)), indent=1) + "\n", encoding="utf-8")
+    Path(out, "runs.json").write_text(
+        json.dumps(jsonable(dict(runs=runs, figures=found)), indent=1) + "\n", encoding="utf-8"
+    )
 
 # %% ../nbs/06_cli.ipynb #83b637a8
-def newest_run(folder # OUTPUT_DIR
-              ) -> Path:
+def newest_run(
+    folder,  # OUTPUT_DIR
+) -> Path:
     "The run in a folder whose best checkpoint is the newest."
     best = sorted(Path(folder).glob("*/checkpoints/best"), key=lambda p: p.stat().st_mtime)
-    if not best: raise FileNotFoundError(f"{folder}: there is no trained run here; give a run's folder, or train one with vlm_vla_train")
+    if not best:
+        raise FileNotFoundError(
+            f"{folder}: there is no trained run here; give a run's folder, or train one with vlm_vla_train"
+        )
     return best[-1].parent.parent
 
-def picture_path(wanted: str, # --out; empty: action.png here, or the first free action-2.png, action-3.png ...
-                 inputs: list, # files that must not be written over
-                ) -> Path:
+
+def picture_path(
+    wanted: str,  # --out; empty: action.png here, or the first free action-2.png, action-3.png ...
+    inputs: list,  # files that must not be written over
+) -> Path:
     "Where the picture of an answer goes."
-    if not wanted: return next(p for p in (Path(f"action{n}.png") for n in ("", *(f"-{i}" for i in range(2, 10**6)))) if not p.exists())
+    if not wanted:
+        return next(
+            p
+            for p in (Path(f"action{n}.png") for n in ("", *(f"-{i}" for i in range(2, 10**6))))
+            if not p.exists()
+        )
     path, known = Path(wanted), matplotlib.backend_bases.FigureCanvasBase.get_supported_filetypes()
-    if path.suffix[1:].lower() not in known: raise ValueError(f"--out {wanted}: a picture's name ends in one of {', '.join(sorted(known))}")
-    if any(path.exists() and path.samefile(p) for p in inputs): raise ValueError(f"--out {wanted} is one of the pictures asked about; choose another name")
-    if not path.absolute().parent.is_dir(): raise FileNotFoundError(f"--out {wanted}: there is no folder {str(path.parent)!r}")
+    if path.suffix[1:].lower() not in known:
+        raise ValueError(
+            f"--out {wanted}: a picture's name ends in one of {', '.join(sorted(known))}"
+        )
+    if any(path.exists() and path.samefile(p) for p in inputs):
+        raise ValueError(f"--out {wanted} is one of the pictures asked about; choose another name")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"--out {wanted}: there is no folder {str(path.parent)!r}")
     return path
 
+
 @command("vlm_vla_predict")
-def predict(argv=None  # what was typed after the command; None: what really was
-           ):
+def predict(
+    argv=None,  # what was typed after the command; None: what really was
+):
     "vlm_vla_predict: ask a trained agent."
-    parser = argparse.ArgumentParser(prog="vlm_vla_predict", description="Two dates and a sentence to a place. One question, or a file of them.")
-    parser.add_argument("run", nargs="?", help="a run's folder, or a checkpoint; by default the newest run in OUTPUT_DIR")
+    parser = argparse.ArgumentParser(
+        prog="vlm_vla_predict",
+        description="Two dates and a sentence to a place. One question, or a file of them.",
+    )
+    parser.add_argument(
+        "run",
+        nargs="?",
+        help="a run's folder, or a checkpoint; by default the newest run in OUTPUT_DIR",
+    )
     parser.add_argument("--t1", metavar="IMAGE", help="first date")
     parser.add_argument("--t2", metavar="IMAGE", help="second date")
     parser.add_argument("--caption", help="what changed")
-    parser.add_argument("--rows", metavar="FILE", help="CSV or JSON Lines with t1, t2, caption (paths relative to the file), instead of one question")
-    parser.add_argument("--out", metavar="PATH", default="", help="picture of the answer (one question; by default a new action.png), or JSON Lines of results (a file of questions; resumed if it is there)")
-    parser.add_argument("--pictures", metavar="FOLDER", help="with --rows: a picture of each answer")
-    parser.add_argument("--looks", type=int, default=1, metavar="N", help="look again, closer, up to N times in all; for images much larger than those of the training")
+    parser.add_argument(
+        "--rows",
+        metavar="FILE",
+        help="CSV or JSON Lines with t1, t2, caption (paths relative to the file), instead of one question",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="PATH",
+        default="",
+        help="picture of the answer (one question; by default a new action.png), or JSON Lines of results (a file of questions; resumed if it is there)",
+    )
+    parser.add_argument(
+        "--pictures", metavar="FOLDER", help="with --rows: a picture of each answer"
+    )
+    parser.add_argument(
+        "--looks",
+        type=int,
+        default=1,
+        metavar="N",
+        help="look again, closer, up to N times in all; for images much larger than those of the training",
+    )
     add_settings(parser)
     args = parser.parse_args(argv)
     one = [args.t1, args.t2, args.caption]
-    if args.rows is None and None in one: raise ValueError("give --t1, --t2 and --caption, or --rows FILE")
-    if args.rows is not None and any(v is not None for v in one): raise ValueError("give either one question or --rows FILE, not both")
-    if args.looks < 1: raise ValueError(f"--looks {args.looks}: it must be at least 1")
+    if args.rows is None and None in one:
+        raise ValueError("give --t1, --t2 and --caption, or --rows FILE")
+    if args.rows is not None and any(v is not None for v in one):
+        raise ValueError("give either one question or --rows FILE, not both")
+    if args.looks < 1:
+        raise ValueError(f"--looks {args.looks}: it must be at least 1")
     for file in filter(None, (args.t1, args.t2, args.rows)):
-        if not Path(file).is_file(): raise FileNotFoundError(f"{file}: there is no such file")
+        if not Path(file).is_file():
+            raise FileNotFoundError(f"{file}: there is no such file")
     picture = picture_path(args.out, [args.t1, args.t2]) if args.rows is None else None
     changes = typed_settings(args)
     run = args.run or newest_run(changes.get("OUTPUT_DIR", Config.OUTPUT_DIR))
     agent = ChangeAgent.from_pretrained(run, settings_of(run, changes))
     if args.rows is not None:
-        counts = predict_rows(agent, args.rows, args.out or Path(args.rows).with_suffix(".results.jsonl"), steps=args.looks, pictures=args.pictures)
+        counts = predict_rows(
+            agent,
+            args.rows,
+            args.out or Path(args.rows).with_suffix(".results.jsonl"),
+            steps=args.looks,
+            pictures=args.pictures,
+        )
         print(json.dumps(counts))
         return 1 if counts["failed"] else 0
-    action = agent.rollout(args.t1, args.t2, args.caption, args.looks) if args.looks > 1 else agent.act(args.t1, args.t2, args.caption)
+    action = (
+        agent.rollout(args.t1, args.t2, args.caption, args.looks)
+        if args.looks > 1
+        else agent.act(args.t1, args.t2, args.caption)
+    )
     action.draw(picture)
     print(json.dumps({**action.to_dict(), "picture": str(picture)}))
 
 # %% ../nbs/06_cli.ipynb #e954fc5b
-PACKAGES = ("torch", "torchvision", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "pillow", "numpy", "psutil", "scipy", "matplotlib", "fastcore", "safetensors", "tqdm")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "transformers",
+    "peft",
+    "accelerate",
+    "bitsandbytes",
+    "datasets",
+    "pillow",
+    "numpy",
+    "psutil",
+    "scipy",
+    "matplotlib",
+    "fastcore",
+    "safetensors",
+    "tqdm",
+)
+
 
 def versions() -> dict:
     "Installed version of each package that is used; None where it is missing."
+
     def of(name):
-        try: return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError: return None
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
     return {name: of(name) for name in PACKAGES}
 
-
 # %% ../nbs/06_cli.ipynb #23766947
-def agent_shape(config # a `Config`, its paths found by `verify_paths`
-               ) -> VLM_ActionAgent:
+def agent_shape(
+    config,  # a `Config`, its paths found by `verify_paths`
+) -> VLM_ActionAgent:
     "The agent that `create_model` would make, with shapes but no weights."
     paths = config.verify_paths()
-    return weightless(config, AutoConfig.from_pretrained(paths["CLIP_PATH"]), AutoConfig.from_pretrained(paths["LLM_PATH"]), AutoTokenizer.from_pretrained(paths["LLM_PATH"]))
+    return weightless(
+        config,
+        AutoConfig.from_pretrained(paths["CLIP_PATH"]),
+        AutoConfig.from_pretrained(paths["LLM_PATH"]),
+        AutoTokenizer.from_pretrained(paths["LLM_PATH"]),
+    )
 
-GIB, LIBRARIES = 2**30, .6 # GiB: what Python and PyTorch take by themselves
 
-def disk_needed(agent, # of `agent_shape`
-                config, # a `Config`
-                pairs: dict, # split -> number of pairs
-               ) -> dict: # GiB of "cache" and "checkpoints", and "images"
+GIB, LIBRARIES = 2**30, 0.6  # GiB: what Python and PyTorch take by themselves
+
+
+def disk_needed(
+    agent,  # of `agent_shape`
+    config,  # a `Config`
+    pairs: dict,  # split -> number of pairs
+) -> dict:  # GiB of "cache" and "checkpoints", and "images"
     "Disk that a training with this agent and this data takes."
     views = len(VIEWS) if config.AUGMENT else 1
     images = sum(2 * n * (views if split == "train" else 1) for split, n in pairs.items())
     cells = agent.grid[0] * agent.grid[1] * agent.vision.dim
     made = config.CACHE_FEATURES and not (config.AUGMENT and config.COLOR_JITTER)
-    cache = images * cells * (2 if config.CACHE_DTYPE == "float16" else 4) / GIB if made else 0.
-    return dict(images=images, cache=cache, checkpoints=(config.KEEP_CHECKPOINTS + 1) * 12 * count_parameters(agent)["trainable"] / GIB) # weights and two moments, 4 bytes each
+    cache = images * cells * (2 if config.CACHE_DTYPE == "float16" else 4) / GIB if made else 0.0
+    return dict(
+        images=images,
+        cache=cache,
+        checkpoints=(config.KEEP_CHECKPOINTS + 1) * 12 * count_parameters(agent)["trainable"] / GIB,
+    )  # weights and two moments, 4 bytes each
 
-def memory_needed(agent, # of `agent_shape`
-                  config, # a `Config`
-                  device: torch.device, # where it would run
-                 ) -> dict: # GiB of "weights", "training", "step" and "libraries"
+
+def memory_needed(
+    agent,  # of `agent_shape`
+    config,  # a `Config`
+    device: torch.device,  # where it would run
+) -> dict:  # GiB of "weights", "training", "step" and "libraries"
     "Memory that a training with this agent takes, with sentences as long as MAX_TEXT_LENGTH allows."
-    size, n, llm = pick_dtype(config.COMPUTE_DTYPE, device)[0].itemsize, count_parameters(agent), agent.language.model.config
-    packed = sum(m.weight.numel() for m in agent.language.modules() if isinstance(m, torch.nn.Linear) and not m.weight.requires_grad) if pick_4bit(config.USE_4BIT, device)[0] else 0
-    weights = (n["frozen"] - packed) * size + packed * .53 + n["trainable"] * 4                     # NF4: half a byte, and its scales
-    tokens = config.BATCH_SIZE * config.MAX_TEXT_LENGTH * (1 if config.GRADIENT_CHECKPOINTING else getattr(llm, "num_hidden_layers", 1))
-    language = tokens * (24 * agent.language.dim + 6 * getattr(llm, "intermediate_size", 4 * agent.language.dim)) * size
-    patches = config.BATCH_SIZE * agent.grid[0] * agent.grid[1] * (6 * agent.vision.dim + 8 * agent.language.dim + 24 * min(config.POINTER_DIM, agent.language.dim)) * 4
-    return dict(weights=weights / GIB, training=12 * n["trainable"] / GIB, step=(language + patches) / GIB, libraries=LIBRARIES)
+    size, n, llm = (
+        pick_dtype(config.COMPUTE_DTYPE, device)[0].itemsize,
+        count_parameters(agent),
+        agent.language.model.config,
+    )
+    packed = (
+        sum(
+            m.weight.numel()
+            for m in agent.language.modules()
+            if isinstance(m, torch.nn.Linear) and not m.weight.requires_grad
+        )
+        if pick_4bit(config.USE_4BIT, device)[0]
+        else 0
+    )
+    weights = (
+        (n["frozen"] - packed) * size + packed * 0.53 + n["trainable"] * 4
+    )  # NF4: half a byte, and its scales
+    tokens = (
+        config.BATCH_SIZE
+        * config.MAX_TEXT_LENGTH
+        * (1 if config.GRADIENT_CHECKPOINTING else getattr(llm, "num_hidden_layers", 1))
+    )
+    language = (
+        tokens
+        * (24 * agent.language.dim + 6 * getattr(llm, "intermediate_size", 4 * agent.language.dim))
+        * size
+    )
+    patches = (
+        config.BATCH_SIZE
+        * agent.grid[0]
+        * agent.grid[1]
+        * (
+            6 * agent.vision.dim
+            + 8 * agent.language.dim
+            + 24 * min(config.POINTER_DIM, agent.language.dim)
+        )
+        * 4
+    )
+    return dict(
+        weights=weights / GIB,
+        training=12 * n["trainable"] / GIB,
+        step=(language + patches) / GIB,
+        libraries=LIBRARIES,
+    )
 
-def memory_there(device: torch.device  # of PyTorch
-                ) -> float:  # GiB
+
+def memory_there(
+    device: torch.device,  # of PyTorch
+) -> float:  # GiB
     "Memory that is free on a device."
-    return (torch.cuda.mem_get_info()[0] if device.type == "cuda" else psutil.virtual_memory().available) / GIB
+    return (
+        torch.cuda.mem_get_info()[0] if device.type == "cuda" else psutil.virtual_memory().available
+    ) / GIB
 
-def say_needs(config,  # a `Config`
-              device,  # where it would run
-              report  # a `PairsReport`, or None
-             ) -> list:  # problems
+
+def say_needs(
+    config,  # a `Config`
+    device,  # where it would run
+    report,  # a `PairsReport`, or None
+) -> list:  # problems
     "Print disk and memory needed and there."
     agent, split_pairs = agent_shape(config), {k: v["pairs"] for k, v in report.splits.items()}
     disk, memory = disk_needed(agent, config, split_pairs), memory_needed(agent, config, device)
     place = next(p for p in (config.cache_dir, *config.cache_dir.absolute().parents) if p.exists())
     free, there = shutil.disk_usage(place).free / GIB, memory_there(device)
     kept = disk["cache"] <= config.CACHE_MAX_GB
-    print(f"disk        feature cache {disk['images']:,} images x {agent.grid[0] * agent.grid[1]} x {agent.vision.dim} as {config.CACHE_DTYPE} = {disk['cache']:.2f} GiB" + ("" if kept else f", over CACHE_MAX_GB = {config.CACHE_MAX_GB:g}, so it is not made")
-          + f"; {config.KEEP_CHECKPOINTS + 1} checkpoints {disk['checkpoints']:.2f} GiB; {free:.1f} GiB free at {place}")
+    print(
+        f"disk        feature cache {disk['images']:,} images x {agent.grid[0] * agent.grid[1]} x {agent.vision.dim} as {config.CACHE_DTYPE} = {disk['cache']:.2f} GiB"
+        + ("" if kept else f", over CACHE_MAX_GB = {config.CACHE_MAX_GB:g}, so it is not made")
+        + f"; {config.KEEP_CHECKPOINTS + 1} checkpoints {disk['checkpoints']:.2f} GiB; {free:.1f} GiB free at {place}"
+    )
     total = sum(memory.values())
-    print(f"memory      about {total:.1f} GiB to train with batches of {config.BATCH_SIZE}: weights {memory['weights']:.2f}, training state {memory['training']:.2f}, a step at most {memory['step']:.2f} "
-          f"({config.MAX_TEXT_LENGTH} tokens), libraries {memory['libraries']:.1f}; {there:.1f} GiB free on {device}")
+    print(
+        f"memory      about {total:.1f} GiB to train with batches of {config.BATCH_SIZE}: weights {memory['weights']:.2f}, training state {memory['training']:.2f}, a step at most {memory['step']:.2f} "
+        f"({config.MAX_TEXT_LENGTH} tokens), libraries {memory['libraries']:.1f}; {there:.1f} GiB free on {device}"
+    )
     need = (disk["cache"] if kept else 0) + disk["checkpoints"]
-    return ([f"disk: {need:.1f} GiB are needed at {place}, {free:.1f} GiB are free; set CACHE_DIR and OUTPUT_DIR to another disk"] if need > free else []) \
-        + ([f"memory: about {total:.1f} GiB are needed on {device}, {there:.1f} GiB are free; make BATCH_SIZE or MAX_TEXT_LENGTH smaller, or set GRADIENT_CHECKPOINTING"] if total > there else [])
+    return (
+        [
+            f"disk: {need:.1f} GiB are needed at {place}, {free:.1f} GiB are free; set CACHE_DIR and OUTPUT_DIR to another disk"
+        ]
+        if need > free
+        else []
+    ) + (
+        [
+            f"memory: about {total:.1f} GiB are needed on {device}, {there:.1f} GiB are free; make BATCH_SIZE or MAX_TEXT_LENGTH smaller, or set GRADIENT_CHECKPOINTING"
+        ]
+        if total > there
+        else []
+    )
 
 # %% ../nbs/06_cli.ipynb #9af9b81c
 @command("vlm_vla_check")
-def check(argv=None  # what was typed after the command; None: what really was
-         ):
+def check(
+    argv=None,  # what was typed after the command; None: what really was
+):
     "vlm_vla_check: environment, models and data on one page."
-    parser = argparse.ArgumentParser(prog="vlm_vla_check", description="Is everything there for a training? Exit code 1 if not.")
+    parser = argparse.ArgumentParser(
+        prog="vlm_vla_check", description="Is everything there for a training? Exit code 1 if not."
+    )
     add_config_arguments(parser)
     config, problems = config_from_arguments(parser.parse_args(argv)), []
     device, found = get_device(config.DEVICE), versions()
-    print(f"vlm_vla     {__version__} on Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores")
+    print(
+        f"vlm_vla     {__version__} on Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    )
     print("packages    " + ", ".join(f"{k} {v}" for k, v in found.items() if v))
     problems += [f"{k} is not installed: pip install {k}" for k, v in found.items() if v is None]
-    print(f"device      {device}" + (f" ({cuda_problem()})" if device.type != "cuda" else f" ({torch.cuda.get_device_name()})"))
+    print(
+        f"device      {device}"
+        + (
+            f" ({cuda_problem()})"
+            if device.type != "cuda"
+            else f" ({torch.cuda.get_device_name()})"
+        )
+    )
     dtype, why = pick_dtype(config.COMPUTE_DTYPE, device)
     print(f"precision   {str(dtype).split('.')[-1]}: {why}")
     print(f"4 bit       {pick_4bit(config.USE_4BIT, device)[1]}")
     missing = paths_missing(config)
     report, data_problems = data_report(config)
-    if report and not missing: problems += say_needs(config, device, report)
-    if report: print(report)
+    if report and not missing:
+        problems += say_needs(config, device, report)
+    if report:
+        print(report)
     problems += missing + data_problems
-    for p in problems: print(f"missing     {p}")
-    if not problems: print("all there")
+    for p in problems:
+        print(f"missing     {p}")
+    if not problems:
+        print("all there")
     return 1 if problems else 0
 
-def paths_missing(config  # a `Config`
-                 ) -> list:  # problems
+
+def paths_missing(
+    config,  # a `Config`
+) -> list:  # problems
     "Print the paths that are there."
-    try: found = config.verify_paths()
-    except FileNotFoundError as e: return str(e).splitlines()
-    for name, path in found.items(): print(f"{name:<12} {path}")
+    try:
+        found = config.verify_paths()
+    except FileNotFoundError as e:
+        return str(e).splitlines()
+    for name, path in found.items():
+        print(f"{name:<12} {path}")
     return []
 
-def data_report(config  # a `Config`
-               ) -> tuple:  # (`PairsReport` or None, problems)
+
+def data_report(
+    config,  # a `Config`
+) -> tuple:  # (`PairsReport` or None, problems)
     "What the data is, if there is any (`verify_paths` says when there is none)."
-    if not Path(config.DATASET_PATH).exists(): return None, []
-    try: report = open_pairs(config.DATASET_PATH, config=config).report()
-    except (ValueError, OSError) as e: return None, [f"DATASET_PATH: {e}"]
+    if not Path(config.DATASET_PATH).exists():
+        return None, []
+    try:
+        report = open_pairs(config.DATASET_PATH, config=config).report()
+    except (ValueError, OSError) as e:
+        return None, [f"DATASET_PATH: {e}"]
     boxed = sum(n for source, n in report.box_sources.items() if source != "none")
-    return report, [] if boxed else [f"DATASET_PATH: {config.DATASET_PATH} has {report.pairs} pairs and no sentence with a box, so there is nothing to train on"]
+    return report, [] if boxed else [
+        f"DATASET_PATH: {config.DATASET_PATH} has {report.pairs} pairs and no sentence with a box, so there is nothing to train on"
+    ]
 
 # %% ../nbs/06_cli.ipynb #3bbd5251
-SIZES = {False: dict(n_train=2700, n_val=100, n_test=500), True: dict(n_train=200, n_val=20, n_test=40)}  # pairs, by --small
+SIZES = {
+    False: dict(n_train=2700, n_val=100, n_test=500),
+    True: dict(n_train=200, n_val=20, n_test=40),
+}  # pairs, by --small
 
-def demo_configs(out: Path,  # the demo's folder
-                 small: bool = False,  # fewer epochs
-                 **settings  # on top
-                ) -> dict:
+
+def demo_configs(
+    out: Path,  # the demo's folder
+    small: bool = False,  # fewer epochs
+    **settings,  # on top
+) -> dict:
     "The settings of the demo's two runs, by name."
-    common = dict(COMPUTE_DTYPE="bfloat16", DATASET_PATH=str(out/"data"), CACHE_DIR=str(out/"cache"), CLIP_PATH=str(out/"models/clip"), LLM_PATH=str(out/"models/llm"))
-    if small: settings = {"MAX_EPOCHS": 2, **settings}
-    agent = Config.preset("tiny", OUTPUT_DIR=str(out.parent), RUN_NAME=out.name, **common, **settings)
-    guide = {**PRESETS["tiny"], **PRESETS["guide"], **common, **settings, "MAX_EPOCHS": 1, "BATCH_ORDER": "random", "NO_CHANGE_SHARE": agent.NO_CHANGE_SHARE}
+    common = dict(
+        COMPUTE_DTYPE="bfloat16",
+        DATASET_PATH=str(out / "data"),
+        CACHE_DIR=str(out / "cache"),
+        CLIP_PATH=str(out / "models/clip"),
+        LLM_PATH=str(out / "models/llm"),
+    )
+    if small:
+        settings = {"MAX_EPOCHS": 2, **settings}
+    agent = Config.preset(
+        "tiny", OUTPUT_DIR=str(out.parent), RUN_NAME=out.name, **common, **settings
+    )
+    guide = {
+        **PRESETS["tiny"],
+        **PRESETS["guide"],
+        **common,
+        **settings,
+        "MAX_EPOCHS": 1,
+        "BATCH_ORDER": "random",
+        "NO_CHANGE_SHARE": agent.NO_CHANGE_SHARE,
+    }
     return dict(agent=agent, guide=Config(**{**guide, "OUTPUT_DIR": str(out), "RUN_NAME": "guide"}))
 
-def clear_run(run: Path  # a run's folder
-             ) -> None:
+
+def clear_run(
+    run: Path,  # a run's folder
+) -> None:
     "Remove an earlier run's own files; data, models and caches stay."
-    for name in ("checkpoints", "report", "guide"): shutil.rmtree(run/name, ignore_errors=True)
-    for name in ("metrics.jsonl", "metrics.json", "curves.png", "config.json", "gallery.png"): (run/name).unlink(missing_ok=True)
+    for name in ("checkpoints", "report", "guide"):
+        shutil.rmtree(run / name, ignore_errors=True)
+    for name in ("metrics.jsonl", "metrics.json", "curves.png", "config.json", "gallery.png"):
+        (run / name).unlink(missing_ok=True)
 
 # %% ../nbs/06_cli.ipynb #51eadae0
 @command("vlm_vla_demo")
-def demo(argv=None  # what was typed after the command; None: what really was
-        ):
+def demo(
+    argv=None,  # what was typed after the command; None: what really was
+):
     "vlm_vla_demo: generated data, tiny models, then train, evaluate and act."
-    parser = argparse.ArgumentParser(prog="vlm_vla_demo", description="The whole path on generated data and tiny models: no GPU, no weights, no network.")
+    parser = argparse.ArgumentParser(
+        prog="vlm_vla_demo",
+        description="The whole path on generated data and tiny models: no GPU, no weights, no network.",
+    )
     parser.add_argument("--out", default="outputs/demo", help="where everything goes")
-    parser.add_argument("--small", action="store_true", help="a small setting, to see that everything runs; teaches little")
+    parser.add_argument(
+        "--small",
+        action="store_true",
+        help="a small setting, to see that everything runs; teaches little",
+    )
     add_settings(parser)
     args = parser.parse_args(argv)
     out, watch = Path(args.out), Stopwatch()
-    if out.exists() and any(out.iterdir()) and not (out/"data/dataset.json").is_file(): raise FileExistsError(f"{out} holds something else; choose another --out")
+    if out.exists() and any(out.iterdir()) and not (out / "data/dataset.json").is_file():
+        raise FileExistsError(f"{out} holds something else; choose another --out")
     settings = typed_settings(args)
-    make_dataset(out/"data", **SIZES[args.small], seed=0, workers=os.cpu_count() or 1)
-    with quiet(): make_tiny_models(out/"models")
+    make_dataset(out / "data", **SIZES[args.small], seed=0, workers=os.cpu_count() or 1)
+    with quiet():
+        make_tiny_models(out / "models")
     clear_run(out)
     configs = demo_configs(out, args.small, **settings)
     runs = {}
     for name, config in configs.items():
         trainer = Trainer(config)
         runs[name] = trainer.train()
-        if trainer.stop_reason: return 3
-    guide = evaluate_run(runs["guide"], name="guide's variant", probe_limit=100, replicates=100, baselines=())
+        if trainer.stop_reason:
+            return 3
+    guide = evaluate_run(
+        runs["guide"], name="guide's variant", probe_limit=100, replicates=100, baselines=()
+    )
     report = evaluate_run(runs["agent"], name="agent")
-    report.save(out/"report", others={"guide's variant": guide})
-    report.gallery(out/"gallery.png")
+    report.save(out / "report", others={"guide's variant": guide})
+    report.gallery(out / "gallery.png")
     act_on_some(out, report)
     print("\n" + report.table({"guide's variant": guide}) + "\n")
-    for what, path in (("run", out), ("curves", out/"curves.png"), ("gallery", out/"gallery.png"), ("actions", out/"actions"), ("report", out/"report/report.html"), ("metrics", out/"report/metrics.json")):
+    for what, path in (
+        ("run", out),
+        ("curves", out / "curves.png"),
+        ("gallery", out / "gallery.png"),
+        ("actions", out / "actions"),
+        ("report", out / "report/report.html"),
+        ("metrics", out / "report/metrics.json"),
+    ):
         print(f"{what:<10}{path}")
     print(f"{'time':<10}{watch}")
 
-def act_on_some(out: Path,  # the demo's folder
-                report,  # of the test split
-                n: int = 3  # pairs
-               ) -> None:
+
+def act_on_some(
+    out: Path,  # the demo's folder
+    report,  # of the test split
+    n: int = 3,  # pairs
+) -> None:
     "Let the trained agent act on a few test pairs, as a user would: from files and sentences."
     agent = ChangeAgent.from_pretrained(out)
-    (out/"actions").mkdir(exist_ok=True)
+    (out / "actions").mkdir(exist_ok=True)
     samples = [s for s in report.dataset.samples if s.box is not None]
-    for s in samples[::max(1, len(samples) // n)][:n]:
+    for s in samples[:: max(1, len(samples) // n)][:n]:
         action = agent.act(s.pair.t1.path, s.pair.t2.path, s.caption)
-        action.draw(out/"actions"/f"{s.pair_id}.png")
-        (out/"actions"/f"{s.pair_id}.json").write_text(json.dumps(action.to_dict(), indent=1), encoding="utf-8")
+        action.draw(out / "actions" / f"{s.pair_id}.png")
+        (out / "actions" / f"{s.pair_id}.json").write_text(
+            json.dumps(action.to_dict(), indent=1), encoding="utf-8"
+        )

@@ -18,6 +18,7 @@ from pathlib import Path
 @dataclass(frozen=True)
 class Setting:
     "A default value, what it means, and what values are allowed."
+
     default: object  # the value when nothing else is said; its type is the setting's type
     help: str  # one line: meaning, unit
     choices: tuple = None  # allowed values, if there are only a few
@@ -27,62 +28,95 @@ class Setting:
     optional: bool = False  # True: None is allowed too
 
     @property
-    def type(self): return self.kind or type(self.default)
+    def type(self):
+        return self.kind or type(self.default)
 
 # %% ../nbs/00_config.ipynb #76d88db2
-def check_value(name: str,  # the setting's name, for the message
-                setting: Setting,  # its declaration
-                value  # what somebody wants it to be
-               ):
+def check_value(
+    name: str,  # the setting's name, for the message
+    setting: Setting,  # its declaration
+    value,  # what somebody wants it to be
+):
     "`value` in the setting's own type; `TypeError` or `ValueError` with one sentence if it does not fit."
-    if value is None and setting.optional: return None
+    if value is None and setting.optional:
+        return None
     kind = setting.type
-    if kind is float and isinstance(value, int) and not isinstance(value, bool): value = float(value)
-    if kind is str and isinstance(value, Path): value = str(value)
-    if kind is tuple and isinstance(value, list): value = tuple(value)
-    if setting.choices and value in setting.choices and type(value) in {type(c) for c in setting.choices}: return value
-    if not setting.choices and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
-        raise TypeError(f"{name} is {value!r} ({type(value).__name__}); it must be {kind.__name__}: {setting.help}")
-    if setting.choices: raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, setting.choices))}")
-    if setting.low is not None and not value >= setting.low: raise ValueError(f"{name} is {value!r}; it must be at least {setting.low}")
-    if setting.high is not None and not value <= setting.high: raise ValueError(f"{name} is {value!r}; it must be at most {setting.high}")
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if kind is str and isinstance(value, Path):
+        value = str(value)
+    if kind is tuple and isinstance(value, list):
+        value = tuple(value)
+    if (
+        setting.choices
+        and value in setting.choices
+        and type(value) in {type(c) for c in setting.choices}
+    ):
+        return value
+    if not setting.choices and (
+        not isinstance(value, kind) or (kind is int and isinstance(value, bool))
+    ):
+        raise TypeError(
+            f"{name} is {value!r} ({type(value).__name__}); it must be {kind.__name__}: {setting.help}"
+        )
+    if setting.choices:
+        raise ValueError(
+            f"{name} is {value!r}; choose one of {', '.join(map(repr, setting.choices))}"
+        )
+    if setting.low is not None and not value >= setting.low:
+        raise ValueError(f"{name} is {value!r}; it must be at least {setting.low}")
+    if setting.high is not None and not value <= setting.high:
+        raise ValueError(f"{name} is {value!r}; it must be at most {setting.high}")
     return value
 
 # %% ../nbs/00_config.ipynb #32388c33
-def parse_value(name: str,  # the setting's name, for the message
-                setting: Setting,  # its declaration
-                text: str  # what was typed
-               ):
+def parse_value(
+    name: str,  # the setting's name, for the message
+    setting: Setting,  # its declaration
+    text: str,  # what was typed
+):
     "The value that `text` spells, checked like any other."
     words = {"true": True, "false": False, "none": None}
     if setting.choices or setting.type is bool or setting.optional:
-        if text.lower() in words: return check_value(name, setting, words[text.lower()])
+        if text.lower() in words:
+            return check_value(name, setting, words[text.lower()])
     try:
-        if setting.type is tuple: value = tuple(t.strip() for t in text.split(",") if t.strip())
-        elif setting.type is dict: value = json.loads(text)
-        elif setting.type in (int, float): value = setting.type(text)
-        else: value = text
-    except ValueError: raise ValueError(f"{name}={text} cannot be read as {setting.type.__name__}: {setting.help}") from None
+        if setting.type is tuple:
+            value = tuple(t.strip() for t in text.split(",") if t.strip())
+        elif setting.type is dict:
+            value = json.loads(text)
+        elif setting.type in (int, float):
+            value = setting.type(text)
+        else:
+            value = text
+    except ValueError:
+        raise ValueError(
+            f"{name}={text} cannot be read as {setting.type.__name__}: {setting.help}"
+        ) from None
     return check_value(name, setting, value)
 
 # %% ../nbs/00_config.ipynb #1f015b01
 class SettingsMeta(type):
     "Collects the `Setting`s of a class body and guards assignments to them."
+
     def __new__(mcs, name, bases, namespace):
         own = {k: v for k, v in namespace.items() if isinstance(v, Setting)}
         namespace.update({k: v.default for k, v in own.items()})
         inherited = {}
-        for b in bases: inherited.update(getattr(b, "_settings", {}))
+        for b in bases:
+            inherited.update(getattr(b, "_settings", {}))
         namespace["_settings"] = {**inherited, **own}
         return super().__new__(mcs, name, bases, namespace)
 
     def __setattr__(cls, name, value):
-        if not name.startswith("_") and name.isupper(): value = check_value(name, cls.setting(name), value)
+        if not name.startswith("_") and name.isupper():
+            value = check_value(name, cls.setting(name), value)
         super().__setattr__(name, value)
 
     def setting(cls, name: str) -> Setting:
         "The declaration of `name`; `AttributeError` with the nearest known name if there is none."
-        if name in cls._settings: return cls._settings[name]
+        if name in cls._settings:
+            return cls._settings[name]
         near = difflib.get_close_matches(name.upper(), cls._settings, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else "; Config.print_config() shows them all"
         raise AttributeError(f"there is no setting {name}{hint}")
@@ -92,124 +126,296 @@ def kaggle_root() -> Path:
     "The folder that holds Kaggle's `input` and `working`."
     return Path(os.environ.get("VLM_VLA_KAGGLE_ROOT", "/kaggle"))
 
+
 def on_kaggle() -> bool:
     "Is this a Kaggle session (or a tree that stands in for one)?"
-    return (kaggle_root()/"input").is_dir() and (kaggle_root()/"working").is_dir()
+    return (kaggle_root() / "input").is_dir() and (kaggle_root() / "working").is_dir()
 
-def default_path(local: str,  # the path on an ordinary machine
-                 kaggle: str = "input"  # the path below Kaggle's root
-                ) -> str:
+
+def default_path(
+    local: str,  # the path on an ordinary machine
+    kaggle: str = "input",  # the path below Kaggle's root
+) -> str:
     "The default of a path setting on this machine."
-    return str(kaggle_root()/kaggle) if on_kaggle() else local
+    return str(kaggle_root() / kaggle) if on_kaggle() else local
 
 # %% ../nbs/00_config.ipynb #03432de0
 class PathSettings(metaclass=SettingsMeta):
     "Where things are read and written."
+
     IS_KAGGLE = Setting(on_kaggle(), "running in a Kaggle session (detected)")
-    DATASET_PATH = Setting(default_path("data"), "the dataset, or a folder to search for it by content")
-    CLIP_PATH = Setting(default_path("models/clip-vit-b32"), "the image encoder in Hugging Face format, or a folder to search, or a hub id")
-    LLM_PATH = Setting(default_path("models/qwen2.5-0.5b"), "the language model in Hugging Face format, or a folder to search, or a hub id")
-    OUTPUT_DIR = Setting(default_path("outputs", "working/outputs"), "runs are written to OUTPUT_DIR/RUN_NAME")
+    DATASET_PATH = Setting(
+        default_path("data"), "the dataset, or a folder to search for it by content"
+    )
+    CLIP_PATH = Setting(
+        default_path("models/clip-vit-b32"),
+        "the image encoder in Hugging Face format, or a folder to search, or a hub id",
+    )
+    LLM_PATH = Setting(
+        default_path("models/qwen2.5-0.5b"),
+        "the language model in Hugging Face format, or a folder to search, or a hub id",
+    )
+    OUTPUT_DIR = Setting(
+        default_path("outputs", "working/outputs"), "runs are written to OUTPUT_DIR/RUN_NAME"
+    )
     RUN_NAME = Setting("", "name of the run's folder; empty: the time it was started")
-    CACHE_DIR = Setting(None, "index and feature caches; None: OUTPUT_DIR/cache", kind=str, optional=True)
-    VISION_MODEL_NAME = Setting("openai/clip-vit-base-patch32", "hub id of the image encoder, used in messages and downloads")
-    LLM_MODEL_NAME = Setting("Qwen/Qwen2.5-0.5B", "hub id of the language model, used in messages and downloads")
+    CACHE_DIR = Setting(
+        None, "index and feature caches; None: OUTPUT_DIR/cache", kind=str, optional=True
+    )
+    VISION_MODEL_NAME = Setting(
+        "openai/clip-vit-base-patch32",
+        "hub id of the image encoder, used in messages and downloads",
+    )
+    LLM_MODEL_NAME = Setting(
+        "Qwen/Qwen2.5-0.5B", "hub id of the language model, used in messages and downloads"
+    )
     ALLOW_DOWNLOAD = Setting(False, "may the network be used to fetch models and data?")
 
 # %% ../nbs/00_config.ipynb #fdef0f3e
 class DataSettings(metaclass=SettingsMeta):
     "What is read and how it becomes a sample."
-    IMAGE_SIZE = Setting(224, "pixels: side of the square that the image encoder sees at once", low=16)
-    TILES = Setting(2, "n: the image is cut into n x n crops of IMAGE_SIZE, for a grid n times finer", low=1, high=8)
+
+    IMAGE_SIZE = Setting(
+        224, "pixels: side of the square that the image encoder sees at once", low=16
+    )
+    TILES = Setting(
+        2,
+        "n: the image is cut into n x n crops of IMAGE_SIZE, for a grid n times finer",
+        low=1,
+        high=8,
+    )
     MAX_TEXT_LENGTH = Setting(128, "tokens: longer captions are cut", low=4)
     BOX_SOURCE = Setting("auto", "where boxes come from", choices=("auto", "bbox", "mask", "diff"))
-    REGION = Setting("union", "what a box covers when a sentence means several things: all, or the largest cluster", choices=("union", "largest"))
+    REGION = Setting(
+        "union",
+        "what a box covers when a sentence means several things: all, or the largest cluster",
+        choices=("union", "largest"),
+    )
     MERGE_PX = Setting(8, "pixels: mask components closer than this are one cluster", low=0)
-    BBOX_FORMAT = Setting("xyxy", "order of the numbers of a box in annotation files", choices=("xyxy", "xywh"))
-    BBOX_UNITS = Setting("pixel", "unit of a box in annotation files", choices=("pixel", "fraction", "percent"))
-    BBOX_NORMALIZE = Setting(True, "actions are fractions of the image (the head ends in a sigmoid, so this must stay True)", choices=(True,))
+    BBOX_FORMAT = Setting(
+        "xyxy", "order of the numbers of a box in annotation files", choices=("xyxy", "xywh")
+    )
+    BBOX_UNITS = Setting(
+        "pixel", "unit of a box in annotation files", choices=("pixel", "fraction", "percent")
+    )
+    BBOX_NORMALIZE = Setting(
+        True,
+        "actions are fractions of the image (the head ends in a sigmoid, so this must stay True)",
+        choices=(True,),
+    )
     CAPTIONS_PER_PAIR = Setting(0, "at most this many sentences of each pair; 0: all", low=0)
-    ON_BAD_SAMPLE = Setting("skip", "a broken sample is skipped and counted, or stops the run", choices=("skip", "raise"))
-    MAX_BAD_FRACTION = Setting(0.01, "share of broken samples above which the run stops", low=0., high=1.)
+    ON_BAD_SAMPLE = Setting(
+        "skip",
+        "a broken sample is skipped and counted, or stops the run",
+        choices=("skip", "raise"),
+    )
+    MAX_BAD_FRACTION = Setting(
+        0.01, "share of broken samples above which the run stops", low=0.0, high=1.0
+    )
     AUGMENT = Setting(False, "flips and quarter turns, with the sentence rewritten to match")
-    COLOR_JITTER = Setting(0., "strength of brightness, contrast and saturation jitter, drawn for each date; 0: none", low=0., high=1.)
+    COLOR_JITTER = Setting(
+        0.0,
+        "strength of brightness, contrast and saturation jitter, drawn for each date; 0: none",
+        low=0.0,
+        high=1.0,
+    )
 
 # %% ../nbs/00_config.ipynb #309c2606
 class ModelSettings(metaclass=SettingsMeta):
     "The parts of the agent and how they are joined."
-    VISION_FEATURES = Setting("patch", "keep the encoder's patch grid, or pool it to one vector (the guide)", choices=("patch", "pooled"))
-    FUSION = Setting("film", "how sentence and image meet: film, add, concat, prefix, or one that you registered")
-    HEAD = Setting("mlp", "network from the attended feature to the action: mlp (the guide), or one that you registered")
-    TEXT_POOLING = Setting("last", "which token's hidden state stands for the sentence", choices=("last", "mean", "first"))
-    POINTER_DIM = Setting(256, "width of the pointing network; never wider than the language model", low=8)
-    USE_LORA = Setting(True, "train LoRA adapters in the language model; False: it is frozen entirely")
+
+    VISION_FEATURES = Setting(
+        "patch",
+        "keep the encoder's patch grid, or pool it to one vector (the guide)",
+        choices=("patch", "pooled"),
+    )
+    FUSION = Setting(
+        "film", "how sentence and image meet: film, add, concat, prefix, or one that you registered"
+    )
+    HEAD = Setting(
+        "mlp",
+        "network from the attended feature to the action: mlp (the guide), or one that you registered",
+    )
+    TEXT_POOLING = Setting(
+        "last",
+        "which token's hidden state stands for the sentence",
+        choices=("last", "mean", "first"),
+    )
+    POINTER_DIM = Setting(
+        256, "width of the pointing network; never wider than the language model", low=8
+    )
+    USE_LORA = Setting(
+        True, "train LoRA adapters in the language model; False: it is frozen entirely"
+    )
     LORA_R = Setting(8, "rank of the LoRA update", low=1)
     LORA_ALPHA = Setting(16, "LoRA scale: the update is multiplied by alpha / r", low=1)
-    LORA_DROPOUT = Setting(0.05, "dropout before the LoRA update", low=0., high=1.)
+    LORA_DROPOUT = Setting(0.05, "dropout before the LoRA update", low=0.0, high=1.0)
     LORA_TARGET_MODULES = Setting(("q_proj", "v_proj"), "linear layers that get LoRA")
-    USE_4BIT = Setting(True, "NF4 weights for the language model: True on CUDA where possible, 'always' also on a CPU (or an error), False never", choices=(True, False, "always"))
-    COMPUTE_DTYPE = Setting("bfloat16", "wanted precision of the frozen parts; a chip without it gets the best it has, with the reason", choices=("bfloat16", "float16", "float32"))
-    LOSS_WEIGHTS = Setting({"smooth_l1": 1., "giou": 1., "attention": 2., "change": 0.5}, "losses by name with their weights")
-    GRADIENT_CHECKPOINTING = Setting(False, "recompute the language model's activations in the backward pass: less memory, more time")
+    USE_4BIT = Setting(
+        True,
+        "NF4 weights for the language model: True on CUDA where possible, 'always' also on a CPU (or an error), False never",
+        choices=(True, False, "always"),
+    )
+    COMPUTE_DTYPE = Setting(
+        "bfloat16",
+        "wanted precision of the frozen parts; a chip without it gets the best it has, with the reason",
+        choices=("bfloat16", "float16", "float32"),
+    )
+    LOSS_WEIGHTS = Setting(
+        {"smooth_l1": 1.0, "giou": 1.0, "attention": 2.0, "change": 0.5},
+        "losses by name with their weights",
+    )
+    GRADIENT_CHECKPOINTING = Setting(
+        False,
+        "recompute the language model's activations in the backward pass: less memory, more time",
+    )
     COMPILE = Setting(False, "torch.compile the trainable part")
 
 # %% ../nbs/00_config.ipynb #075ed215
 class TrainSettings(metaclass=SettingsMeta):
     "The optimisation and what is kept of it."
+
     SEED = Setting(42, "every random choice starts here", low=0)
-    DEVICE = Setting("auto", "auto: a usable GPU if there is one, else the CPU", choices=("auto", "cpu", "cuda", "mps"))
-    DEBUG = Setting(False, "5 batches and 5 validation batches, then the whole way through to the end")
+    DEVICE = Setting(
+        "auto",
+        "auto: a usable GPU if there is one, else the CPU",
+        choices=("auto", "cpu", "cuda", "mps"),
+    )
+    DEBUG = Setting(
+        False, "5 batches and 5 validation batches, then the whole way through to the end"
+    )
     MAX_EPOCHS = Setting(10, "passes over the training split", low=1)
     BATCH_SIZE = Setting(4, "samples per step on one device", low=1)
     GRADIENT_ACCUMULATION_STEPS = Setting(1, "batches per optimizer step", low=1)
-    LEARNING_RATE = Setting(1e-4, "peak step size", low=0.)
-    LORA_LEARNING_RATE = Setting(None, "peak step size of the LoRA weights; None: LEARNING_RATE", kind=float, low=0., optional=True)
-    WEIGHT_DECAY = Setting(0.01, "AdamW's decay, on weight matrices only", low=0.)
+    LEARNING_RATE = Setting(1e-4, "peak step size", low=0.0)
+    LORA_LEARNING_RATE = Setting(
+        None,
+        "peak step size of the LoRA weights; None: LEARNING_RATE",
+        kind=float,
+        low=0.0,
+        optional=True,
+    )
+    WEIGHT_DECAY = Setting(0.01, "AdamW's decay, on weight matrices only", low=0.0)
     WARMUP_STEPS = Setting(500, "steps of linear warm-up; shortened when the run is short", low=0)
-    MAX_GRAD_NORM = Setting(1.0, "gradients are clipped to this norm; 0: not at all", low=0.)
-    NO_CHANGE_SHARE = Setting(0.2, "share of the no-change samples visited in an epoch, drawn anew each time; 1: all", low=0., high=1.)
-    BORROWED_CAPTIONS = Setting(0.5, "share of the visited no-change samples read with a sentence about a change, borrowed from another pair", low=0., high=1.)
-    BATCH_ORDER = Setting("length", "what shares a batch: sentences of similar length (little padding), sentences of one pair (it is looked at once), or anything",
-                          choices=("length", "pair", "random"))
-    EMA_DECAY = Setting(0., "the average of the trained weights over the steps is validated and saved, such as 0.999; 0: the last weights", low=0., high=0.9999)
-    EARLY_STOPPING = Setting(0, "validations in a row without a better BEST_METRIC after which the run ends; 0: never", low=0)
-    AUTO_BATCH = Setting(False, "where memory runs out, cut the batches in two and accumulate: the same steps in less memory; False: say so and stop")
-    MAX_NAN_STEPS = Setting(10, "optimizer steps in a row without a finite loss before the run stops", low=1)
-    MAX_TRAIN_MINUTES = Setting(0., "minutes after which the run saves and stops, to be resumed later; 0: no limit", low=0.)
-    NUM_WORKERS = Setting(4, "loader processes, and threads that decode for the feature cache; at most one per core", low=0)
+    MAX_GRAD_NORM = Setting(1.0, "gradients are clipped to this norm; 0: not at all", low=0.0)
+    NO_CHANGE_SHARE = Setting(
+        0.2,
+        "share of the no-change samples visited in an epoch, drawn anew each time; 1: all",
+        low=0.0,
+        high=1.0,
+    )
+    BORROWED_CAPTIONS = Setting(
+        0.5,
+        "share of the visited no-change samples read with a sentence about a change, borrowed from another pair",
+        low=0.0,
+        high=1.0,
+    )
+    BATCH_ORDER = Setting(
+        "length",
+        "what shares a batch: sentences of similar length (little padding), sentences of one pair (it is looked at once), or anything",
+        choices=("length", "pair", "random"),
+    )
+    EMA_DECAY = Setting(
+        0.0,
+        "the average of the trained weights over the steps is validated and saved, such as 0.999; 0: the last weights",
+        low=0.0,
+        high=0.9999,
+    )
+    EARLY_STOPPING = Setting(
+        0,
+        "validations in a row without a better BEST_METRIC after which the run ends; 0: never",
+        low=0,
+    )
+    AUTO_BATCH = Setting(
+        False,
+        "where memory runs out, cut the batches in two and accumulate: the same steps in less memory; False: say so and stop",
+    )
+    MAX_NAN_STEPS = Setting(
+        10, "optimizer steps in a row without a finite loss before the run stops", low=1
+    )
+    MAX_TRAIN_MINUTES = Setting(
+        0.0,
+        "minutes after which the run saves and stops, to be resumed later; 0: no limit",
+        low=0.0,
+    )
+    NUM_WORKERS = Setting(
+        4,
+        "loader processes, and threads that decode for the feature cache; at most one per core",
+        low=0,
+    )
     CACHE_FEATURES = Setting(True, "run the frozen encoder once per image, not once per epoch")
     CACHE_DTYPE = Setting("float16", "precision of cached features", choices=("float16", "float32"))
-    CACHE_MAX_GB = Setting(16., "gigabytes: no feature cache larger than this is made", low=0.)
+    CACHE_MAX_GB = Setting(16.0, "gigabytes: no feature cache larger than this is made", low=0.0)
     LOG_INTERVAL = Setting(100, "optimizer steps between log lines", low=1)
-    EVAL_INTERVAL = Setting(1000, "optimizer steps between validations (there is one after every epoch too)", low=1)
+    EVAL_INTERVAL = Setting(
+        1000, "optimizer steps between validations (there is one after every epoch too)", low=1
+    )
     SAVE_INTERVAL = Setting(500, "optimizer steps between checkpoints", low=1)
     KEEP_CHECKPOINTS = Setting(2, "newest checkpoints kept beside the best one", low=1)
     BEST_METRIC = Setting("pointing", "validation metric that chooses the best checkpoint")
-    LOG_WITH = Setting("", "also write the figures to TensorBoard or Weights & Biases, which has to be installed", choices=("", "tensorboard", "wandb"))
+    LOG_WITH = Setting(
+        "",
+        "also write the figures to TensorBoard or Weights & Biases, which has to be installed",
+        choices=("", "tensorboard", "wandb"),
+    )
 
 # %% ../nbs/00_config.ipynb #b8ab20ff
 class on_class_or_instance:
     "A method that works on `Config` itself, by making a snapshot first, and on an instance."
-    def __init__(self, f  # function of a `Config` and more
-                ):
+
+    def __init__(
+        self,
+        f,  # function of a `Config` and more
+    ):
         self.f, self.__doc__ = f, f.__doc__
-    def __get__(self, obj, cls): return partial(self.f, cls() if obj is None else obj)
+
+    def __get__(self, obj, cls):
+        return partial(self.f, cls() if obj is None else obj)
 
 # %% ../nbs/00_config.ipynb #bf51d5f3
 PRESETS = {
     "default": {},
-    "guide": dict(VISION_FEATURES="pooled", FUSION="add", TEXT_POOLING="first", TILES=1, LOSS_WEIGHTS={"mse": 1.}, NO_CHANGE_SHARE=1.,
-                  BORROWED_CAPTIONS=0., BATCH_ORDER="random"),
-    "tiny": dict(BATCH_SIZE=32, LEARNING_RATE=4e-3, WARMUP_STEPS=100, MAX_EPOCHS=8, EMA_DECAY=0.995, BEST_METRIC="miou_square", USE_4BIT=False, COMPUTE_DTYPE="float32", BATCH_ORDER="pair", NO_CHANGE_SHARE=0.1,
-                 MAX_TEXT_LENGTH=48, NUM_WORKERS=2, LOG_INTERVAL=20, EVAL_INTERVAL=100_000, SAVE_INTERVAL=200),
+    "guide": dict(
+        VISION_FEATURES="pooled",
+        FUSION="add",
+        TEXT_POOLING="first",
+        TILES=1,
+        LOSS_WEIGHTS={"mse": 1.0},
+        NO_CHANGE_SHARE=1.0,
+        BORROWED_CAPTIONS=0.0,
+        BATCH_ORDER="random",
+    ),
+    "tiny": dict(
+        BATCH_SIZE=32,
+        LEARNING_RATE=4e-3,
+        WARMUP_STEPS=100,
+        MAX_EPOCHS=8,
+        EMA_DECAY=0.995,
+        BEST_METRIC="miou_square",
+        USE_4BIT=False,
+        COMPUTE_DTYPE="float32",
+        BATCH_ORDER="pair",
+        NO_CHANGE_SHARE=0.1,
+        MAX_TEXT_LENGTH=48,
+        NUM_WORKERS=2,
+        LOG_INTERVAL=20,
+        EVAL_INTERVAL=100_000,
+        SAVE_INTERVAL=200,
+    ),
 }
+
 
 class Config(PathSettings, DataSettings, ModelSettings, TrainSettings):
     "All settings. Read and set them on the class, or make an instance with some of them changed."
-    def __init__(self, **overrides  # settings by name
-                ):
-        for name in self._settings: self.__dict__[name] = copy.deepcopy(getattr(type(self), name))
-        for name, value in overrides.items(): setattr(self, name, value)
+
+    def __init__(
+        self,
+        **overrides,  # settings by name
+    ):
+        for name in self._settings:
+            self.__dict__[name] = copy.deepcopy(getattr(type(self), name))
+        for name, value in overrides.items():
+            setattr(self, name, value)
 
     def __setattr__(self, name, value):
         self.__dict__[name] = check_value(name, type(self).setting(name), value)
@@ -218,14 +424,18 @@ class Config(PathSettings, DataSettings, ModelSettings, TrainSettings):
         changed = {k: v for k, v in self.to_dict().items() if v != self._settings[k].default}
         return f"Config({', '.join(f'{k}={v!r}' for k, v in changed.items())})"
 
-    def __eq__(self, other): return isinstance(other, Config) and self.to_dict() == other.to_dict()
+    def __eq__(self, other):
+        return isinstance(other, Config) and self.to_dict() == other.to_dict()
 
     @classmethod
-    def preset(cls, name: str = "default",  # one of `PRESETS`
-               **overrides  # settings by name, on top of the preset
-              ):
+    def preset(
+        cls,
+        name: str = "default",  # one of `PRESETS`
+        **overrides,  # settings by name, on top of the preset
+    ):
         "A named set of settings: 'default', 'guide' (the original guide to the letter), 'tiny' (the demo, on a CPU)."
-        if name not in PRESETS: raise ValueError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
+        if name not in PRESETS:
+            raise ValueError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
         return cls(**{**PRESETS[name], **overrides})
 
     def replace(self, **overrides):
@@ -242,63 +452,85 @@ def _group(name: str):
     return next(c for c in Config.__mro__[1:] if name in c.__dict__.get("_settings", {}))
 
 # %% ../nbs/00_config.ipynb #d1aeda53
-def _print_config(self, changed_only: bool = False  # only settings that differ from their defaults
-                 ):
+def _print_config(
+    self,
+    changed_only: bool = False,  # only settings that differ from their defaults
+):
     "Print the settings by group; a star marks those that differ from the default."
     group = None
     for name, value in self.to_dict().items():
         star = value != self._settings[name].default
-        if changed_only and not star: continue
+        if changed_only and not star:
+            continue
         if _group(name) is not group:
             group = _group(name)
             print(group.__doc__)
         print(f"  {'*' if star else ' '} {name:<28} {value!r}")
 
+
 Config.print_config = on_class_or_instance(_print_config)
 
 # %% ../nbs/00_config.ipynb #c7b63c1d
-def _save_json(self, path  # file to write
-              ) -> Path:
+def _save_json(
+    self,
+    path,  # file to write
+) -> Path:
     "Write all settings as JSON; `Config.from_json` reads them back."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
     return path
 
+
 Config.save_json = on_class_or_instance(_save_json)
 
 # %% ../nbs/00_config.ipynb #5441b3da
-def _from_json(cls, path,  # a file written by `save_json`, or one with some settings only
-               **overrides  # settings by name, on top of the file's
-              ):
+def _from_json(
+    cls,
+    path,  # a file written by `save_json`, or one with some settings only
+    **overrides,  # settings by name, on top of the file's
+):
     "The config in a JSON file. Settings that the file leaves out keep their defaults; unknown names raise."
     path = Path(path)
-    if not path.is_file(): raise FileNotFoundError(f"{path}: there is no such config file")
-    try: values = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as e: raise ValueError(f"{path} is not readable as JSON: {e}") from None
-    if not isinstance(values, dict): raise ValueError(f"{path} must hold one JSON object of settings, not a {type(values).__name__}")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such config file")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as e:
+        raise ValueError(f"{path} is not readable as JSON: {e}") from None
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"{path} must hold one JSON object of settings, not a {type(values).__name__}"
+        )
     return cls(**{**values, **overrides})
+
 
 Config.from_json = classmethod(_from_json)
 
 # %% ../nbs/00_config.ipynb #d9d11aa8
-def subfolders(folder,  # a folder
-               patience: int = 100  # entries
-              ) -> list:
+def subfolders(
+    folder,  # a folder
+    patience: int = 100,  # entries
+) -> list:
     "The folders in a folder, by name. One that begins with `patience` files is taken for a store of pictures and not listed to its end."
     found = []
     try:
         with os.scandir(folder) as entries:
             for n, entry in enumerate(entries):
-                if entry.is_dir() and not entry.name.startswith("."): found.append(Path(entry.path))
-                if n >= patience and not found: break
-    except PermissionError: return []  # somebody else's
+                if entry.is_dir() and not entry.name.startswith("."):
+                    found.append(Path(entry.path))
+                if n >= patience and not found:
+                    break
+    except PermissionError:
+        return []  # somebody else's
     return sorted(found)
 
-def search_folders(root,  # where to look
-                   is_it,  # function of a folder: is this one?
-                   depth: int = 8  # levels below `root` that are looked at
-                  ) -> list:
+
+def search_folders(
+    root,  # where to look
+    is_it,  # function of a folder: is this one?
+    depth: int = 8,  # levels below `root` that are looked at
+) -> list:
     "Folders at or below `root` for which `is_it` is true; below a hit nothing more is looked for."
     found, level, seen = [], [Path(root)], set()
     for _ in range(depth + 1):
@@ -311,88 +543,150 @@ def search_folders(root,  # where to look
     return found
 
 # %% ../nbs/00_config.ipynb #0848f98e
-def model_kind(folder  # a folder
-              ) -> str:
+def model_kind(
+    folder,  # a folder
+) -> str:
     "'vision' or 'language' if `folder` holds a model in Hugging Face format, else ''."
-    file = Path(folder)/"config.json"
-    if not file.is_file(): return ""
-    try: d = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError): return ""
-    if not isinstance(d, dict) or "model_type" not in d: return ""
-    return "vision" if "vision_config" in d or "patch_size" in d or "num_channels" in d else "language"
+    file = Path(folder) / "config.json"
+    if not file.is_file():
+        return ""
+    try:
+        d = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return ""
+    if not isinstance(d, dict) or "model_type" not in d:
+        return ""
+    return (
+        "vision" if "vision_config" in d or "patch_size" in d or "num_channels" in d else "language"
+    )
 
 # %% ../nbs/00_config.ipynb #8e547d96
-def find_model(path,  # folder of the model, or one to search, or a hub id
-               kind: str,  # 'vision' or 'language'
-               name: str = "",  # hub id, for the message
-               setting: str = "",  # name of the setting that `path` came from, for the message
-               allow_download: bool = False  # may a hub id be returned for `from_pretrained` to fetch?
-              ) -> str:
+def find_model(
+    path,  # folder of the model, or one to search, or a hub id
+    kind: str,  # 'vision' or 'language'
+    name: str = "",  # hub id, for the message
+    setting: str = "",  # name of the setting that `path` came from, for the message
+    allow_download: bool = False,  # may a hub id be returned for `from_pretrained` to fetch?
+) -> str:
     "The model's folder (or hub id). `FileNotFoundError` says what to do; several candidates are a `ValueError` that lists them."
     setting = setting or {"vision": "CLIP_PATH", "language": "LLM_PATH"}[kind]
     folder = Path(path)
     if not folder.is_dir():
-        if allow_download and not folder.is_absolute() and len(folder.parts) == 2 and not str(path).startswith("."): return str(path)
-        raise FileNotFoundError(f"{setting}: there is no folder {str(path)!r}. Get the model with `hf download {name} --local-dir {path}`, "
-                                f"or set {setting} to where it is (or to its hub id, with ALLOW_DOWNLOAD=True)")
+        if (
+            allow_download
+            and not folder.is_absolute()
+            and len(folder.parts) == 2
+            and not str(path).startswith(".")
+        ):
+            return str(path)
+        raise FileNotFoundError(
+            f"{setting}: there is no folder {str(path)!r}. Get the model with `hf download {name} --local-dir {path}`, "
+            f"or set {setting} to where it is (or to its hub id, with ALLOW_DOWNLOAD=True)"
+        )
     found = search_folders(folder, lambda p: model_kind(p) == kind)
-    if len(found) == 1: return str(found[0])
-    if not found: raise FileNotFoundError(f"{setting}: no {kind} model (a folder with its config.json) in {str(path)!r}; attach {name} or set {setting}")
-    raise ValueError(f"{setting}: several {kind} models in {str(path)!r}: {', '.join(map(str, found))}; set {setting} to one of them")
+    if len(found) == 1:
+        return str(found[0])
+    if not found:
+        raise FileNotFoundError(
+            f"{setting}: no {kind} model (a folder with its config.json) in {str(path)!r}; attach {name} or set {setting}"
+        )
+    raise ValueError(
+        f"{setting}: several {kind} models in {str(path)!r}: {', '.join(map(str, found))}; set {setting} to one of them"
+    )
 
 # %% ../nbs/00_config.ipynb #8ab96922
 def _verify_paths(self) -> dict:
     "The paths as found, by setting. One `FileNotFoundError` names everything that is missing and what to do about it."
     found, missing = {}, []
-    if Path(self.DATASET_PATH).exists() or self.ALLOW_DOWNLOAD: found["DATASET_PATH"] = self.DATASET_PATH
-    else: missing.append(f"DATASET_PATH: there is no {self.DATASET_PATH!r}. Set it to the folder of LEVIR-MCI (or another supported dataset), "
-                         "or make one with vlm_vla.synthetic.make_dataset")
-    for setting, kind, name in (("CLIP_PATH", "vision", self.VISION_MODEL_NAME), ("LLM_PATH", "language", self.LLM_MODEL_NAME)):
-        try: found[setting] = find_model(getattr(self, setting), kind, name, setting, self.ALLOW_DOWNLOAD)
-        except (FileNotFoundError, ValueError) as e: missing.append(str(e))
+    if Path(self.DATASET_PATH).exists() or self.ALLOW_DOWNLOAD:
+        found["DATASET_PATH"] = self.DATASET_PATH
+    else:
+        missing.append(
+            f"DATASET_PATH: there is no {self.DATASET_PATH!r}. Set it to the folder of LEVIR-MCI (or another supported dataset), "
+            "or make one with vlm_vla.synthetic.make_dataset"
+        )
+    for setting, kind, name in (
+        ("CLIP_PATH", "vision", self.VISION_MODEL_NAME),
+        ("LLM_PATH", "language", self.LLM_MODEL_NAME),
+    ):
+        try:
+            found[setting] = find_model(
+                getattr(self, setting), kind, name, setting, self.ALLOW_DOWNLOAD
+            )
+        except (FileNotFoundError, ValueError) as e:
+            missing.append(str(e))
     out = Path(self.OUTPUT_DIR)
     parent = next(p for p in (out, *out.absolute().parents) if p.exists())
-    if parent.is_dir() and os.access(parent, os.W_OK): found["OUTPUT_DIR"] = self.OUTPUT_DIR
-    else: missing.append(f"OUTPUT_DIR: {self.OUTPUT_DIR!r} cannot be written; choose another folder")
-    if missing: raise FileNotFoundError("\n".join(missing))
+    if parent.is_dir() and os.access(parent, os.W_OK):
+        found["OUTPUT_DIR"] = self.OUTPUT_DIR
+    else:
+        missing.append(f"OUTPUT_DIR: {self.OUTPUT_DIR!r} cannot be written; choose another folder")
+    if missing:
+        raise FileNotFoundError("\n".join(missing))
     return found
+
 
 Config.verify_paths = on_class_or_instance(_verify_paths)
 
 # %% ../nbs/00_config.ipynb #a2786d00
 def _cache_dir(self) -> Path:
     "Where caches go."
-    return Path(self.CACHE_DIR) if self.CACHE_DIR else Path(self.OUTPUT_DIR)/"cache"
+    return Path(self.CACHE_DIR) if self.CACHE_DIR else Path(self.OUTPUT_DIR) / "cache"
+
 
 def _input_size(self) -> int:
     "Side in pixels of the square that images are resized to: `TILES` crops of `IMAGE_SIZE`."
     return self.IMAGE_SIZE * self.TILES
 
+
 Config.cache_dir = property(_cache_dir)
 Config.input_size = property(_input_size)
 
 # %% ../nbs/00_config.ipynb #e5d81d15
-def add_config_arguments(parser  # an `argparse.ArgumentParser`
-                        ) -> None:
+def add_config_arguments(
+    parser,  # an `argparse.ArgumentParser`
+) -> None:
     "Add `--preset`, `--config` and `--set` to a command."
-    parser.add_argument("--preset", default="default", choices=tuple(PRESETS), help="a named set of settings")
-    parser.add_argument("--config", metavar="FILE", help="JSON file of settings, on top of the preset")
-    parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="one setting, on top of both; may be repeated")
+    parser.add_argument(
+        "--preset", default="default", choices=tuple(PRESETS), help="a named set of settings"
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="JSON file of settings, on top of the preset"
+    )
+    parser.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="one setting, on top of both; may be repeated",
+    )
 
-def parse_sets(pairs: list  # texts like 'BATCH_SIZE=8'
-              ) -> dict:
+
+def parse_sets(
+    pairs: list,  # texts like 'BATCH_SIZE=8'
+) -> dict:
     "The settings that `--set` spells, checked."
     values = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
-        if not equals: raise ValueError(f"--set {pair}: write it as NAME=VALUE")
+        if not equals:
+            raise ValueError(f"--set {pair}: write it as NAME=VALUE")
         values[name] = parse_value(name, Config.setting(name), text)
     return values
 
-def config_from_arguments(args,  # parsed arguments
-                          **defaults  # settings by name, below what was typed
-                         ):
+
+def config_from_arguments(
+    args,  # parsed arguments
+    **defaults,  # settings by name, below what was typed
+):
     "The config that a command line asks for: preset, then file, then `--set`."
     values = {**PRESETS[args.preset], **defaults}
-    if args.config: values.update({k: v for k, v in Config.from_json(args.config).to_dict().items() if k in json.loads(Path(args.config).read_text(encoding="utf-8"))})
+    if args.config:
+        values.update(
+            {
+                k: v
+                for k, v in Config.from_json(args.config).to_dict().items()
+                if k in json.loads(Path(args.config).read_text(encoding="utf-8"))
+            }
+        )
     return Config(**{**values, **parse_sets(args.set)})

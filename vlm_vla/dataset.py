@@ -34,79 +34,131 @@ from .sources import Pairs, assign_splits, open_pairs
 @dataclass(frozen=True)
 class Normalization:
     "What an image encoder expects of its pixels: `(pixel / 255 - mean) / std` for each channel."
-    mean: tuple # 3 numbers, on pixels scaled to [0, 1]
-    std: tuple # 3 positive numbers, likewise
-    size: int = None # pixels: side of the square that the encoder was trained on, if it says so
-    source: str = field(default="", repr=False, compare=False) # where these numbers come from
+
+    mean: tuple  # 3 numbers, on pixels scaled to [0, 1]
+    std: tuple  # 3 positive numbers, likewise
+    size: int = None  # pixels: side of the square that the encoder was trained on, if it says so
+    source: str = field(default="", repr=False, compare=False)  # where these numbers come from
 
     def __post_init__(self):
-        if len(self.mean) != 3 or len(self.std) != 3: raise ValueError(f"{self.source}: mean {self.mean} and std {self.std} must have 3 numbers each")
-        if not min(self.std) > 0: raise ValueError(f"{self.source}: std {self.std} must be positive")
+        if len(self.mean) != 3 or len(self.std) != 3:
+            raise ValueError(
+                f"{self.source}: mean {self.mean} and std {self.std} must have 3 numbers each"
+            )
+        if not min(self.std) > 0:
+            raise ValueError(f"{self.source}: std {self.std} must be positive")
 
-    def undo(self,
-             image: torch.Tensor, # (3, H, W), normalised
-            ) -> np.ndarray: # (H, W, 3) in [0, 1], to look at
+    def undo(
+        self,
+        image: torch.Tensor,  # (3, H, W), normalised
+    ) -> np.ndarray:  # (H, W, 3) in [0, 1], to look at
         "The picture that a normalised tensor shows."
-        x = image.detach().float().cpu() * torch.tensor(self.std).view(3, 1, 1) + torch.tensor(self.mean).view(3, 1, 1)
+        x = image.detach().float().cpu() * torch.tensor(self.std).view(3, 1, 1) + torch.tensor(
+            self.mean
+        ).view(3, 1, 1)
         return x.clamp(0, 1).permute(1, 2, 0).numpy()
 
-CLIP_NORMALIZATION = Normalization((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711), 224, "CLIP's constants")
+
+CLIP_NORMALIZATION = Normalization(
+    (0.48145466, 0.4578275, 0.40821073),
+    (0.26862954, 0.26130258, 0.27577711),
+    224,
+    "CLIP's constants",
+)
 
 # %% ../nbs/01_dataset.ipynb #f524fdc0
 def _side(size):
     "One side in pixels of a `size` entry: a number, or a dict of sides."
-    if isinstance(size, dict): size = size.get("shortest_edge") or size.get("height") or size.get("longest_edge")
+    if isinstance(size, dict):
+        size = size.get("shortest_edge") or size.get("height") or size.get("longest_edge")
     return int(size) if size else None
+
 
 def _preprocessor_file(folder: Path):
     "The preprocessor's settings in an encoder's folder, with the file they are in; `None` if there are none."
     for name in ("preprocessor_config.json", "processor_config.json"):
-        if not (file := folder/name).is_file(): continue
-        try: d = json.loads(file.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as e: raise ValueError(f"{file} is not valid JSON ({e}); get the encoder again") from None
+        if not (file := folder / name).is_file():
+            continue
+        try:
+            d = json.loads(file.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as e:
+            raise ValueError(f"{file} is not valid JSON ({e}); get the encoder again") from None
         d = d.get("image_processor", d)
-        if "image_mean" in d or d.get("do_normalize") is False: return file, d
+        if "image_mean" in d or d.get("do_normalize") is False:
+            return file, d
 
-def read_normalization(model_folder=None, # folder of an image encoder in Hugging Face format; None: CLIP's constants
-                      ) -> Normalization:
+
+def read_normalization(
+    model_folder=None,  # folder of an image encoder in Hugging Face format; None: CLIP's constants
+) -> Normalization:
     "Mean, standard deviation and size from an encoder's `preprocessor_config.json`."
-    if model_folder is None: return CLIP_NORMALIZATION
+    if model_folder is None:
+        return CLIP_NORMALIZATION
     found = _preprocessor_file(Path(model_folder))
-    if found is None: raise FileNotFoundError(f"{model_folder}: no preprocessor_config.json with image_mean and image_std; copy it from where the encoder came from")
+    if found is None:
+        raise FileNotFoundError(
+            f"{model_folder}: no preprocessor_config.json with image_mean and image_std; copy it from where the encoder came from"
+        )
     file, d = found
-    if d.get("do_normalize", True): mean, std = d["image_mean"], d["image_std"]
-    else: mean, std = (0., 0., 0.), (1., 1., 1.)
-    scale = 255 * d.get("rescale_factor", 1/255) # some encoders rescale pixels to another range than [0, 1] first
+    if d.get("do_normalize", True):
+        mean, std = d["image_mean"], d["image_std"]
+    else:
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    scale = 255 * d.get(
+        "rescale_factor", 1 / 255
+    )  # some encoders rescale pixels to another range than [0, 1] first
     size = _side(d.get("crop_size")) if d.get("do_center_crop") else None
-    return Normalization(tuple(m / scale for m in mean), tuple(s / scale for s in std), size or _side(d.get("size")), str(file))
+    return Normalization(
+        tuple(m / scale for m in mean),
+        tuple(s / scale for s in std),
+        size or _side(d.get("size")),
+        str(file),
+    )
 
 # %% ../nbs/01_dataset.ipynb #544fe85b
-def encoder_normalization(config=None, # settings; CLIP_PATH says where the encoder is
-                         ) -> Normalization:
+def encoder_normalization(
+    config=None,  # settings; CLIP_PATH says where the encoder is
+) -> Normalization:
     "The normalisation of the encoder that the settings name; CLIP's constants while there is no encoder."
     config = config or Config()
-    try: folder = find_model(config.CLIP_PATH, "vision", config.VISION_MODEL_NAME, "CLIP_PATH", config.ALLOW_DOWNLOAD)
-    except FileNotFoundError: return CLIP_NORMALIZATION
+    try:
+        folder = find_model(
+            config.CLIP_PATH, "vision", config.VISION_MODEL_NAME, "CLIP_PATH", config.ALLOW_DOWNLOAD
+        )
+    except FileNotFoundError:
+        return CLIP_NORMALIZATION
     if not Path(folder).is_dir():
         from huggingface_hub import hf_hub_download
+
         folder = Path(hf_hub_download(folder, "preprocessor_config.json")).parent
     if _preprocessor_file(Path(folder)) is None:
-        warnings.warn(f"CLIP_PATH: {folder} has no preprocessor_config.json, so its images are normalised with CLIP's constants")
+        warnings.warn(
+            f"CLIP_PATH: {folder} has no preprocessor_config.json, so its images are normalised with CLIP's constants"
+        )
         return CLIP_NORMALIZATION
     return read_normalization(folder)
 
 # %% ../nbs/01_dataset.ipynb #a7032463
-def guide_transform(size: int = 224, # pixels: side of the square
-                    normalization: Normalization = CLIP_NORMALIZATION # mean and standard deviation of each channel
-                   ):
+def guide_transform(
+    size: int = 224,  # pixels: side of the square
+    normalization: Normalization = CLIP_NORMALIZATION,  # mean and standard deviation of each channel
+):
     "The guide's chain of torchvision transforms, Pillow image to (3, size, size) float32: the reference for `ImageTransform`."
     from torchvision import transforms
-    return transforms.Compose([transforms.Resize((size, size)), transforms.ToTensor(), transforms.Normalize(normalization.mean, normalization.std)])
+
+    return transforms.Compose(
+        [
+            transforms.Resize((size, size)),
+            transforms.ToTensor(),
+            transforms.Normalize(normalization.mean, normalization.std),
+        ]
+    )
 
 # %% ../nbs/01_dataset.ipynb #a520babc
-def jitter_colors(x: torch.Tensor, # (3, H, W) in [0, 1]
-                  factors: tuple, # brightness, contrast, saturation; 1 leaves the picture as it is
-                 ) -> torch.Tensor: # (3, H, W) in [0, 1]
+def jitter_colors(
+    x: torch.Tensor,  # (3, H, W) in [0, 1]
+    factors: tuple,  # brightness, contrast, saturation; 1 leaves the picture as it is
+) -> torch.Tensor:  # (3, H, W) in [0, 1]
     "Brighten, spread about the mean grey and saturate; the three are one 3x3 matrix and one offset."
     b, c, s = factors
     luma = torch.tensor([0.299, 0.587, 0.114])
@@ -114,146 +166,216 @@ def jitter_colors(x: torch.Tensor, # (3, H, W) in [0, 1]
     offset = (1 - c) * b * (luma @ x.mean((1, 2)))
     return ((mix @ x.reshape(3, -1)).reshape(x.shape) + offset).clamp_(0, 1)
 
+
 class ImageTransform:
     "Pillow image -> normalised (3, size, size) tensor: `guide_transform`, several times faster, with views and colour jitter."
-    def __init__(self, size: int, # pixels: side of the square
-                 normalization: Normalization = CLIP_NORMALIZATION # mean and standard deviation of each channel
-                ):
+
+    def __init__(
+        self,
+        size: int,  # pixels: side of the square
+        normalization: Normalization = CLIP_NORMALIZATION,  # mean and standard deviation of each channel
+    ):
         self.size, self.normalization = size, normalization
-        mean, std = (torch.tensor(v, dtype=torch.float32).view(3, 1, 1) for v in (normalization.mean, normalization.std))
+        mean, std = (
+            torch.tensor(v, dtype=torch.float32).view(3, 1, 1)
+            for v in (normalization.mean, normalization.std)
+        )
         self.scale, self.shift = 1 / (255 * std), -mean / std
 
-    def pixels(self, image: Image.Image, # of any size
-              ) -> torch.Tensor: # (3, size, size) uint8
+    def pixels(
+        self,
+        image: Image.Image,  # of any size
+    ) -> torch.Tensor:  # (3, size, size) uint8
         "The whole image, resized to the square."
         image = image if image.mode == "RGB" else image.convert("RGB")
         x = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        if x.shape[1:] == (self.size, self.size): return x.contiguous()
-        return F.interpolate(x[None], size=(self.size, self.size), mode="bilinear", antialias=True)[0].contiguous()
+        if x.shape[1:] == (self.size, self.size):
+            return x.contiguous()
+        return F.interpolate(x[None], size=(self.size, self.size), mode="bilinear", antialias=True)[
+            0
+        ].contiguous()
 
-    def finish(self, pixels: torch.Tensor, # (3, size, size) uint8
-               view: int = 0, # one of the eight views, 0 is the image itself
-               jitter: tuple = None, # factors for `jitter_colors`
-              ) -> torch.Tensor: # (3, size, size) float32
+    def finish(
+        self,
+        pixels: torch.Tensor,  # (3, size, size) uint8
+        view: int = 0,  # one of the eight views, 0 is the image itself
+        jitter: tuple = None,  # factors for `jitter_colors`
+    ) -> torch.Tensor:  # (3, size, size) float32
         "View, jitter and normalise."
-        if view: pixels = torch.from_numpy(view_image(pixels.numpy(), view, axes=(-2, -1)))
+        if view:
+            pixels = torch.from_numpy(view_image(pixels.numpy(), view, axes=(-2, -1)))
         x = pixels.to(torch.float32)
-        if jitter is not None: x = jitter_colors(x / 255, jitter).mul_(255)
+        if jitter is not None:
+            x = jitter_colors(x / 255, jitter).mul_(255)
         return x.mul_(self.scale).add_(self.shift)
 
     def __call__(self, image: Image.Image, view: int = 0, jitter: tuple = None) -> torch.Tensor:
         return self.finish(self.pixels(image), view, jitter)
 
 # %% ../nbs/01_dataset.ipynb #aade4327
-def box_to_grid(box, # (4,) xyxy in pixels
-                width: float, # image width in pixels
-                height: float, # image height in pixels
-                rows: int, # cells from top to bottom
-                cols: int, # cells from left to right
-               ) -> np.ndarray: # (rows, cols) float32 in [0, 1]
+def box_to_grid(
+    box,  # (4,) xyxy in pixels
+    width: float,  # image width in pixels
+    height: float,  # image height in pixels
+    rows: int,  # cells from top to bottom
+    cols: int,  # cells from left to right
+) -> np.ndarray:  # (rows, cols) float32 in [0, 1]
     "The share of each cell of a grid that a box covers."
-    def share(edges, lo, hi): return np.clip(np.minimum(edges[1:], hi) - np.maximum(edges[:-1], lo), 0, None) / np.diff(edges)
-    return np.outer(share(np.linspace(0, height, rows + 1), box[1], box[3]), share(np.linspace(0, width, cols + 1), box[0], box[2])).astype(np.float32)
+
+    def share(edges, lo, hi):
+        return np.clip(np.minimum(edges[1:], hi) - np.maximum(edges[:-1], lo), 0, None) / np.diff(
+            edges
+        )
+
+    return np.outer(
+        share(np.linspace(0, height, rows + 1), box[1], box[3]),
+        share(np.linspace(0, width, cols + 1), box[0], box[2]),
+    ).astype(np.float32)
 
 # %% ../nbs/01_dataset.ipynb #c85a3f06
 class EpochIndex(int):
     "An integer that carries the epoch it was drawn for."
+
     def __new__(cls, index: int, epoch: int = 0):
         self = super().__new__(cls, index)
         self.epoch = epoch
         return self
-    def __getnewargs__(self): return int(self), self.epoch
+
+    def __getnewargs__(self):
+        return int(self), self.epoch
 
 # %% ../nbs/01_dataset.ipynb #f61287fb
 class PixelCache:
     "The last `limit` images by key, least recently used out first."
-    def __init__(self, limit: int = 16 # images
-                ): self.limit, self.kept, self.hits, self.misses = limit, OrderedDict(), 0, 0
-    def __len__(self): return len(self.kept)
-    def get(self, key: str, # the image's key
-            load, # called when it is not there
-           ) -> torch.Tensor:
+
+    def __init__(
+        self,
+        limit: int = 16,  # images
+    ):
+        self.limit, self.kept, self.hits, self.misses = limit, OrderedDict(), 0, 0
+
+    def __len__(self):
+        return len(self.kept)
+
+    def get(
+        self,
+        key: str,  # the image's key
+        load,  # called when it is not there
+    ) -> torch.Tensor:
         "The image of `key`."
-        x = self.kept.pop(key, None) # out, and in again as the youngest: threads may ask at once
+        x = self.kept.pop(key, None)  # out, and in again as the youngest: threads may ask at once
         self.hits, self.misses = self.hits + (x is not None), self.misses + (x is None)
-        if x is None: x = load()
-        if self.limit > 0: self.kept[key] = x
-        for old in list(self.kept)[:-max(self.limit, 1)]: self.kept.pop(old, None)
+        if x is None:
+            x = load()
+        if self.limit > 0:
+            self.kept[key] = x
+        for old in list(self.kept)[: -max(self.limit, 1)]:
+            self.kept.pop(old, None)
         return x
 
 # %% ../nbs/01_dataset.ipynb #7c8ced1c
 class SampleError(RuntimeError):
     "Making a sample failed; the message says which and why."
 
+
 class BadSampleError(SampleError):
     "A picture or mask of a sample cannot be read: the data is at fault, and the sample may be skipped."
 
+
 @contextmanager
-def naming(sample_id: str # to be named in any error from inside
-          ):
+def naming(
+    sample_id: str,  # to be named in any error from inside
+):
     "Errors from inside the `with` block name the sample."
-    try: yield
-    except SampleError: raise
-    except BadImage as e: raise BadSampleError(f"sample {sample_id}: {e}") from e
-    except Exception as e: raise SampleError(f"sample {sample_id}: {type(e).__name__}: {e}") from e
+    try:
+        yield
+    except SampleError:
+        raise
+    except BadImage as e:
+        raise BadSampleError(f"sample {sample_id}: {e}") from e
+    except Exception as e:
+        raise SampleError(f"sample {sample_id}: {type(e).__name__}: {e}") from e
 
 # %% ../nbs/01_dataset.ipynb #c658ae4c
 def _snapshot(config):
     "Settings as an instance: a copy of the class's current values if none, or the class itself, is given."
     return config() if isinstance(config, type) else config or Config()
 
+
 def _empty_split(pairs, split):
     "Why a split has no samples, and what there is."
-    if len(pairs): return f"{pairs.root}: none of the {len(pairs)} pairs of split {split!r} has a sample with a box, or one without a change; open_pairs(...).report() says why"
+    if len(pairs):
+        return f"{pairs.root}: none of the {len(pairs)} pairs of split {split!r} has a sample with a box, or one without a change; open_pairs(...).report() says why"
     found = {name: int((pairs.splits == k).sum()) for k, name in enumerate(SPLITS)}
     return f"{pairs.root} has no pairs in split {split!r}; it has {', '.join(f'{n} in {name!r}' for name, n in found.items() if n)}"
 
+
 class LevirCCActionDataset(Dataset):
     "Samples of one split as tensors: two dates, a sentence, and the action that points at what the sentence says."
-    def __init__(self, dataset_split: str = "train", # "train", "val" or "test"
-                 image_size: int = None, # pixels: side of the square; None: what the settings feed to the encoder
-                 config=None, # settings; None: the current values of `Config`
-                 pairs=None, # opened `Pairs` that hold the split; None: open DATASET_PATH
-                 grid: tuple = None, # (rows, cols) of the model's patches; adds `region` to the items
-                 transform=None, # Pillow image -> (3, S, S) tensor, in place of `ImageTransform`
-                 augment: bool = None, # views and colour jitter; None: AUGMENT, and only for "train"
-                ):
+
+    def __init__(
+        self,
+        dataset_split: str = "train",  # "train", "val" or "test"
+        image_size: int = None,  # pixels: side of the square; None: what the settings feed to the encoder
+        config=None,  # settings; None: the current values of `Config`
+        pairs=None,  # opened `Pairs` that hold the split; None: open DATASET_PATH
+        grid: tuple = None,  # (rows, cols) of the model's patches; adds `region` to the items
+        transform=None,  # Pillow image -> (3, S, S) tensor, in place of `ImageTransform`
+        augment: bool = None,  # views and colour jitter; None: AUGMENT, and only for "train"
+    ):
         self.config, self.split, self.grid, self.epoch = _snapshot(config), dataset_split, grid, 0
-        self.pairs = (open_pairs(self.config.DATASET_PATH, config=self.config) if pairs is None else pairs).select(dataset_split)
+        self.pairs = (
+            open_pairs(self.config.DATASET_PATH, config=self.config) if pairs is None else pairs
+        ).select(dataset_split)
         self.samples = self.pairs.samples
-        if not len(self.samples): raise ValueError(_empty_split(self.pairs, dataset_split))
-        self.augment = self.config.AUGMENT and dataset_split == "train" if augment is None else augment
+        if not len(self.samples):
+            raise ValueError(_empty_split(self.pairs, dataset_split))
+        self.augment = (
+            self.config.AUGMENT and dataset_split == "train" if augment is None else augment
+        )
         self.image_size = image_size or self.config.input_size
         self.normalization, self.transform = encoder_normalization(self.config), transform
         self.image_transform = ImageTransform(self.image_size, self.normalization)
         self.cache, self._regions, self._last = PixelCache(), {}, (None, None)
-        self._unreadable = torch.zeros(len(self.samples), dtype=torch.uint8).share_memory_() # one flag per sample, seen by all workers
+        self._unreadable = torch.zeros(
+            len(self.samples), dtype=torch.uint8
+        ).share_memory_()  # one flag per sample, seen by all workers
 
-    def __len__(self): return len(self.samples)
+    def __len__(self):
+        return len(self.samples)
 
-    def __repr__(self): return f"LevirCCActionDataset({self.split!r}: {len(self.pairs)} pairs, {len(self)} samples, {self.image_size} px{', augmented' if self.augment else ''})"
+    def __repr__(self):
+        return f"LevirCCActionDataset({self.split!r}: {len(self.pairs)} pairs, {len(self)} samples, {self.image_size} px{', augmented' if self.augment else ''})"
 
-    def set_epoch(self, epoch: int # counts from 0
-                 ): self.epoch = epoch
+    def set_epoch(
+        self,
+        epoch: int,  # counts from 0
+    ):
+        self.epoch = epoch
 
 # %% ../nbs/01_dataset.ipynb #6b08cfff
 @patch
 def _check(self: LevirCCActionDataset, i):
     "`i` as an index into the samples, counted from the end when negative."
     n = len(self)
-    if not -n <= i < n: raise IndexError(f"sample {int(i)} of {n}")
+    if not -n <= i < n:
+        raise IndexError(f"sample {int(i)} of {n}")
     return i if i >= 0 else n + i
+
 
 @patch
 def _sample(self: LevirCCActionDataset, i):
     "Sample `i`; the last one asked for is kept, since it is asked for again at once."
-    if self._last[0] != i: self._last = int(i), self.samples[int(i)]
+    if self._last[0] != i:
+        self._last = int(i), self.samples[int(i)]
     return self._last[1]
+
 
 @patch
 def _draw(self: LevirCCActionDataset, i, caption):
     "(view, caption, jitter of date 1, jitter of date 2) of sample `i`: a pure function of seed, epoch and index."
-    if not self.augment: return 0, caption, None, None
+    if not self.augment:
+        return 0, caption, None, None
     rng = np.random.default_rng((self.config.SEED, getattr(i, "epoch", self.epoch), int(i)))
     view, s = int(rng.integers(8)), self.config.COLOR_JITTER
     jitter = [tuple(rng.uniform(1 - s, 1 + s, 3).tolist()) if s else None for _ in range(2)]
@@ -264,23 +386,34 @@ def _draw(self: LevirCCActionDataset, i, caption):
 @patch
 def _make_region(self: LevirCCActionDataset, sample, view):
     "What a sample means, at the patch grid, in view `view`: from the mask if there is one, else from the box."
-    if sample.box is None: return np.zeros(self.grid, np.float32)
+    if sample.box is None:
+        return np.zeros(self.grid, np.float32)
     mask = self.pairs.region_mask(sample)
-    if mask is not None and mask.any(): return mask_to_grid(view_image(mask, view), *self.grid)
-    return box_to_grid(view_box(sample.box, view, sample.width, sample.height), *view_size(view, sample.width, sample.height), *self.grid)
+    if mask is not None and mask.any():
+        return mask_to_grid(view_image(mask, view), *self.grid)
+    return box_to_grid(
+        view_box(sample.box, view, sample.width, sample.height),
+        *view_size(view, sample.width, sample.height),
+        *self.grid,
+    )
+
 
 @patch
 def _region(self: LevirCCActionDataset, i, sample, view):
     "The region of sample `i`. That of a square grid is made once, kept at half precision, and turned."
-    if self.grid[0] != self.grid[1] or sample.box is None: return self._make_region(sample, view)
-    if int(i) not in self._regions: self._regions[int(i)] = self._make_region(sample, 0).astype(np.float16)
+    if self.grid[0] != self.grid[1] or sample.box is None:
+        return self._make_region(sample, view)
+    if int(i) not in self._regions:
+        self._regions[int(i)] = self._make_region(sample, 0).astype(np.float16)
     return view_image(self._regions[int(i)], view).astype(np.float32)
 
+
 @patch
-def region(self: LevirCCActionDataset,
-           i: int, # index of a sample
-           view: int = 0, # one of the eight views
-          ) -> np.ndarray: # (rows, cols) float32 in [0, 1]
+def region(
+    self: LevirCCActionDataset,
+    i: int,  # index of a sample
+    view: int = 0,  # one of the eight views
+) -> np.ndarray:  # (rows, cols) float32 in [0, 1]
     "The share of each patch that sample `i` means."
     i = self._check(i)
     return self._region(i, self._sample(i), view)
@@ -290,16 +423,26 @@ def region(self: LevirCCActionDataset,
 def _describe(self: LevirCCActionDataset, i, sample, view, caption):
     "The item of a sample without images, in one view."
     size, box = view_size(view, sample.width, sample.height), np.full(4, np.nan)
-    if sample.box is not None: box = view_box(sample.box, view, sample.width, sample.height)
-    item = dict(caption=caption, action_vector=torch.from_numpy(box_to_action(box, *size)), bbox=torch.tensor(box, dtype=torch.float32),
-                changed=bool(sample.changed), box_source=sample.box_source, id=sample.id)
-    if self.grid is not None: item["region"] = torch.from_numpy(self._region(i, sample, view))
+    if sample.box is not None:
+        box = view_box(sample.box, view, sample.width, sample.height)
+    item = dict(
+        caption=caption,
+        action_vector=torch.from_numpy(box_to_action(box, *size)),
+        bbox=torch.tensor(box, dtype=torch.float32),
+        changed=bool(sample.changed),
+        box_source=sample.box_source,
+        id=sample.id,
+    )
+    if self.grid is not None:
+        item["region"] = torch.from_numpy(self._region(i, sample, view))
     return item
 
+
 @patch
-def describe(self: LevirCCActionDataset,
-             i: int, # index of a sample
-            ) -> dict: # the item without its images, plus `view`: which of the eight views was drawn for (seed, epoch, index)
+def describe(
+    self: LevirCCActionDataset,
+    i: int,  # index of a sample
+) -> dict:  # the item without its images, plus `view`: which of the eight views was drawn for (seed, epoch, index)
     "Everything about a sample but its pictures; nothing is decoded."
     i = self._check(i)
     sample = self._sample(i)
@@ -309,17 +452,20 @@ def describe(self: LevirCCActionDataset,
 
 # %% ../nbs/01_dataset.ipynb #8f58d712
 @patch
-def refs(self: LevirCCActionDataset,
-         i: int, # index of a sample
-        ) -> tuple: # (date 1, date 2)
+def refs(
+    self: LevirCCActionDataset,
+    i: int,  # index of a sample
+) -> tuple:  # (date 1, date 2)
     "The `ImageRef`s of a sample."
     pair = self._sample(self._check(i)).pair
     return pair.t1, pair.t2
 
+
 @patch(as_prop=True)
-def pair_ids(self: LevirCCActionDataset) -> np.ndarray: # (samples,) int
+def pair_ids(self: LevirCCActionDataset) -> np.ndarray:  # (samples,) int
     "A number for the pair of each sample."
     return self.pairs.table.caption_pair[self.samples.rows]
+
 
 @patch(as_prop=True)
 def image_refs(self: LevirCCActionDataset) -> list:
@@ -327,95 +473,147 @@ def image_refs(self: LevirCCActionDataset) -> list:
     pairs = (self.pairs[int(k)] for k in np.flatnonzero(np.isin(self.pairs.rows, self.pair_ids)))
     return list({r.key: r for p in pairs for r in (p.t1, p.t2)}.values())
 
+
 @patch(as_prop=True)
 def image_keys(self: LevirCCActionDataset) -> list:
     "The keys of `image_refs`."
     return [r.key for r in self.image_refs]
 
+
 @patch
-def load_image(self: LevirCCActionDataset,
-               ref, # an `ImageRef`
-               view: int = 0, # one of the eight views
-               jitter: tuple = None, # factors for `jitter_colors`
-              ) -> torch.Tensor: # (3, S, S) float32
+def load_image(
+    self: LevirCCActionDataset,
+    ref,  # an `ImageRef`
+    view: int = 0,  # one of the eight views
+    jitter: tuple = None,  # factors for `jitter_colors`
+) -> torch.Tensor:  # (3, S, S) float32
     "One picture, resized, viewed and normalised."
     if self.transform is None:
-        return self.image_transform.finish(self.cache.get(ref.key, lambda: self.image_transform.pixels(ref.open())), view, jitter)
+        return self.image_transform.finish(
+            self.cache.get(ref.key, lambda: self.image_transform.pixels(ref.open())), view, jitter
+        )
     image = ref.open()
     return self.transform(Image.fromarray(view_image(np.asarray(image), view)) if view else image)
 
 # %% ../nbs/01_dataset.ipynb #1db07297
 @patch
-def __getitem__(self: LevirCCActionDataset,
-                i: int, # index of a sample; an `EpochIndex` says for which epoch
-               ) -> dict: # the guide's five keys and `changed`, `box_source`, `id` (and `region`)
+def __getitem__(
+    self: LevirCCActionDataset,
+    i: int,  # index of a sample; an `EpochIndex` says for which epoch
+) -> dict:  # the guide's five keys and `changed`, `box_source`, `id` (and `region`)
     "One sample; a `SampleError` that names it if it cannot be made."
     i = self._check(i)
     sample = self._sample(i)
     with naming(sample.id):
         view, caption, *jitter = self._draw(i, sample.caption)
-        t1, t2 = (self.load_image(ref, view, j) for ref, j in zip((sample.pair.t1, sample.pair.t2), jitter))
+        t1, t2 = (
+            self.load_image(ref, view, j)
+            for ref, j in zip((sample.pair.t1, sample.pair.t2), jitter)
+        )
         return dict(image_t1=t1, image_t2=t2, **self._describe(i, sample, view, caption))
 
 # %% ../nbs/01_dataset.ipynb #dbc9e0c3
-def collate(items: list, # samples as dicts
-           ) -> dict: # the same keys: stacked tensors, bool tensors, lists of str
+def collate(
+    items: list,  # samples as dicts
+) -> dict:  # the same keys: stacked tensors, bool tensors, lists of str
     "Put samples together into a batch."
+
     def join(values):
-        if torch.is_tensor(values[0]): return torch.stack(values)
+        if torch.is_tensor(values[0]):
+            return torch.stack(values)
         return torch.tensor(values) if isinstance(values[0], (bool, int, float)) else list(values)
+
     return {k: join([item[k] for item in items]) for k in items[0]}
 
 # %% ../nbs/01_dataset.ipynb #92eddfe4
 class PairSampler(Sampler):
     "Random order that keeps the sentences of a pair within a window, and sends the epoch with each index. Every pass is the next epoch."
-    lanes = 4 # batches of one lane meet the same worker, for 1, 2 or 4 of them
 
-    def __init__(self, pair_ids, # one id per sample: samples of a pair share it
-                 batch_size: int = 1, # samples per batch, so that a lane is dealt out in whole batches
-                 seed: int = 0, # any non-negative integer
-                 window: int = 64, # pairs per lane that are mixed with each other; 0: all with all
-                ):
+    lanes = 4  # batches of one lane meet the same worker, for 1, 2 or 4 of them
+
+    def __init__(
+        self,
+        pair_ids,  # one id per sample: samples of a pair share it
+        batch_size: int = 1,  # samples per batch, so that a lane is dealt out in whole batches
+        seed: int = 0,  # any non-negative integer
+        window: int = 64,  # pairs per lane that are mixed with each other; 0: all with all
+    ):
         ids, group = np.unique(np.asarray(pair_ids), return_inverse=True)
-        self.order, self.starts = np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1]
+        self.order, self.starts = (
+            np.argsort(group, kind="stable"),
+            np.cumsum(np.bincount(group))[:-1],
+        )
         self.batch_size, self.seed, self.window, self.epoch = batch_size, seed, window, 0
 
-    def __len__(self): return len(self.order)
-    def set_epoch(self, epoch: int # counts from 0
-                 ): self.epoch = epoch
+    def __len__(self):
+        return len(self.order)
+
+    def set_epoch(
+        self,
+        epoch: int,  # counts from 0
+    ):
+        self.epoch = epoch
 
     def __iter__(self):
         epoch, self.epoch = self.epoch, self.epoch + 1
         return (EpochIndex(i, epoch) for i in self.permutation(epoch).tolist())
 
-    def permutation(self, epoch: int # counts from 0
-                   ) -> np.ndarray: # (samples,) int
+    def permutation(
+        self,
+        epoch: int,  # counts from 0
+    ) -> np.ndarray:  # (samples,) int
         "The order of one epoch."
         rng = np.random.default_rng((self.seed, epoch))
-        if not self.window: return rng.permutation(len(self))
+        if not self.window:
+            return rng.permutation(len(self))
         samples = np.split(self.order, self.starts)
         pairs = rng.permutation(len(samples))
-        def mix(some): return rng.permutation(np.concatenate([samples[p] for p in some])) if len(some) else np.zeros(0, int)
-        lanes = [pairs[k::self.lanes] for k in range(self.lanes)]
-        lanes = [np.concatenate([mix(lane[w:w + self.window]) for w in range(0, max(len(lane), 1), self.window)]) for lane in lanes]
+
+        def mix(some):
+            return (
+                rng.permutation(np.concatenate([samples[p] for p in some]))
+                if len(some)
+                else np.zeros(0, int)
+            )
+
+        lanes = [pairs[k :: self.lanes] for k in range(self.lanes)]
+        lanes = [
+            np.concatenate(
+                [mix(lane[w : w + self.window]) for w in range(0, max(len(lane), 1), self.window)]
+            )
+            for lane in lanes
+        ]
         whole = min(map(len, lanes)) // self.batch_size * self.batch_size
-        dealt = np.stack([lane[:whole].reshape(-1, self.batch_size) for lane in lanes], 1).reshape(-1)
-        return np.concatenate([dealt, rng.permutation(np.concatenate([lane[whole:] for lane in lanes]))])
+        dealt = np.stack([lane[:whole].reshape(-1, self.batch_size) for lane in lanes], 1).reshape(
+            -1
+        )
+        return np.concatenate(
+            [dealt, rng.permutation(np.concatenate([lane[whole:] for lane in lanes]))]
+        )
 
 # %% ../nbs/01_dataset.ipynb #7a73e9b6
-def loader_workers(wanted: int, # NUM_WORKERS
-                   batch_bytes: int = 0, # bytes of a batch's tensors
-                   cores: int = None, # cores that this process may use; None: ask the system
-                   shm_free: int = None, # bytes free in /dev/shm; None: ask the system
-                  ) -> tuple: # (number of worker processes, why there are none: a sentence, or "")
+def loader_workers(
+    wanted: int,  # NUM_WORKERS
+    batch_bytes: int = 0,  # bytes of a batch's tensors
+    cores: int = None,  # cores that this process may use; None: ask the system
+    shm_free: int = None,  # bytes free in /dev/shm; None: ask the system
+) -> tuple:  # (number of worker processes, why there are none: a sentence, or "")
     "How many loader processes this machine can have."
-    if cores is None: cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores is None:
+        cores = (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
     n = min(wanted, cores)
-    if shm_free is None: shm_free = shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else float("inf")
-    need = n * 3 * batch_bytes # each worker: two batches waiting, one being made
+    if shm_free is None:
+        shm_free = shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else float("inf")
+    need = n * 3 * batch_bytes  # each worker: two batches waiting, one being made
     if n and shm_free < need:
-        return 0, (f"/dev/shm has {shm_free/2**20:.0f} MiB free and {n} workers may need {need/2**20:.0f} MiB, so the batches are loaded in the main process; "
-                   "give the container more shared memory (docker run --shm-size 1g) or lower BATCH_SIZE")
+        return 0, (
+            f"/dev/shm has {shm_free / 2**20:.0f} MiB free and {n} workers may need {need / 2**20:.0f} MiB, so the batches are loaded in the main process; "
+            "give the container more shared memory (docker run --shm-size 1g) or lower BATCH_SIZE"
+        )
     return n, ""
 
 # %% ../nbs/01_dataset.ipynb #e81c1700
@@ -423,59 +621,91 @@ def _window(image_size, cache_mb):
     "Pairs per lane whose pixels fit in `cache_mb`, between 8 and 256."
     return int(np.clip(cache_mb * 2**20 / (2 * 3 * image_size**2) / PairSampler.lanes, 8, 256))
 
-def make_loader(dataset, # any map-style dataset of dicts
-                batch_size: int = 4, # samples per batch
-                num_workers: int = 0, # loader processes, at most one per core
-                shuffle: bool = False, # another order every epoch
-                seed: int = 0, # of the order
-                collate_fn=collate, # list of samples -> batch
-                cache_mb: float = 256, # MiB, over all workers: decoded pixels kept for the other sentences of a pair
-               ) -> DataLoader:
+
+def make_loader(
+    dataset,  # any map-style dataset of dicts
+    batch_size: int = 4,  # samples per batch
+    num_workers: int = 0,  # loader processes, at most one per core
+    shuffle: bool = False,  # another order every epoch
+    seed: int = 0,  # of the order
+    collate_fn=collate,  # list of samples -> batch
+    cache_mb: float = 256,  # MiB, over all workers: decoded pixels kept for the other sentences of a pair
+) -> DataLoader:
     "A `DataLoader` with seeded shuffling, workers that the machine can bear, and pinned memory where there is CUDA."
-    if not len(dataset): raise ValueError("the dataset is empty: there is nothing to load")
-    if batch_size < 1: raise ValueError(f"BATCH_SIZE is {batch_size}; it must be at least 1")
+    if not len(dataset):
+        raise ValueError("the dataset is empty: there is nothing to load")
+    if batch_size < 1:
+        raise ValueError(f"BATCH_SIZE is {batch_size}; it must be at least 1")
     size = getattr(dataset, "image_size", 224)
     n, why = loader_workers(num_workers, batch_size * 2 * 3 * size**2 * 4)
-    if why: warnings.warn(why)
+    if why:
+        warnings.warn(why)
     sampler = None
     if shuffle:
         ids = getattr(dataset, "pair_ids", range(len(dataset)))
-        window = _window(size, cache_mb) if isinstance(getattr(dataset, "cache", None), PixelCache) and len(set(ids)) < len(ids) else 0
+        window = (
+            _window(size, cache_mb)
+            if isinstance(getattr(dataset, "cache", None), PixelCache) and len(set(ids)) < len(ids)
+            else 0
+        )
         sampler = PairSampler(ids, batch_size, seed, window)
-        if window: dataset.cache = PixelCache(2 * window * -(-PairSampler.lanes // max(n, 1)))
-    return DataLoader(dataset, batch_size, sampler=sampler, num_workers=n, collate_fn=collate_fn, persistent_workers=n > 0,
-                      pin_memory=torch.cuda.is_available(), generator=torch.Generator().manual_seed(seed))
+        if window:
+            dataset.cache = PixelCache(2 * window * -(-PairSampler.lanes // max(n, 1)))
+    return DataLoader(
+        dataset,
+        batch_size,
+        sampler=sampler,
+        num_workers=n,
+        collate_fn=collate_fn,
+        persistent_workers=n > 0,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator().manual_seed(seed),
+    )
 
 # %% ../nbs/01_dataset.ipynb #ab883020
-def train_and_val(pairs: Pairs, # a dataset
-                  test_split: float = 0.1, # share of the training pairs for validation, where the data has no such split
-                  seed: int = 42, # decides which pairs
-                  ignore_given: bool = False, # divide all pairs, whatever splits the data has
-                 ) -> Pairs: # with the splits "train" and "val"
+def train_and_val(
+    pairs: Pairs,  # a dataset
+    test_split: float = 0.1,  # share of the training pairs for validation, where the data has no such split
+    seed: int = 42,  # decides which pairs
+    ignore_given: bool = False,  # divide all pairs, whatever splits the data has
+) -> Pairs:  # with the splits "train" and "val"
     "A dataset with a validation split: its own, else one made of training pairs."
-    if not 0 < test_split < 1: raise ValueError(f"test_split is {test_split}; it is the share of the pairs for validation, between 0 and 1")
+    if not 0 < test_split < 1:
+        raise ValueError(
+            f"test_split is {test_split}; it is the share of the pairs for validation, between 0 and 1"
+        )
     given = bool((pairs.table.split > 0).any()) and not ignore_given
-    if given and len(pairs.select("val")): return pairs
+    if given and len(pairs.select("val")):
+        return pairs
     rows, splits = (pairs.select("train") if given else pairs).rows, pairs.splits.copy()
     splits[rows] = assign_splits((pairs.table.ids[int(i)] for i in rows), seed, test_split)
     return pairs.with_rows(rows, splits)
 
 # %% ../nbs/01_dataset.ipynb #5b1ea125
-def create_dataloaders(batch_size: int = None, # samples per batch; None: BATCH_SIZE
-                       num_workers: int = None, # loader processes; None: NUM_WORKERS
-                       test_split: float = 0.1, # share of the training pairs for validation, where the data has no such split
-                       config=None, # settings; None: the current values of `Config`
-                       grid: tuple = None, # (rows, cols) of the model's patches; adds `region` to the batches
-                      ) -> tuple: # (train, val) `DataLoader`s
+def create_dataloaders(
+    batch_size: int = None,  # samples per batch; None: BATCH_SIZE
+    num_workers: int = None,  # loader processes; None: NUM_WORKERS
+    test_split: float = 0.1,  # share of the training pairs for validation, where the data has no such split
+    config=None,  # settings; None: the current values of `Config`
+    grid: tuple = None,  # (rows, cols) of the model's patches; adds `region` to the batches
+) -> tuple:  # (train, val) `DataLoader`s
     "Loaders of the training and validation split at DATASET_PATH."
     config = _snapshot(config)
     batch_size = config.BATCH_SIZE if batch_size is None else batch_size
     num_workers = config.NUM_WORKERS if num_workers is None else num_workers
     pairs = train_and_val(open_pairs(config.DATASET_PATH, config=config), test_split, config.SEED)
-    train, val = (LevirCCActionDataset(split, config=config, pairs=pairs, grid=grid) for split in ("train", "val"))
-    if len(train) < batch_size: warnings.warn(f"BATCH_SIZE is {batch_size} and the training split has only {len(train)} samples: every epoch is one batch of {len(train)}")
-    return (make_loader(train, batch_size, num_workers, shuffle=True, seed=config.SEED),
-            make_loader(val, batch_size, num_workers, seed=config.SEED))
+    train, val = (
+        LevirCCActionDataset(split, config=config, pairs=pairs, grid=grid)
+        for split in ("train", "val")
+    )
+    if len(train) < batch_size:
+        warnings.warn(
+            f"BATCH_SIZE is {batch_size} and the training split has only {len(train)} samples: every epoch is one batch of {len(train)}"
+        )
+    return (
+        make_loader(train, batch_size, num_workers, shuffle=True, seed=config.SEED),
+        make_loader(val, batch_size, num_workers, seed=config.SEED),
+    )
 
 # %% ../nbs/01_dataset.ipynb #2c25531a
 def _relative(box, action):
@@ -484,23 +714,29 @@ def _relative(box, action):
     width, height = (x1 + x2) / 2 / cx, (y1 + y2) / 2 / cy
     return x1 / width, y1 / height, x2 / width, y2 / height
 
+
 def _draw_target(ax, batch, i, side):
     "Box and region of sample `i` on the second date."
     if "region" in batch and (region := batch["region"][i].numpy()).max() > 0:
         rows, cols = (np.arange(side) * n // side for n in region.shape)
-        draw_outline(ax, region[rows[:, None], cols] > min(.25, region.max() / 2))
-    if batch["bbox"][i].isfinite().all(): draw_box(ax, [v * side for v in _relative(batch["bbox"][i], batch["action_vector"][i])])
+        draw_outline(ax, region[rows[:, None], cols] > min(0.25, region.max() / 2))
+    if batch["bbox"][i].isfinite().all():
+        draw_box(ax, [v * side for v in _relative(batch["bbox"][i], batch["action_vector"][i])])
 
-def plot_batch(batch: dict, # as a loader makes it
-               n: int = 4, # samples to show, at most
-               normalization: Normalization = CLIP_NORMALIZATION, # what the pictures were normalised with
-              ): # matplotlib figure
+
+def plot_batch(
+    batch: dict,  # as a loader makes it
+    n: int = 4,  # samples to show, at most
+    normalization: Normalization = CLIP_NORMALIZATION,  # what the pictures were normalised with
+):  # matplotlib figure
     "Both dates of some samples with sentence, box (white) and region (cyan)."
     import matplotlib.pyplot as plt
+
     n, side = min(n, len(batch["caption"])), batch["image_t1"].shape[-1]
     fig, axes = plt.subplots(2, n, figsize=(2.1 * n, 4.8), dpi=75, squeeze=False)
     for i in range(n):
-        for ax, key in zip(axes[:, i], ("image_t1", "image_t2")): show_image(ax, normalization.undo(batch[key][i]))
+        for ax, key in zip(axes[:, i], ("image_t1", "image_t2")):
+            show_image(ax, normalization.undo(batch[key][i]))
         _draw_target(axes[1, i], batch, i, side)
         text, fonts = drawable(batch["caption"][i])
         axes[0, i].set_title(wrap(text, 32), fontsize=7, fontfamily=fonts)
@@ -510,36 +746,54 @@ def plot_batch(batch: dict, # as a loader makes it
 
 # %% ../nbs/01_dataset.ipynb #9e6f4879
 @patch
-def bad_samples(self: LevirCCActionDataset) -> list: # of `BadSample`
+def bad_samples(self: LevirCCActionDataset) -> list:  # of `BadSample`
     "The samples that could not be read so far, by this process or its workers; those that were refused when the data was opened are in `pairs.bad`."
     return [_diagnose(self.samples[i]) for i in self._unreadable.nonzero().flatten().tolist()]
+
 
 def _diagnose(sample):
     "Which file of a sample cannot be read, and why."
     for ref in (sample.pair.t1, sample.pair.t2):
-        try: ref.open()
-        except BadImage as e: return BadSample(sample.id, ref.name or ref.key, str(e))
-    return BadSample(sample.id, sample.pair.mask.name if sample.pair.mask else "", "could not be read at first, and can be read now, or its mask is at fault")
+        try:
+            ref.open()
+        except BadImage as e:
+            return BadSample(sample.id, ref.name or ref.key, str(e))
+    return BadSample(
+        sample.id,
+        sample.pair.mask.name if sample.pair.mask else "",
+        "could not be read at first, and can be read now, or its mask is at fault",
+    )
+
 
 @patch
 def _skip(self: LevirCCActionDataset, i, error):
     "Count an unreadable sample; `BadSampleError` if that makes too many."
-    if not self._unreadable[int(i)]: warnings.warn(f"left out: {error}")
+    if not self._unreadable[int(i)]:
+        warnings.warn(f"left out: {error}")
     self._unreadable[int(i)] = 1
     bad, allowed = int(self._unreadable.sum()), self.config.MAX_BAD_FRACTION * len(self)
     if bad > allowed:
-        raise BadSampleError(f"{bad} of {len(self)} samples cannot be read, more than MAX_BAD_FRACTION={self.config.MAX_BAD_FRACTION:g} allows; the last one: {error}") from error
+        raise BadSampleError(
+            f"{bad} of {len(self)} samples cannot be read, more than MAX_BAD_FRACTION={self.config.MAX_BAD_FRACTION:g} allows; the last one: {error}"
+        ) from error
+
 
 @patch
-def __getitems__(self: LevirCCActionDataset,
-                 indices: list, # of a batch
-                ) -> list: # of items; fewer where samples cannot be read
+def __getitems__(
+    self: LevirCCActionDataset,
+    indices: list,  # of a batch
+) -> list:  # of items; fewer where samples cannot be read
     "What a loader asks for: unreadable samples are left out, or raise (ON_BAD_SAMPLE)."
     items = []
     for i in indices:
-        try: items.append(self[i])
+        try:
+            items.append(self[i])
         except BadSampleError as e:
-            if self.config.ON_BAD_SAMPLE == "raise": raise
+            if self.config.ON_BAD_SAMPLE == "raise":
+                raise
             self._skip(i, e)
-    if not items: items = self.__getitems__([EpochIndex((indices[-1] + 1) % len(self), getattr(indices[-1], "epoch", self.epoch))])
+    if not items:
+        items = self.__getitems__(
+            [EpochIndex((indices[-1] + 1) % len(self), getattr(indices[-1], "epoch", self.epoch))]
+        )
     return items

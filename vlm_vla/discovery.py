@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-import vlm_vla.arrow # registers its format
+import vlm_vla.arrow  # registers its format
 from .arrow import hub_source
 from .formats import FORMATS, Findings, Source
 from .images import SUFFIXES, BadImage
@@ -21,17 +21,21 @@ from .pairtable import PairTable, PairTableBuilder, cached_arrays, fingerprint
 from .rows import DatasetError
 
 # %% ../nbs/00k_discovery.ipynb #7e6c1452
-SEARCH_DEPTH, SEARCH_LIMIT = 5, 3000 # levels below the given folder, and folders looked at
+SEARCH_DEPTH, SEARCH_LIMIT = 5, 3000  # levels below the given folder, and folders looked at
+
 
 class DatasetNotFound(DatasetError, FileNotFoundError):
     "There is no dataset where one was expected."
+
     __str__ = ValueError.__str__
 
+
 def recognise(
-    folder, # a folder
-) -> list: # of `Source`s: the formats that it can be read as
+    folder,  # a folder
+) -> list:  # of `Source`s: the formats that it can be read as
     "What kinds of dataset a folder is."
     return [s for f in FORMATS if (s := f.recognise(Path(folder))) is not None]
+
 
 def _search(path, depth):
     "All datasets in or below a folder, as (folder, sources)."
@@ -40,96 +44,162 @@ def _search(path, depth):
         below = []
         for folder in level:
             seen += 1
-            if seen > SEARCH_LIMIT: raise DatasetError(f"{path} holds more than {SEARCH_LIMIT:,} folders; set DATASET_PATH to the dataset itself")
+            if seen > SEARCH_LIMIT:
+                raise DatasetError(
+                    f"{path} holds more than {SEARCH_LIMIT:,} folders; set DATASET_PATH to the dataset itself"
+                )
             try:
-                if sources := recognise(folder): found.append((folder, sources))
-                else: below += sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
-            except PermissionError: continue # somebody else's folder
+                if sources := recognise(folder):
+                    found.append((folder, sources))
+                else:
+                    below += sorted(
+                        p
+                        for p in folder.iterdir()
+                        if p.is_dir() and not p.name.startswith((".", "__"))
+                    )
+            except PermissionError:
+                continue  # somebody else's folder
         level = below
     return found
 
+
 def _find(path, depth):
     "The one dataset in or below a folder, as (folder, sources)."
-    if not path.is_dir(): raise DatasetNotFound(f"there is no folder {str(path)!r}; set DATASET_PATH to the dataset, or to a folder that holds it")
+    if not path.is_dir():
+        raise DatasetNotFound(
+            f"there is no folder {str(path)!r}; set DATASET_PATH to the dataset, or to a folder that holds it"
+        )
     found = _search(path, depth)
     usable = [(f, s) for f, s in found if not all(x.problem for x in s)]
-    if len(usable) == 1: return usable[0]
-    if usable: raise DatasetError(f"{path} holds {len(usable)} datasets; set DATASET_PATH to one of them: " + ", ".join(f"{f} ({s[0].kind})" for f, s in usable))
-    if found: raise DatasetError(found[0][1][0].problem)
+    if len(usable) == 1:
+        return usable[0]
+    if usable:
+        raise DatasetError(
+            f"{path} holds {len(usable)} datasets; set DATASET_PATH to one of them: "
+            + ", ".join(f"{f} ({s[0].kind})" for f, s in usable)
+        )
+    if found:
+        raise DatasetError(found[0][1][0].problem)
     raise DatasetNotFound(_nothing_found(path))
 
+
 def _nothing_found(path):
-    packed = sorted(p.name for p in path.iterdir() if p.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".rar", ".7z"))
+    packed = sorted(
+        p.name
+        for p in path.iterdir()
+        if p.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".rar", ".7z")
+    )
     hint = f". It holds {packed[0]}, which has to be unpacked first" if packed else ""
-    return (f"no dataset in {str(path)!r}: looked for folders A and B (perhaps inside train, val, test or images), annotation files whose rows name two images, "
-            f"and Arrow or parquet tables with two image columns{hint}")
+    return (
+        f"no dataset in {str(path)!r}: looked for folders A and B (perhaps inside train, val, test or images), annotation files whose rows name two images, "
+        f"and Arrow or parquet tables with two image columns{hint}"
+    )
+
 
 def find_dataset(
-    path, # a dataset, or a folder to search
-    depth: int = SEARCH_DEPTH, # levels to go down
-) -> Path: # the dataset's folder
+    path,  # a dataset, or a folder to search
+    depth: int = SEARCH_DEPTH,  # levels to go down
+) -> Path:  # the dataset's folder
     "The one dataset in or below a folder; `DatasetError` if there is none or more than one."
     return _find(Path(path), depth)[0]
 
 # %% ../nbs/00k_discovery.ipynb #99a26536
 def find_sources(
-    path, # a dataset, a folder to search, a file, or a hub id
-    allow_download: bool = False, # may the network be used?
-) -> list: # of `Source`s: the formats that the data can be read as
+    path,  # a dataset, a folder to search, a file, or a hub id
+    allow_download: bool = False,  # may the network be used?
+) -> list:  # of `Source`s: the formats that the data can be read as
     "What is at `path`, recognised."
     p = Path(path)
-    if p.is_dir(): return _find(p, SEARCH_DEPTH)[1]
+    if p.is_dir():
+        return _find(p, SEARCH_DEPTH)[1]
     if p.is_file():
         found = [s for f in FORMATS if (s := f.from_file(p)) is not None]
-        if not found: raise DatasetError(f"{p} is no dataset; expected a folder, an annotation file (.json, .jsonl, .csv), an Arrow or a parquet file (a zip has to be unpacked)")
+        if not found:
+            raise DatasetError(
+                f"{p} is no dataset; expected a folder, an annotation file (.json, .jsonl, .csv), an Arrow or a parquet file (a zip has to be unpacked)"
+            )
         return found
     is_id = re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) is not None
-    if is_id and allow_download: return [hub_source(str(path))]
+    if is_id and allow_download:
+        return [hub_source(str(path))]
     hint = ". If it is a dataset on the Hugging Face hub, set ALLOW_DOWNLOAD=True" if is_id else ""
-    raise DatasetNotFound(f"there is no {str(path)!r}; set DATASET_PATH to the dataset, or to a folder that holds it{hint}")
+    raise DatasetNotFound(
+        f"there is no {str(path)!r}; set DATASET_PATH to the dataset, or to a folder that holds it{hint}"
+    )
 
 # %% ../nbs/00k_discovery.ipynb #a770123a
-INDEX_VERSION = 2 # of what is stored; raise it when the meaning changes
+INDEX_VERSION = 2  # of what is stored; raise it when the meaning changes
+
 
 def _sizes(source, pair, findings):
     "Sizes of both pictures in pixels, or None if one of them is bad."
     sizes = []
     for locator, stamp in zip((pair.t1, pair.t2), pair.stamps):
-        try: sizes += source.ref(locator, stamp).size
-        except BadImage as e: findings.reject(pair.id, locator, e, max(1, len(pair.captions))); return None
+        try:
+            sizes += source.ref(locator, stamp).size
+        except BadImage as e:
+            findings.reject(pair.id, locator, e, max(1, len(pair.captions)))
+            return None
     return tuple(sizes)
 
+
 def build_table(
-    source: Source, # the dataset on disk
-) -> tuple: # (arrays, meta)
+    source: Source,  # the dataset on disk
+) -> tuple:  # (arrays, meta)
     "Read a source from the beginning."
     findings, builder = Findings(), PairTableBuilder()
-    for pair in tqdm(source.read(findings), desc="indexing pairs", unit="pair", delay=2, mininterval=1):
+    for pair in tqdm(
+        source.read(findings), desc="indexing pairs", unit="pair", delay=2, mininterval=1
+    ):
         sizes = _sizes(source, pair, findings)
-        if sizes: pair.sizes = sizes; builder.add(pair)
+        if sizes:
+            pair.sizes = sizes
+            builder.add(pair)
     files, folders = source.files(), sorted(findings.folders)
-    meta = dict(version=INDEX_VERSION, signature=source.signature(), kind=source.kind, files=files, folders=folders, bad=[asdict(b) for b in findings.bad], lost=findings.lost,
-                unmatched=findings.unmatched, notes=findings.notes, fields={k: v for k, v in findings.fields.items() if isinstance(v, (str, int, float))})
+    meta = dict(
+        version=INDEX_VERSION,
+        signature=source.signature(),
+        kind=source.kind,
+        files=files,
+        folders=folders,
+        bad=[asdict(b) for b in findings.bad],
+        lost=findings.lost,
+        unmatched=findings.unmatched,
+        notes=findings.notes,
+        fields={k: v for k, v in findings.fields.items() if isinstance(v, (str, int, float))},
+    )
     meta["fingerprint"] = meta["token"] = fingerprint(source.root, files, folders, SUFFIXES)
     return builder.arrays(), meta
 
+
 def cache_file(
-    cache_dir, # folder for caches
-    kind: str, # what is kept: "index" or "boxes"
-    source: Source, # the dataset on disk
-    facts=None, # what else it depends on, as JSON knows it
+    cache_dir,  # folder for caches
+    kind: str,  # what is kept: "index" or "boxes"
+    source: Source,  # the dataset on disk
+    facts=None,  # what else it depends on, as JSON knows it
 ) -> Path:
     "The file that something about a source is kept in."
-    name = hashlib.blake2b(json.dumps([str(source.root.resolve()), source.signature(), facts]).encode(), digest_size=8).hexdigest()
-    return Path(cache_dir)/"pairs"/f"{kind}-{name}.safetensors"
+    name = hashlib.blake2b(
+        json.dumps([str(source.root.resolve()), source.signature(), facts]).encode(), digest_size=8
+    ).hexdigest()
+    return Path(cache_dir) / "pairs" / f"{kind}-{name}.safetensors"
+
 
 def open_table(
-    source: Source, # the dataset on disk
-    cache_dir, # folder for the index
+    source: Source,  # the dataset on disk
+    cache_dir,  # folder for the index
 ) -> PairTable:
     "The table of a source, from the cache if nothing changed."
     source.prepare(cache_dir)
+
     def is_valid(meta):
-        return (meta.get("version") == INDEX_VERSION and meta["signature"] == source.signature()
-                and meta["fingerprint"] == fingerprint(source.root, meta["files"], meta["folders"], SUFFIXES))
-    return PairTable(cached_arrays(cache_file(cache_dir, "index", source), is_valid, lambda: build_table(source)))
+        return (
+            meta.get("version") == INDEX_VERSION
+            and meta["signature"] == source.signature()
+            and meta["fingerprint"]
+            == fingerprint(source.root, meta["files"], meta["folders"], SUFFIXES)
+        )
+
+    return PairTable(
+        cached_arrays(cache_file(cache_dir, "index", source), is_valid, lambda: build_table(source))
+    )

@@ -13,117 +13,189 @@ from functools import lru_cache
 import numpy as np
 
 # %% ../nbs/00i_drawing.ipynb #8b821510
-KNOWN_FONTS = ("Noto Sans CJK SC", "Noto Sans SC", "Noto Sans CJK JP", "Source Han Sans SC", "Source Han Sans CN", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Microsoft YaHei", "SimHei",
-               "PingFang SC", "Hiragino Sans GB", "Heiti TC", "Arial Unicode MS", "Droid Sans Fallback", "AR PL UMing CN", "Noto Serif CJK SC")
+KNOWN_FONTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans SC",
+    "Noto Sans CJK JP",
+    "Source Han Sans SC",
+    "Source Han Sans CN",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+    "Microsoft YaHei",
+    "SimHei",
+    "PingFang SC",
+    "Hiragino Sans GB",
+    "Heiti TC",
+    "Arial Unicode MS",
+    "Droid Sans Fallback",
+    "AR PL UMing CN",
+    "Noto Serif CJK SC",
+)
 
-_PLACEHOLDERS = ("last resort", "lastresort", "adobe blank", "notdef") # fonts that have a frame, or nothing, for every character there is
+_PLACEHOLDERS = (
+    "last resort",
+    "lastresort",
+    "adobe blank",
+    "notdef",
+)  # fonts that have a frame, or nothing, for every character there is
+
 
 @lru_cache(maxsize=512)
 def _characters(path):
     "The code points that a font file has glyphs for."
     from matplotlib.ft2font import FT2Font
-    try: return frozenset(FT2Font(path).get_charmap())
-    except (RuntimeError, OSError): return frozenset() # no outline font, or damaged
+
+    try:
+        return frozenset(FT2Font(path).get_charmap())
+    except (RuntimeError, OSError):
+        return frozenset()  # no outline font, or damaged
+
 
 def _candidates():
     "(family, file) of all fonts that matplotlib knows, those made for Chinese first."
     from matplotlib import font_manager
+
     rank = {name: i for i, name in enumerate(KNOWN_FONTS)}
-    known = {(f.name, f.fname) for f in font_manager.fontManager.ttflist if not any(w in f.name.lower() for w in _PLACEHOLDERS)}
+    known = {
+        (f.name, f.fname)
+        for f in font_manager.fontManager.ttflist
+        if not any(w in f.name.lower() for w in _PLACEHOLDERS)
+    }
     return sorted(known, key=lambda f: (rank.get(f[0], len(rank)), f))
+
 
 def _add_new_fonts():
     "Tell matplotlib about fonts that were installed after it made its list; True if there are any."
     from matplotlib import font_manager
+
     known, new = {f.fname for f in font_manager.fontManager.ttflist}, False
     for path in sorted(set(font_manager.findSystemFonts()) - known):
-        try: font_manager.fontManager.addfont(path); new = True
-        except (RuntimeError, OSError): continue # not a font that matplotlib can use
+        try:
+            font_manager.fontManager.addfont(path)
+            new = True
+        except (RuntimeError, OSError):
+            continue  # not a font that matplotlib can use
     return new
 
+
 def missing_characters(
-    text: str, # what is to be drawn
-    path: str, # a font file
-) -> str: # the characters of the text that the font has no glyph for
+    text: str,  # what is to be drawn
+    path: str,  # a font file
+) -> str:  # the characters of the text that the font has no glyph for
     "What a font cannot draw."
     return "".join(sorted({c for c in text if not c.isspace() and ord(c) not in _characters(path)}))
 
+
 @lru_cache(maxsize=1024)
 def font_for(
-    text: str, # what is to be drawn
-) -> list: # families for matplotlib's `fontfamily`; None if no installed font can draw the text
+    text: str,  # what is to be drawn
+) -> list:  # families for matplotlib's `fontfamily`; None if no installed font can draw the text
     "Font families that together have every character of a text."
     from matplotlib import font_manager
+
     default = font_manager.findfont(font_manager.FontProperties())
     missing = missing_characters(text, default)
-    if not missing: return ["sans-serif"]
+    if not missing:
+        return ["sans-serif"]
     for _ in range(2):
         for family, path in _candidates():
-            if not missing_characters(missing, path): return ["sans-serif", family]
-        if not _add_new_fonts(): return None
+            if not missing_characters(missing, path):
+                return ["sans-serif", family]
+        if not _add_new_fonts():
+            return None
 
 # %% ../nbs/00i_drawing.ipynb #62cc84ab
 def drawable(
-    text: str, # what is to be drawn
-) -> tuple: # (text, font families)
+    text: str,  # what is to be drawn
+) -> tuple:  # (text, font families)
     "A text as it can be drawn here, with the fonts for it. Characters that no font has become code points, with a warning."
     from matplotlib import font_manager
+
     families = font_for(text)
-    if families: return text, families
+    if families:
+        return text, families
     default = font_manager.findfont(font_manager.FontProperties())
     missing = missing_characters(text, default)
-    warnings.warn(f"no installed font has the characters {missing[:12]!r}; they are shown as code points. Install a font that has them (for Chinese: the package fonts-noto-cjk, or any "
-                  f"of {', '.join(KNOWN_FONTS[:3])}) and draw again.", stacklevel=2)
+    warnings.warn(
+        f"no installed font has the characters {missing[:12]!r}; they are shown as code points. Install a font that has them (for Chinese: the package fonts-noto-cjk, or any "
+        f"of {', '.join(KNOWN_FONTS[:3])}) and draw again.",
+        stacklevel=2,
+    )
     return "".join(f"\\u{ord(c):04x}" if c in missing else c for c in text), ["sans-serif"]
 
 # %% ../nbs/00i_drawing.ipynb #8f1b56ce
 def show_image(
-    ax, # matplotlib axes
-    image, # (H, W, 3) or (H, W) array, or a PIL image
+    ax,  # matplotlib axes
+    image,  # (H, W, 3) or (H, W) array, or a PIL image
 ):
     "Draw a picture with pixel coordinates and without ticks."
     a = np.asarray(image)
-    ax.imshow(a, extent=(0, a.shape[1], a.shape[0], 0), cmap="gray" if a.ndim == 2 else None, interpolation="nearest")
+    ax.imshow(
+        a,
+        extent=(0, a.shape[1], a.shape[0], 0),
+        cmap="gray" if a.ndim == 2 else None,
+        interpolation="nearest",
+    )
     ax.set(xticks=[], yticks=[])
     return ax
 
+
 def draw_box(
-    ax, # matplotlib axes
-    box, # (x1, y1, x2, y2) in pixels
-    color="white", # any colour of matplotlib
-    **kwargs, # of matplotlib's Rectangle
+    ax,  # matplotlib axes
+    box,  # (x1, y1, x2, y2) in pixels
+    color="white",  # any colour of matplotlib
+    **kwargs,  # of matplotlib's Rectangle
 ):
     "Draw a box with a dark rim, so that it shows on any ground."
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import Stroke, Normal
+
     x1, y1, x2, y2 = box
-    patch = Rectangle((x1, y1), x2 - x1, y2 - y1, **{**dict(fill=False, edgecolor=color, linewidth=1.6, clip_on=False), **kwargs})
-    patch.set_path_effects([Stroke(linewidth=patch.get_linewidth() + 1.2, foreground="black"), Normal()])
+    patch = Rectangle(
+        (x1, y1),
+        x2 - x1,
+        y2 - y1,
+        **{**dict(fill=False, edgecolor=color, linewidth=1.6, clip_on=False), **kwargs},
+    )
+    patch.set_path_effects(
+        [Stroke(linewidth=patch.get_linewidth() + 1.2, foreground="black"), Normal()]
+    )
     return ax.add_patch(patch)
 
+
 def mask_outline(
-    mask, # (H, W), anything nonzero counts
-) -> np.ndarray: # (n, 2, 2): n unit segments, each from (x, y) to (x, y), in pixels
+    mask,  # (H, W), anything nonzero counts
+) -> np.ndarray:  # (n, 2, 2): n unit segments, each from (x, y) to (x, y), in pixels
     "The edges between the pixels of a mask and the rest."
     m = np.pad(np.asarray(mask) != 0, 1)
     down, right = m[:-1, 1:-1] != m[1:, 1:-1], m[1:-1, :-1] != m[1:-1, 1:]
     (y, x), (v, u) = np.nonzero(down), np.nonzero(right)
-    return np.concatenate([np.stack([np.stack([x, y], -1), np.stack([x + 1, y], -1)], 1), np.stack([np.stack([u, v], -1), np.stack([u, v + 1], -1)], 1)])
+    return np.concatenate(
+        [
+            np.stack([np.stack([x, y], -1), np.stack([x + 1, y], -1)], 1),
+            np.stack([np.stack([u, v], -1), np.stack([u, v + 1], -1)], 1),
+        ]
+    )
+
 
 def draw_outline(
-    ax, # matplotlib axes
-    mask, # (H, W), anything nonzero counts
-    color="cyan", # any colour of matplotlib
-    linewidth: float = 0.9, # points
+    ax,  # matplotlib axes
+    mask,  # (H, W), anything nonzero counts
+    color="cyan",  # any colour of matplotlib
+    linewidth: float = 0.9,  # points
 ):
     "Draw the outline of a mask."
     from matplotlib.collections import LineCollection
+
     return ax.add_collection(LineCollection(mask_outline(mask), colors=color, linewidths=linewidth))
 
+
 def wrap(
-    text: str, # one or more lines
-    width: int = 48, # columns; a Chinese character takes two
+    text: str,  # one or more lines
+    width: int = 48,  # columns; a Chinese character takes two
 ) -> str:
     "Break a text into lines."
-    wide = sum(ord(c) > 0x2e80 for c in text)
-    return "\n".join(textwrap.wrap(text, max(8, round(width / (1 + wide / max(1, len(text)))))) or [""])
+    wide = sum(ord(c) > 0x2E80 for c in text)
+    return "\n".join(
+        textwrap.wrap(text, max(8, round(width / (1 + wide / max(1, len(text)))))) or [""]
+    )

@@ -19,371 +19,810 @@ from .captions import read_caption
 from .dataset import LevirCCActionDataset
 from .features import with_features
 from .geometry import action_to_box
-from .metrics import FIGURES, auroc, average_precision, calibration, ground, intervals, pair_weights, percentiles, pick_threshold, risk_coverage, summarise, weighted_auroc, weighted_ece
-from .probes import BASELINES, PROBES, Questions, ask_all, baseline_actions, data_settings, load_agent, open_split, put, read_questions, some_pairs, training_actions
-from .report import (CHANGE_FIGURES, PLACE_FIGURES, Case, breakdown_html, case_html, change_rows, gallery, glossary_html, headline, html_table, markdown_table, number, page, picture, place_rows,
-                            plot_calibration, plot_iou, plot_offsets, plot_probes, plot_risk, plot_scores, plot_success, plot_where, results_html, results_table)
+from vlm_vla.metrics import (
+    FIGURES,
+    auroc,
+    average_precision,
+    calibration,
+    ground,
+    intervals,
+    pair_weights,
+    percentiles,
+    pick_threshold,
+    risk_coverage,
+    summarise,
+    weighted_auroc,
+    weighted_ece,
+)
+from vlm_vla.probes import (
+    BASELINES,
+    PROBES,
+    Questions,
+    ask_all,
+    baseline_actions,
+    data_settings,
+    load_agent,
+    open_split,
+    put,
+    read_questions,
+    some_pairs,
+    training_actions,
+)
+from vlm_vla.report import (
+    CHANGE_FIGURES,
+    PLACE_FIGURES,
+    Case,
+    breakdown_html,
+    case_html,
+    change_rows,
+    gallery,
+    glossary_html,
+    headline,
+    html_table,
+    markdown_table,
+    number,
+    page,
+    picture,
+    place_rows,
+    plot_calibration,
+    plot_iou,
+    plot_offsets,
+    plot_probes,
+    plot_risk,
+    plot_scores,
+    plot_success,
+    plot_where,
+    results_html,
+    results_table,
+)
 
 # %% ../nbs/04_eval.ipynb #767f7a79
-def prediction_rows(q: Questions,
-                    plain, # `Answers` to the plain questions
-                    scores: dict, # of `ground`, for the rows that have a box
-                    boxed, # (k,) those rows
-                    probes: dict, # name -> `Answers`, for what they add
-                    on_mask: dict = None, # row -> does the point lie on the true region's pixels?
-                   ) -> list: # of dicts
+def prediction_rows(
+    q: Questions,  # what was asked
+    plain,  # `Answers` to the plain questions
+    scores: dict,  # of `ground`, for the rows that have a box
+    boxed,  # (k,) those rows
+    probes: dict,  # name -> `Answers`, for what they add
+    on_mask: dict = None,  # row -> does the point lie on the true region's pixels?
+) -> list:  # of dicts
     "One dict per sentence that was answered."
     place, rows = {int(i): j for j, i in enumerate(boxed)}, []
-    lent = {int(i): (c, l) for a in [probes.get("described")] if a for i, c, l in zip(a.rows, a.captions, a.logit)}
-    shuffled = {int(i): c for a in [probes.get("shuffled")] if a for i, c in zip(a.rows, a.captions)}
+    lent = {
+        int(i): (c, l)
+        for a in [probes.get("described")]
+        if a
+        for i, c, l in zip(a.rows, a.captions, a.logit)
+    }
+    shuffled = {
+        int(i): c for a in [probes.get("shuffled")] if a for i, c in zip(a.rows, a.captions)
+    }
     for j, i in enumerate(plain.rows.tolist()):
         action, w, h = plain.action[j], q.width[i], q.height[i]
-        row = dict(id=q.id[i], pair_id=q.pair_id[i], caption=q.caption[i], changed=bool(q.changed[i]), box_source=q.box_source[i], width=int(w), height=int(h))
+        row = dict(
+            id=q.id[i],
+            pair_id=q.pair_id[i],
+            caption=q.caption[i],
+            changed=bool(q.changed[i]),
+            box_source=q.box_source[i],
+            width=int(w),
+            height=int(h),
+        )
         row.update(zip(("cx", "cy", "scale"), action.tolist()))
         row.update(zip(("x1", "y1", "x2", "y2"), action_to_box(action, w, h).round(3).tolist()))
         row.update(change=float(plain.change[j].round(6)), change_logit=float(plain.logit[j]))
         truth = [None] * 3 if i not in place else q.truth([i])[0].astype(float).round(6).tolist()
         row.update(zip(("true_cx", "true_cy", "true_scale"), truth))
-        row.update(zip(("true_x1", "true_y1", "true_x2", "true_y2"), [None] * 4 if i not in place else q.box[i].tolist()))
+        row.update(
+            zip(
+                ("true_x1", "true_y1", "true_x2", "true_y2"),
+                [None] * 4 if i not in place else q.box[i].tolist(),
+            )
+        )
         if i in place:
-            s = {k: float(scores[k][place[i]]) for k in ("hit", "hit_15px", "iou", "iou_square", "oracle", "error_px", "squared")}
-            row.update(hit=int(s["hit"]), hit_15px=int(s["hit_15px"]), hit_mask=None if not on_mask or i not in on_mask else int(on_mask[i]), iou=round(s["iou"], 6), iou_square=round(s["iou_square"], 6),
-                       oracle_iou=round(s["oracle"], 6), error_px=round(s["error_px"], 4), squared_error=round(s["squared"], 9),
-                       dx_px=round(float((action[0] - truth[0]) * w), 3), dy_px=round(float((action[1] - truth[1]) * h), 3))
-        else: row.update(dict.fromkeys(("hit", "hit_15px", "hit_mask", "iou", "iou_square", "oracle_iou", "error_px", "squared_error", "dx_px", "dy_px")))
+            s = {
+                k: float(scores[k][place[i]])
+                for k in ("hit", "hit_15px", "iou", "iou_square", "oracle", "error_px", "squared")
+            }
+            row.update(
+                hit=int(s["hit"]),
+                hit_15px=int(s["hit_15px"]),
+                hit_mask=None if not on_mask or i not in on_mask else int(on_mask[i]),
+                iou=round(s["iou"], 6),
+                iou_square=round(s["iou_square"], 6),
+                oracle_iou=round(s["oracle"], 6),
+                error_px=round(s["error_px"], 4),
+                squared_error=round(s["squared"], 9),
+                dx_px=round(float((action[0] - truth[0]) * w), 3),
+                dy_px=round(float((action[1] - truth[1]) * h), 3),
+            )
+        else:
+            row.update(
+                dict.fromkeys(
+                    (
+                        "hit",
+                        "hit_15px",
+                        "hit_mask",
+                        "iou",
+                        "iou_square",
+                        "oracle_iou",
+                        "error_px",
+                        "squared_error",
+                        "dx_px",
+                        "dy_px",
+                    )
+                )
+            )
         caption, logit = lent.get(i, (None, None))
-        row.update(regions=int(q.n_regions[i]), places=int(q.n_places[i]), shuffled_caption=shuffled.get(i), described_caption=caption,
-                   described_change=None if logit is None else float(np.round(1 / (1 + np.exp(-logit)), 6)), described_logit=None if logit is None else float(logit))
+        row.update(
+            regions=int(q.n_regions[i]),
+            places=int(q.n_places[i]),
+            shuffled_caption=shuffled.get(i),
+            described_caption=caption,
+            described_change=None
+            if logit is None
+            else float(np.round(1 / (1 + np.exp(-logit)), 6)),
+            described_logit=None if logit is None else float(logit),
+        )
         rows.append(row)
     return rows
 
 # %% ../nbs/04_eval.ipynb #3caffdcf
-MAIN = ("pointing", "pointing_15px", "miou", "miou_square", "iou50", "iou50_square", "center_error_px", "mse") # figures given for probes and parts too
+MAIN = (
+    "pointing",
+    "pointing_15px",
+    "miou",
+    "miou_square",
+    "iou50",
+    "iou50_square",
+    "center_error_px",
+    "mse",
+)  # figures given for probes and parts too
 
-def located(action, # (k, 3)
-            rows, # (k,) ints: rows of the table, with boxes
-            q: Questions, # what was asked
-            weights, # (replicates, n) of `pair_weights` over the whole table
-            names=MAIN, # figures
-            suffix: str = "", # appended to each name
-           ) -> dict:
+
+def located(
+    action,  # (k, 3)
+    rows,  # (k,) ints: rows of the table, with boxes
+    q: Questions,  # what was asked
+    weights,  # (replicates, n) of `pair_weights` over the whole table
+    names=MAIN,  # figures
+    suffix: str = "",  # appended to each name
+) -> dict:
     "Figures of some answers and their 95 % intervals."
-    if not len(rows): return {**{f"{n}{suffix}": math.nan for n in names}, f"n{suffix}": 0}
+    if not len(rows):
+        return {**{f"{n}{suffix}": math.nan for n in names}, f"n{suffix}": 0}
     s = ground(action, q.box[rows], q.width[rows], q.height[rows])
     ci = intervals(s, weights[:, rows], names)
-    out = {k: v for n, value in summarise(s, names).items() for k, v in ((f"{n}{suffix}", value), (f"{n}{suffix}_ci", ci[n]))}
+    out = {
+        k: v
+        for n, value in summarise(s, names).items()
+        for k, v in ((f"{n}{suffix}", value), (f"{n}{suffix}_ci", ci[n]))
+    }
     return {**out, f"n{suffix}": len(rows)}
 
-def share(right, # (k,) bool or 0/1
-          weights, # (replicates, k)
-          name: str, # of the figure
-         ) -> dict:
+
+def share(
+    right,  # (k,) bool or 0/1
+    weights,  # (replicates, k)
+    name: str,  # of the figure
+) -> dict:
     "A share of right answers and its interval."
     right = np.asarray(right, float)
-    if not len(right): return {name: math.nan, f"{name}_ci": [math.nan, math.nan]}
+    if not len(right):
+        return {name: math.nan, f"{name}_ci": [math.nan, math.nan]}
     total = weights.sum(1)
-    with np.errstate(invalid="ignore", divide="ignore"): return {name: float(right.mean()), f"{name}_ci": percentiles(weights @ right / total)}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {name: float(right.mean()), f"{name}_ci": percentiles(weights @ right / total)}
 
 # %% ../nbs/04_eval.ipynb #179e18d9
-def point_on_mask(mask, # (H, W) bool
-                  cx: float, # [0, 1]
-                  cy: float, # [0, 1]
-                  tolerance: float = 0., # pixels
-                 ) -> bool:
+def point_on_mask(
+    mask,  # (H, W) bool
+    cx: float,  # [0, 1]
+    cy: float,  # [0, 1]
+    tolerance: float = 0.0,  # pixels
+) -> bool:
     "Does a point lie on the mask, or within `tolerance` pixels of it?"
     h, w = mask.shape
     x, y = min(int(cx * w), w - 1), min(int(cy * h), h - 1)
-    if not tolerance: return bool(mask[y, x])
+    if not tolerance:
+        return bool(mask[y, x])
     r = math.ceil(tolerance)
-    ys, xs = np.nonzero(mask[max(y - r, 0):y + r + 1, max(x - r, 0):x + r + 1])
-    return bool(len(xs)) and bool(np.hypot(xs + max(x - r, 0) - x, ys + max(y - r, 0) - y).min() <= tolerance)
+    ys, xs = np.nonzero(mask[max(y - r, 0) : y + r + 1, max(x - r, 0) : x + r + 1])
+    return bool(len(xs)) and bool(
+        np.hypot(xs + max(x - r, 0) - x, ys + max(y - r, 0) - y).min() <= tolerance
+    )
 
-def masks_hit(dataset, # with `pairs` and `samples`
-              rows, # (k,) ints
-              action, # (k, 3)
-             ) -> tuple: # ({row: on the mask}, {row: within 15 px of it})
+
+def masks_hit(
+    dataset,  # with `pairs` and `samples`
+    rows,  # (k,) ints
+    action,  # (k, 3)
+) -> tuple:  # ({row: on the mask}, {row: within 15 px of it})
     "Which points lie on the pixels that their sentence means, for the samples whose region is known to the pixel."
     on, near = {}, {}
     for i, (cx, cy, _) in zip(rows.tolist(), action):
         mask = dataset.pairs.region_mask(dataset.samples[i])
-        if mask is not None and mask.any(): on[i], near[i] = point_on_mask(mask, cx, cy), point_on_mask(mask, cx, cy, 15)
+        if mask is not None and mask.any():
+            on[i], near[i] = point_on_mask(mask, cx, cy), point_on_mask(mask, cx, cy, 15)
     return on, near
 
 # %% ../nbs/04_eval.ipynb #29e36023
-def change_answers(q: Questions, answers: dict # name -> `Answers`
-                  ) -> tuple: # (rows, logit, changed) of the sentences as they are, and of changed pairs against unchanged ones with borrowed sentences
+def change_answers(
+    q: Questions,  # what was asked
+    answers: dict,  # name -> `Answers`
+) -> tuple:  # (rows, logit, changed) of the sentences as they are, and of changed pairs against unchanged ones with borrowed sentences
     "What the change score is judged on."
     plain, lent = answers["plain"], answers.get("described")
     own = (plain.rows, plain.logit, q.changed[plain.rows])
-    if lent is None: return own, None
+    if lent is None:
+        return own, None
     yes = q.changed[plain.rows]
-    return own, (np.concatenate([plain.rows[yes], lent.rows]), np.concatenate([plain.logit[yes], lent.logit]), np.repeat([True, False], [yes.sum(), len(lent.rows)]))
+    return own, (
+        np.concatenate([plain.rows[yes], lent.rows]),
+        np.concatenate([plain.logit[yes], lent.logit]),
+        np.repeat([True, False], [yes.sum(), len(lent.rows)]),
+    )
 
-def separated(rows, # (k,) ints: rows of the table
-              logit, # (k,) change scores
-              changed, # (k,) bool: the truth
-              weights, # (replicates, n) of `pair_weights` over the whole table
-              suffix: str = "" # appended to each figure's name
-             ) -> dict:
+
+def separated(
+    rows,  # (k,) ints: rows of the table
+    logit,  # (k,) change scores
+    changed,  # (k,) bool: the truth
+    weights,  # (replicates, n) of `pair_weights` over the whole table
+    suffix: str = "",  # appended to each figure's name
+) -> dict:
     "AUROC, average precision and calibration with intervals."
     w, probability = weights[:, rows], 1 / (1 + np.exp(-np.clip(logit, -50, 50)))
     both = changed.any() and not changed.all()
     curve = calibration(probability, changed)
-    out = dict(auroc=auroc(logit, changed), auroc_ci=percentiles(weighted_auroc(logit, changed, w)), ap=average_precision(logit, changed) if both else math.nan,
-               ap_ci=percentiles(average_precision(logit, changed, w)) if both else [math.nan] * 2, ece=curve["ece"], ece_ci=percentiles(weighted_ece(probability, changed, w)), calibration=curve)
-    return {k.replace("_ci", f"{suffix}_ci") if k.endswith("_ci") else k + suffix: v for k, v in out.items()}
+    out = dict(
+        auroc=auroc(logit, changed),
+        auroc_ci=percentiles(weighted_auroc(logit, changed, w)),
+        ap=average_precision(logit, changed) if both else math.nan,
+        ap_ci=percentiles(average_precision(logit, changed, w)) if both else [math.nan] * 2,
+        ece=curve["ece"],
+        ece_ci=percentiles(weighted_ece(probability, changed, w)),
+        calibration=curve,
+    )
+    return {
+        k.replace("_ci", f"{suffix}_ci") if k.endswith("_ci") else k + suffix: v
+        for k, v in out.items()
+    }
 
-def decided(q: Questions, # what was asked
-            answers: dict, # name -> `Answers`
-            weights, # (replicates, n) of `pair_weights` over the whole table
-            threshold: float # of the change probability, in [0, 1]
-           ) -> dict:
+
+def decided(
+    q: Questions,  # what was asked
+    answers: dict,  # name -> `Answers`
+    weights,  # (replicates, n) of `pair_weights` over the whole table
+    threshold: float,  # of the change probability, in [0, 1]
+) -> dict:
     "Accuracy on changed pairs, on unchanged ones, and on unchanged ones with borrowed sentences, at a threshold of the change probability."
     plain, lent = answers["plain"], answers.get("described")
     yes = q.changed[plain.rows]
-    out = {**share(plain.change[yes] >= threshold, weights[:, plain.rows[yes]], "accuracy_changed"), **share(plain.change[~yes] < threshold, weights[:, plain.rows[~yes]], "accuracy_unchanged")}
-    if lent is not None: out.update(share(lent.change < threshold, weights[:, lent.rows], "accuracy_described"))
+    out = {
+        **share(plain.change[yes] >= threshold, weights[:, plain.rows[yes]], "accuracy_changed"),
+        **share(plain.change[~yes] < threshold, weights[:, plain.rows[~yes]], "accuracy_unchanged"),
+    }
+    if lent is not None:
+        out.update(share(lent.change < threshold, weights[:, lent.rows], "accuracy_described"))
     return out
 
-def validation_threshold(model, # a trained agent
-                         pairs, # all pairs of the dataset
-                         settings, # a `Config`
-                         limit: int = 200, # pairs at most
-                         batch_size: int = 64, # questions at once
-                         progress: bool = False # show a bar
-                        ) -> tuple: # (threshold, where it comes from)
+
+def validation_threshold(
+    model,  # a trained agent
+    pairs,  # all pairs of the dataset
+    settings,  # a `Config`
+    limit: int = 200,  # pairs at most
+    batch_size: int = 64,  # questions at once
+    progress: bool = False,  # show a bar
+) -> tuple:  # (threshold, where it comes from)
     "The change threshold that the validation split suggests."
-    if not len(pairs.select("val")): return .5, "one half, since there is no validation split"
-    val = some_pairs(with_features(LevirCCActionDataset("val", config=settings, pairs=pairs, augment=False), model, settings, progress), limit)
+    if not len(pairs.select("val")):
+        return 0.5, "one half, since there is no validation split"
+    val = some_pairs(
+        with_features(
+            LevirCCActionDataset("val", config=settings, pairs=pairs, augment=False),
+            model,
+            settings,
+            progress,
+        ),
+        limit,
+    )
     q = read_questions(val)
     answers = {a.probe: a for a in put(model, val, q, ask_all(q, probes=()), batch_size)[0]}
     own, lent = change_answers(q, answers)
-    parts = [own] if lent is None else [own, (answers["described"].rows, answers["described"].logit, np.zeros(len(answers["described"].rows), bool))]
+    parts = (
+        [own]
+        if lent is None
+        else [
+            own,
+            (
+                answers["described"].rows,
+                answers["described"].logit,
+                np.zeros(len(answers["described"].rows), bool),
+            ),
+        ]
+    )
     logit, changed = np.concatenate([p[1] for p in parts]), np.concatenate([p[2] for p in parts])
     threshold = pick_threshold(1 / (1 + np.exp(-np.clip(logit, -50, 50))), changed)
-    return (.5, "one half, since the validation split has only one kind of pair") if math.isnan(threshold) else (threshold, f"{len(logit)} validation sentences")
+    return (
+        (0.5, "one half, since the validation split has only one kind of pair")
+        if math.isnan(threshold)
+        else (threshold, f"{len(logit)} validation sentences")
+    )
 
 # %% ../nbs/04_eval.ipynb #abdf4a1d
-def _one(found, none): return none if not found else next(iter(found)) if len(found) == 1 else "several"
-def _binned(value, edges, labels): return labels[int(np.searchsorted(edges, value, side="right"))]
+def _one(found, none):
+    return none if not found else next(iter(found)) if len(found) == 1 else "several"
 
-def parts(q: Questions, # what was asked
-          rows # (k,) ints, with boxes
-         ) -> dict: # group -> (k,) list of str
+
+def _binned(value, edges, labels):
+    return labels[int(np.searchsorted(edges, value, side="right"))]
+
+
+def parts(
+    q: Questions,  # what was asked
+    rows,  # (k,) ints, with boxes
+) -> dict:  # group -> (k,) list of str
     "The part of each group that each sample belongs to."
     reading, scale = [read_caption(q.caption[i]) for i in rows], q.truth(rows)[:, 2]
-    return {"what changed": [_one(r.classes | r.other, "not understood") for r in reading], "what happened": [_one(r.events, "not said") for r in reading],
-            "does the sentence name a place?": ["yes" if r.positions else "by a landmark" if r.place_from_landmark else "no" for r in reading],
-            "side of the square, as a share of the image's": [_binned(s, (.125, .25, .5), ("below 1/8", "1/8 to 1/4", "1/4 to 1/2", "1/2 and more")) for s in scale],
-            "regions in the box": [_binned(q.n_regions[i], (2, 4), ("1", "2 or 3", "4 and more")) for i in rows],
-            "places that the pair's sentences tell of": [_binned(q.n_places[i], (2, 3, 4), ("1", "2", "3", "4 and more")) for i in rows],
-            "where boxes come from": [q.box_source[i] for i in rows]}
+    return {
+        "what changed": [_one(r.classes | r.other, "not understood") for r in reading],
+        "what happened": [_one(r.events, "not said") for r in reading],
+        "does the sentence name a place?": [
+            "yes" if r.positions else "by a landmark" if r.place_from_landmark else "no"
+            for r in reading
+        ],
+        "side of the square, as a share of the image's": [
+            _binned(
+                s, (0.125, 0.25, 0.5), ("below 1/8", "1/8 to 1/4", "1/4 to 1/2", "1/2 and more")
+            )
+            for s in scale
+        ],
+        "regions in the box": [
+            _binned(q.n_regions[i], (2, 4), ("1", "2 or 3", "4 and more")) for i in rows
+        ],
+        "places that the pair's sentences tell of": [
+            _binned(q.n_places[i], (2, 3, 4), ("1", "2", "3", "4 and more")) for i in rows
+        ],
+        "where boxes come from": [q.box_source[i] for i in rows],
+    }
 
-def breakdown(action, # (k, 3) predicted
-              rows, # (k,) ints: rows of the table, with boxes
-              q: Questions, # what was asked
-              weights # (replicates, n) of `pair_weights` over the whole table
-             ) -> dict: # group -> part -> figures, groups with a single part left out
+
+def breakdown(
+    action,  # (k, 3) predicted
+    rows,  # (k,) ints: rows of the table, with boxes
+    q: Questions,  # what was asked
+    weights,  # (replicates, n) of `pair_weights` over the whole table
+) -> dict:  # group -> part -> figures, groups with a single part left out
     "Figures of each part, the largest first."
     out = {}
     for group, labels in parts(q, rows).items():
         labels = np.array(labels)
         names, n = np.unique(labels, return_counts=True)
-        if len(names) < 2: continue
-        order = names if any(c.isdigit() for c in names[0]) or group.startswith("side") else names[np.argsort(-n, kind="stable")]
-        if group.startswith("side"): order = [v for v in ("below 1/8", "1/8 to 1/4", "1/4 to 1/2", "1/2 and more") if v in names]
-        out[group] = {str(v): {**located(action[labels == v], rows[labels == v], q, weights), "n_pairs": len(np.unique(q.pair[rows[labels == v]]))} for v in order}
+        if len(names) < 2:
+            continue
+        order = (
+            names
+            if any(c.isdigit() for c in names[0]) or group.startswith("side")
+            else names[np.argsort(-n, kind="stable")]
+        )
+        if group.startswith("side"):
+            order = [
+                v for v in ("below 1/8", "1/8 to 1/4", "1/4 to 1/2", "1/2 and more") if v in names
+            ]
+        out[group] = {
+            str(v): {
+                **located(action[labels == v], rows[labels == v], q, weights),
+                "n_pairs": len(np.unique(q.pair[rows[labels == v]])),
+            }
+            for v in order
+        }
     return out
 
 # %% ../nbs/04_eval.ipynb #3cb23d6f
 def jsonable(x):
     "Plain Python for JSON; NaN becomes None."
-    if isinstance(x, dict): return {str(k): jsonable(v) for k, v in x.items()}
-    if isinstance(x, (list, tuple, np.ndarray)): return [jsonable(v) for v in x]
-    if isinstance(x, (bool, np.bool_)) or x is None or isinstance(x, str): return bool(x) if isinstance(x, np.bool_) else x
-    if isinstance(x, (int, np.integer)): return int(x)
+    if isinstance(x, dict):
+        return {str(k): jsonable(v) for k, v in x.items()}
+    if isinstance(x, (list, tuple, np.ndarray)):
+        return [jsonable(v) for v in x]
+    if isinstance(x, (bool, np.bool_)) or x is None or isinstance(x, str):
+        return bool(x) if isinstance(x, np.bool_) else x
+    if isinstance(x, (int, np.integer)):
+        return int(x)
     return float(x) if math.isfinite(x) else None
+
 
 @dataclass
 class Report:
     "What an evaluation found."
-    metrics: dict # figure -> number, `<figure>_ci` -> [low, high], and `baselines`, `breakdown`, curves
-    predictions: list # of dicts, one per sentence
-    name: str = "agent" # of the agent, in tables
-    dataset: object = field(default=None, repr=False) # for the pictures
-    attention: object = field(default=None, repr=False) # (n, N) of the plain questions
-    grid: tuple = None # (rows, cols) of the attention
-    config: object = field(default=None, repr=False) # the settings of the evaluation
 
-    def __repr__(self): return f"Report({self.name!r}: pointing {number(self.metrics['pointing'], 'pct')}, mIoU {number(self.metrics['miou'])}, {len(self.predictions)} sentences)"
+    metrics: dict  # figure -> number, with intervals (`_ci`), baselines, breakdown, curves
+    predictions: list  # of dicts, one per sentence
+    name: str = "agent"  # of the agent, in tables
+    dataset: object = field(default=None, repr=False)  # for the pictures
+    attention: object = field(default=None, repr=False)  # (n, N) of the plain questions
+    grid: tuple = None  # (rows, cols) of the attention
+    config: object = field(default=None, repr=False)  # the settings of the evaluation
+
+    def __repr__(self):
+        return f"Report({self.name!r}: pointing {number(self.metrics['pointing'], 'pct')}, mIoU {number(self.metrics['miou'])}, {len(self.predictions)} sentences)"
 
     @property
     def baselines(self) -> dict:
         "Figures of those who never learned."
         return self.metrics["baselines"]
 
-    def table(self, others: dict = None # name -> `Report` or metrics of other agents on the same data
-             ) -> str:
+    def table(
+        self,
+        others: dict = None,  # name -> `Report` or metrics of other agents on the same data
+    ) -> str:
         "A Markdown table: the agent, the probes, the baselines, the oracle square; below it the change score."
         m = self.metrics
-        change = "No unchanged pairs here, so the change score is not judged." if not m["n_unchanged"] else (f"Change score: AUROC {number(m['auroc'])} with the sentences as they are, {number(m.get('auroc_described'))} when unchanged pairs are read with a borrowed sentence; "
-                  f"at the threshold {m['threshold']:.2f}: {number(m['accuracy_changed'], 'pct')} of the changed and {number(m.get('accuracy_described'), 'pct')} of the unchanged (borrowed sentences) are right.")
+        change = (
+            "No unchanged pairs here, so the change score is not judged."
+            if not m["n_unchanged"]
+            else (
+                f"Change score: AUROC {number(m['auroc'])} with the sentences as they are, {number(m.get('auroc_described'))} when unchanged pairs are read with a borrowed sentence; "
+                f"at the threshold {m['threshold']:.2f}: {number(m['accuracy_changed'], 'pct')} of the changed and {number(m.get('accuracy_described'), 'pct')} of the unchanged (borrowed sentences) are right."
+            )
+        )
         return f"{results_table(m, self.name, {k: getattr(v, 'metrics', v) for k, v in (others or {}).items()})}\n\n{change}"
 
 # %% ../nbs/04_eval.ipynb #e09c3824
-def ranked(predictions: list # of a report
-          ) -> list: # indices, best first
+def ranked(
+    predictions: list,  # of a report
+) -> list:  # indices, best first
     "The predictions that have a truth, by the IoU with the oracle square and then by the distance."
-    return sorted((i for i, p in enumerate(predictions) if p["true_cx"] is not None), key=lambda i: (-predictions[i]["iou_square"], predictions[i]["error_px"]))
+    return sorted(
+        (i for i, p in enumerate(predictions) if p["true_cx"] is not None),
+        key=lambda i: (-predictions[i]["iou_square"], predictions[i]["error_px"]),
+    )
 
-def pick(predictions: list, # of a report
-         which: str, # 'best', 'median', 'worst', or 'spread': evenly over all
-         n: int, # how many, of different pairs
-        ) -> list: # indices, best first
+
+def pick(
+    predictions: list,  # of a report
+    which: str,  # 'best', 'median', 'worst', or 'spread': evenly over all
+    n: int,  # how many, of different pairs
+) -> list:  # indices, best first
     "Some of a ranking, no two of the same pair."
     order = ranked(predictions)
     middle = sorted(range(len(order)), key=lambda r: abs(r - len(order) // 2))
     starts = dict(best=range(len(order)), worst=range(len(order) - 1, -1, -1), median=middle)
-    if which not in (*starts, "spread"): raise ValueError(f"which={which!r}; choose 'best', 'median', 'worst' or 'spread'")
+    if which not in (*starts, "spread"):
+        raise ValueError(f"which={which!r}; choose 'best', 'median', 'worst' or 'spread'")
     ranks, pairs = [], set()
+
     def take(candidates, limit):
         for r in candidates:
-            if len(ranks) >= limit: return
-            if predictions[order[r]]["pair_id"] not in pairs: ranks.append(r); pairs.add(predictions[order[r]]["pair_id"])
-    if which != "spread": take(starts[which], n)
+            if len(ranks) >= limit:
+                return
+            if predictions[order[r]]["pair_id"] not in pairs:
+                ranks.append(r)
+                pairs.add(predictions[order[r]]["pair_id"])
+
+    if which != "spread":
+        take(starts[which], n)
     else:
-        for k, at in enumerate(np.linspace(0, len(order) - 1, n)): take(sorted(range(len(order)), key=lambda r: abs(r - at)), k + 1)
+        for k, at in enumerate(np.linspace(0, len(order) - 1, n)):
+            take(sorted(range(len(order)), key=lambda r: abs(r - at)), k + 1)
     return [order[r] for r in sorted(ranks)]
 
 # %% ../nbs/04_eval.ipynb #8e28a6ad
-def _case(self, i: int # index into `predictions`
-         ) -> Case:
+def _case(
+    self,
+    i: int,  # index into `predictions`
+) -> Case:
     "A prediction with its pictures."
     p = self.predictions[i]
-    if self.dataset is None: raise ValueError("this report came without its dataset, so its cases cannot be drawn")
-    if not hasattr(self, "_rows"): self._rows = {s.id: k for k, s in enumerate(self.dataset.samples)}
+    if self.dataset is None:
+        raise ValueError("this report came without its dataset, so its cases cannot be drawn")
+    if not hasattr(self, "_rows"):
+        self._rows = {s.id: k for k, s in enumerate(self.dataset.samples)}
     t1, t2 = (r.open() for r in self.dataset.refs(self._rows[p["id"]]))
-    truth = None if p["true_x1"] is None else tuple(p[f"true_{k}"] for k in ("x1", "y1", "x2", "y2"))
-    note = "no true box" if truth is None else f"IoU {p['iou']:.2f} (the right action {p['oracle_iou']:.2f}), {p['error_px']:.0f} px off"
-    a = None if self.attention is None else np.asarray(self.attention[i], np.float32).reshape(self.grid)
-    return Case(t1, t2, p["caption"], (p["cx"], p["cy"], p["scale"]), truth, a, f"{note}, change {100 * p['change']:.0f} %, {p['id']}")
+    truth = (
+        None if p["true_x1"] is None else tuple(p[f"true_{k}"] for k in ("x1", "y1", "x2", "y2"))
+    )
+    note = (
+        "no true box"
+        if truth is None
+        else f"IoU {p['iou']:.2f} (the right action {p['oracle_iou']:.2f}), {p['error_px']:.0f} px off"
+    )
+    a = (
+        None
+        if self.attention is None
+        else np.asarray(self.attention[i], np.float32).reshape(self.grid)
+    )
+    return Case(
+        t1,
+        t2,
+        p["caption"],
+        (p["cx"], p["cy"], p["scale"]),
+        truth,
+        a,
+        f"{note}, change {100 * p['change']:.0f} %, {p['id']}",
+    )
 
-def _gallery(self, path=None, # write it here too
-             which: str = "spread", # 'best', 'median', 'worst' or 'spread'
-             n: int = 6, # cases
-             **kwargs): # of `report.gallery`
+
+def _gallery(
+    self,
+    path=None,  # write it here too
+    which: str = "spread",  # 'best', 'median', 'worst' or 'spread'
+    n: int = 6,  # cases
+    **kwargs,
+):  # of `report.gallery`
     "Cases as one picture."
     return gallery([self.case(i) for i in pick(self.predictions, which, n)], path, **kwargs)
+
 
 Report.case, Report.gallery = _case, _gallery
 
 # %% ../nbs/04_eval.ipynb #2c0c2547
-REMARKS = dict(several=("Where a pair's sentences tell of several places, so that the sentence has to choose ({n} sentences): {v} with its own sentence, {w} with another pair's.", "pointing_several", "pointing_shuffled_several", "n_several"),
-               mask=("Where the changed pixels are known ({n} sentences), {v} of the points lie on them, and {w} at most 15 pixels from them.", "pointing_mask", "pointing_mask_15px", "n_mask"))
+REMARKS = dict(
+    several=(
+        "Where a pair's sentences tell of several places, so that the sentence has to choose ({n} sentences): {v} with its own sentence, {w} with another pair's.",
+        "pointing_several",
+        "pointing_shuffled_several",
+        "n_several",
+    ),
+    mask=(
+        "Where the changed pixels are known ({n} sentences), {v} of the points lie on them, and {w} at most 15 pixels from them.",
+        "pointing_mask",
+        "pointing_mask_15px",
+        "n_mask",
+    ),
+)
+
 
 def _remark(m, name):
     "A sentence with two figures, where there are any."
     text, key, other, n = REMARKS[name]
-    return text.format(n=m[n], v=number(m[key], "pct"), w=number(m.get(other), "pct")) if m.get(n) else ""
+    return (
+        text.format(n=m[n], v=number(m[key], "pct"), w=number(m.get(other), "pct"))
+        if m.get(n)
+        else ""
+    )
 
-def _note(text): return f'<p class="note">{text}</p>' if text else ""
+
+def _note(text):
+    return f'<p class="note">{text}</p>' if text else ""
+
 
 def _sections(self, others, n_cases):
     m, p = self.metrics, self.predictions
-    figure = lambda fig, text: f"<figure>{picture(fig, alt=text)}<figcaption>{text}</figcaption></figure>"
+    figure = lambda fig, text: (
+        f"<figure>{picture(fig, alt=text)}<figcaption>{text}</figcaption></figure>"
+    )
     yield "", headline(m)
-    yield "Who answers how well", f'<div class="card">{results_html(m, self.name, others)}{glossary_html()}</div>'
-    yield "Does it read, does it look?", '<div class="plots">' + figure(plot_probes(m), "Pointing accuracy with something taken away. An agent that reads and looks falls wherever the sentence or the images are gone.") \
-        + figure(plot_scores(p, m["threshold"]), "The change score. Stock sentences about unchanged pairs (grey) can be told by reading alone; borrowed sentences (red) cannot.") + "</div>" \
-        + _note(_remark(m, "several"))
-    yield "How well it points", '<div class="plots">' + figure(plot_iou(p), "Overlap of the predicted square with the box, and with the square of the right action.") \
-        + figure(plot_success(p), "How many squares fit at least so well. Only the dotted line is out of reach for no fault of the agent's.") \
-        + figure(plot_offsets(p), "Every point, seen from the true centre. Points far away are wrong changes, not inaccurate ones; beyond the edge they lie on it.") \
-        + figure(plot_where(p), "Pointing accuracy by where the change is.") + "</div>" + _note(_remark(m, "mask")) + f'<div class="card">{html_table(*place_rows(m))}</div>'
-    yield "When to believe it", '<div class="plots">' + figure(plot_risk(m), "If only the surest answers are given, how many of them are wrong? A useful confidence starts low and rises.") \
-        + figure(plot_calibration(m), "Of the cases called 80 %, do 80 % hold? The size of a dot shows how many cases it stands for, the line how far chance alone may move it.") + "</div>" \
-        + _note(f"The threshold {m['threshold']:.2f} comes from {m['threshold_from']}.") + f'<div class="card">{html_table(*change_rows(m))}</div>'
-    if m["breakdown"]: yield "Parts of the data", f'<div class="card">{breakdown_html(m["breakdown"])}</div>'
-    for which, text in (("best", "The best cases"), ("median", "Cases in the middle"), ("worst", "The worst cases")):
+    yield (
+        "Who answers how well",
+        f'<div class="card">{results_html(m, self.name, others)}{glossary_html()}</div>',
+    )
+    yield (
+        "Does it read, does it look?",
+        '<div class="plots">'
+        + figure(
+            plot_probes(m),
+            "Pointing accuracy with something taken away. An agent that reads and looks falls wherever the sentence or the images are gone.",
+        )
+        + figure(
+            plot_scores(p, m["threshold"]),
+            "The change score. Stock sentences about unchanged pairs (grey) can be told by reading alone; borrowed sentences (red) cannot.",
+        )
+        + "</div>"
+        + _note(_remark(m, "several")),
+    )
+    yield (
+        "How well it points",
+        '<div class="plots">'
+        + figure(
+            plot_iou(p),
+            "Overlap of the predicted square with the box, and with the square of the right action.",
+        )
+        + figure(
+            plot_success(p),
+            "How many squares fit at least so well. Only the dotted line is out of reach for no fault of the agent's.",
+        )
+        + figure(
+            plot_offsets(p),
+            "Every point, seen from the true centre. Points far away are wrong changes, not inaccurate ones; beyond the edge they lie on it.",
+        )
+        + figure(plot_where(p), "Pointing accuracy by where the change is.")
+        + "</div>"
+        + _note(_remark(m, "mask"))
+        + f'<div class="card">{html_table(*place_rows(m))}</div>',
+    )
+    yield (
+        "When to believe it",
+        '<div class="plots">'
+        + figure(
+            plot_risk(m),
+            "If only the surest answers are given, how many of them are wrong? A useful confidence starts low and rises.",
+        )
+        + figure(
+            plot_calibration(m),
+            "Of the cases called 80 %, do 80 % hold? The size of a dot shows how many cases it stands for, the line how far chance alone may move it.",
+        )
+        + "</div>"
+        + _note(f"The threshold {m['threshold']:.2f} comes from {m['threshold_from']}.")
+        + f'<div class="card">{html_table(*change_rows(m))}</div>',
+    )
+    if m["breakdown"]:
+        yield "Parts of the data", f'<div class="card">{breakdown_html(m["breakdown"])}</div>'
+    for which, text in (
+        ("best", "The best cases"),
+        ("median", "Cases in the middle"),
+        ("worst", "The worst cases"),
+    ):
         chosen = pick(p, which, n_cases) if self.dataset is not None else []
-        if chosen: yield text, "".join(case_html(self.case(i)) for i in chosen)
+        if chosen:
+            yield text, "".join(case_html(self.case(i)) for i in chosen)
     yield "How this was made", self.method()
+
 
 def _method(self) -> str:
     "Data and settings, as HTML."
-    m, changed = self.metrics, [] if self.config is None else [f"{k} = {v!r}" for k, v in self.config.to_dict().items() if v != type(self.config)._settings[k].default and not k.endswith(("_PATH", "_DIR"))]
+    m, changed = (
+        self.metrics,
+        []
+        if self.config is None
+        else [
+            f"{k} = {v!r}"
+            for k, v in self.config.to_dict().items()
+            if v != type(self.config)._settings[k].default and not k.endswith(("_PATH", "_DIR"))
+        ],
+    )
     import html
-    rows = [("Data", f"{m['n_pairs']} pairs of split {m['split']}, {m['n']} sentences: {m['n_boxes']} with a box (from {', '.join(f'{k}: {v}' for k, v in m['box_sources'].items()) or 'nowhere'}), {m['n_unchanged']} about unchanged pairs"),
-            ("Left out", f"{len(m['unreadable'])} unreadable pairs" + "".join(f"; {html.escape(w)}" for w in list(m["unreadable"].values())[:3])), ("Intervals", f"95 %, {m['replicates']} bootstrap replicates over pairs"),
-            ("Probes", f"up to {m['probe_limit']} sentences each" if m["probe_limit"] else "all sentences"), ("Settings", html.escape(", ".join(changed)) or "all at their defaults"), ("Time", f"{m['seconds']:.1f} s")]
-    return '<div class="card"><dl>' + "".join(f"<dt>{k}</dt><dd>{v}</dd>" for k, v in rows) + "</dl></div>"
 
-def _html(self, others: dict = None, # name -> `Report` or metrics of other agents on the same data
-          n_cases: int = 4, # of each kind
-         ) -> str:
+    rows = [
+        (
+            "Data",
+            f"{m['n_pairs']} pairs of split {m['split']}, {m['n']} sentences: {m['n_boxes']} with a box (from {', '.join(f'{k}: {v}' for k, v in m['box_sources'].items()) or 'nowhere'}), {m['n_unchanged']} about unchanged pairs",
+        ),
+        (
+            "Left out",
+            f"{len(m['unreadable'])} unreadable pairs"
+            + "".join(f"; {html.escape(w)}" for w in list(m["unreadable"].values())[:3]),
+        ),
+        ("Intervals", f"95 %, {m['replicates']} bootstrap replicates over pairs"),
+        (
+            "Probes",
+            f"up to {m['probe_limit']} sentences each" if m["probe_limit"] else "all sentences",
+        ),
+        ("Settings", html.escape(", ".join(changed)) or "all at their defaults"),
+        ("Time", f"{m['seconds']:.1f} s"),
+    ]
+    return (
+        '<div class="card"><dl>'
+        + "".join(f"<dt>{k}</dt><dd>{v}</dd>" for k, v in rows)
+        + "</dl></div>"
+    )
+
+
+def _html(
+    self,
+    others: dict = None,  # name -> `Report` or metrics of other agents on the same data
+    n_cases: int = 4,  # of each kind
+) -> str:
     "The report as one self-contained page."
     others = {k: getattr(v, "metrics", v) for k, v in (others or {}).items()}
     m = self.metrics
-    return page(f"{self.name}: does it point at the right place?", f"{m['n_pairs']} pairs and {m['n']} sentences of {m['data']}, split {m['split']}", list(self._sections(others, n_cases)))
+    return page(
+        f"{self.name}: does it point at the right place?",
+        f"{m['n_pairs']} pairs and {m['n']} sentences of {m['data']}, split {m['split']}",
+        list(self._sections(others, n_cases)),
+    )
+
 
 Report._sections, Report.method, Report.html = _sections, _method, _html
 
 # %% ../nbs/04_eval.ipynb #2f1dc6f0
 def _markdown(self, others: dict = None) -> str:
     "The report as Markdown, without pictures."
-    m, lines = self.metrics, [f"# {self.name}: does it point at the right place?", "", f"{m_pairs(self.metrics)}.", "", self.table(others), ""]
+    m, lines = (
+        self.metrics,
+        [
+            f"# {self.name}: does it point at the right place?",
+            "",
+            f"{m_pairs(self.metrics)}.",
+            "",
+            self.table(others),
+            "",
+        ],
+    )
     lines += [line for name in REMARKS if (said := _remark(m, name)) for line in (said, "")]
-    lines += ["## All figures", "", markdown_table(*place_rows(m)), "", markdown_table(*change_rows(m)), "", f"The threshold {m['threshold']:.2f} comes from {m['threshold_from']}.", ""]
+    lines += [
+        "## All figures",
+        "",
+        markdown_table(*place_rows(m)),
+        "",
+        markdown_table(*change_rows(m)),
+        "",
+        f"The threshold {m['threshold']:.2f} comes from {m['threshold_from']}.",
+        "",
+    ]
     for group, values in m["breakdown"].items():
-        rows = [[v, f["n"], number(f["pointing"], "pct"), number(f["miou"]), number(f["miou_square"]), number(f["center_error_px"], "px")] for v, f in values.items()]
-        lines += [f"## {group[0].upper()}{group[1:]}", "", markdown_table(["", "n", "pointing", "mIoU", "mIoU□", "error"], rows), ""]
+        rows = [
+            [
+                v,
+                f["n"],
+                number(f["pointing"], "pct"),
+                number(f["miou"]),
+                number(f["miou_square"]),
+                number(f["center_error_px"], "px"),
+            ]
+            for v, f in values.items()
+        ]
+        lines += [
+            f"## {group[0].upper()}{group[1:]}",
+            "",
+            markdown_table(["", "n", "pointing", "mIoU", "mIoU□", "error"], rows),
+            "",
+        ]
     return "\n".join(lines)
 
-def m_pairs(m: dict # figures of a report
-           ) -> str:
+
+def m_pairs(
+    m: dict,  # figures of a report
+) -> str:
     "What was evaluated, in words."
     return f"{m['n_pairs']} pairs of {m['data']}, split {m['split']}: {m['n']} sentences, {m['n_boxes']} with a box, {m['n_unchanged']} about unchanged pairs"
 
-def check_report_folder(folder # to be written
-                       ) -> Path:
+
+def check_report_folder(
+    folder,  # to be written
+) -> Path:
     "The folder, unless it holds a metrics.json that is no report's, such as a run's."
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir(): raise FileExistsError(f"{folder} is a file; a report needs a folder")
-    if (folder/"metrics.json").exists() and not (folder/"predictions.csv").exists():
-        raise FileExistsError(f"{folder} holds a metrics.json that is not a report's (a run's own?); choose another folder, for example {folder/'report'}")
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; a report needs a folder")
+    if (folder / "metrics.json").exists() and not (folder / "predictions.csv").exists():
+        raise FileExistsError(
+            f"{folder} holds a metrics.json that is not a report's (a run's own?); choose another folder, for example {folder / 'report'}"
+        )
     return folder
 
-def _save(self, folder, # made if need be
-          others: dict = None, # name -> `Report` or metrics of other agents, for the tables
-         ) -> Path:
+
+def _save(
+    self,
+    folder,  # made if need be
+    others: dict = None,  # name -> `Report` or metrics of other agents, for the tables
+) -> Path:
     "Write metrics.json, predictions.csv, report.md and report.html; an earlier report in the folder is replaced, anything else is left alone."
     folder = check_report_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder/"metrics.json").write_text(json.dumps(jsonable({"name": self.name, **self.metrics}), indent=1) + "\n", encoding="utf-8")
-    with open(folder/"predictions.csv", "w", newline="", encoding="utf-8") as f:
+    (folder / "metrics.json").write_text(
+        json.dumps(jsonable({"name": self.name, **self.metrics}), indent=1) + "\n", encoding="utf-8"
+    )
+    with open(folder / "predictions.csv", "w", newline="", encoding="utf-8") as f:
         writer = csv.DictWriter(f, list(self.predictions[0]) if self.predictions else ["id"])
         writer.writeheader()
-        writer.writerows({k: int(v) if isinstance(v, bool) else v for k, v in p.items()} for p in self.predictions)
-    (folder/"report.md").write_text(self.markdown(others), encoding="utf-8")
-    (folder/"report.html").write_text(self.html(others), encoding="utf-8")
+        writer.writerows(
+            {k: int(v) if isinstance(v, bool) else v for k, v in p.items()}
+            for p in self.predictions
+        )
+    (folder / "report.md").write_text(self.markdown(others), encoding="utf-8")
+    (folder / "report.html").write_text(self.html(others), encoding="utf-8")
     return folder
+
 
 Report.markdown, Report.save = _markdown, _save
 
 # %% ../nbs/04_eval.ipynb #61e106a0
-def evaluate(model_or_path, # a `VLM_ActionAgent`, a run (its best checkpoint), or a checkpoint
-             config=None, # settings of the data; None: the agent's own
-             split: str = "test", # "train", "val" or "test"
-             limit: int = None, # pairs at most, drawn at random; None: all
-             probe_limit: int = 500, # sentences per probe, at most; None: all
-             batch_size: int = 64, # questions at once; does not change the result
-             replicates: int = 1000, # of the bootstrap
-             baselines=BASELINES, # names
-             masks: bool = True, # also ask whether the points lie on the true region's pixels, where those are known
-             seed: int = 0, # of probes, baselines and bootstrap
-             name: str = None, # what to call the agent; None: its run's name
-             progress: bool = True, # show bars
-            ) -> Report:
+def evaluate(
+    model_or_path,  # a `VLM_ActionAgent`, a run (its best checkpoint), or a checkpoint
+    config=None,  # settings of the data; None: the agent's own
+    split: str = "test",  # "train", "val" or "test"
+    limit: int = None,  # pairs at most, drawn at random; None: all
+    probe_limit: int = 500,  # sentences per probe, at most; None: all
+    batch_size: int = 64,  # questions at once; does not change the result
+    replicates: int = 1000,  # of the bootstrap
+    baselines=BASELINES,  # names
+    masks: bool = True,  # also ask whether the points lie on the true region's pixels, where those are known
+    seed: int = 0,  # of probes, baselines and bootstrap
+    name: str = None,  # what to call the agent; None: its run's name
+    progress: bool = True,  # show bars
+) -> Report:
     "Put the agent to the test."
     start = time.perf_counter()
     model = load_agent(model_or_path, config)
@@ -395,17 +834,42 @@ def evaluate(model_or_path, # a `VLM_ActionAgent`, a run (its best checkpoint), 
     asked = ask_all(q, model.language.tokenizer.eos_token or ".", probe_limit, seed)
     found, unread = put(model, dataset, q, asked, batch_size, progress=progress)
     answers = {a.probe: a for a in found}
-    threshold = (.5, "one half") if split == "val" else validation_threshold(model, pairs, settings, batch_size=batch_size, progress=progress)
+    threshold = (
+        (0.5, "one half")
+        if split == "val"
+        else validation_threshold(model, pairs, settings, batch_size=batch_size, progress=progress)
+    )
     base = baseline_actions(q, dataset, training_actions(pairs), seed, baselines)
-    metrics, rows, scores, on_mask = measure(q, answers, base, dataset if masks else None, threshold, replicates, seed)
-    metrics.update(split=split, data=Path(settings.DATASET_PATH).name, probe_limit=probe_limit, replicates=replicates, seed=seed, unreadable={q.pair_id[int(np.flatnonzero(q.pair == p)[0])]: why for p, why in unread.items()})
+    metrics, rows, scores, on_mask = measure(
+        q, answers, base, dataset if masks else None, threshold, replicates, seed
+    )
+    metrics.update(
+        split=split,
+        data=Path(settings.DATASET_PATH).name,
+        probe_limit=probe_limit,
+        replicates=replicates,
+        seed=seed,
+        unreadable={
+            q.pair_id[int(np.flatnonzero(q.pair == p)[0])]: why for p, why in unread.items()
+        },
+    )
     predictions = prediction_rows(q, answers["plain"], scores, rows, answers, on_mask)
     metrics["seconds"] = time.perf_counter() - start
-    return Report(metrics, predictions, name or agent_name(model_or_path, settings), dataset, answers["plain"].attention, model.grid if model.patches else None, settings)
+    return Report(
+        metrics,
+        predictions,
+        name or agent_name(model_or_path, settings),
+        dataset,
+        answers["plain"].attention,
+        model.grid if model.patches else None,
+        settings,
+    )
 
-def agent_name(model_or_path, # an agent, or the folder of a run or checkpoint
-               settings # a `Config`
-              ) -> str:
+
+def agent_name(
+    model_or_path,  # an agent, or the folder of a run or checkpoint
+    settings,  # a `Config`
+) -> str:
     "The run's name, if there is one."
     if isinstance(model_or_path, (str, Path)):
         path = Path(model_or_path).resolve()
@@ -413,22 +877,31 @@ def agent_name(model_or_path, # an agent, or the folder of a run or checkpoint
     return settings.RUN_NAME or "agent"
 
 # %% ../nbs/04_eval.ipynb #6f60e765
-def measure(q: Questions, # what was asked
-            answers: dict, # name -> `Answers`
-            base: dict, # name -> (rows, actions) of the baselines
-            dataset=None, # for the masks; None: without them
-            threshold: tuple = (.5, "one half"), # of the change probability, and where it comes from
-            replicates: int = 1000, # how often pairs are drawn for the intervals
-            seed: int = 0 # of that drawing
-           ) -> tuple: # (metrics, rows with a box, their scores, {row: on the mask})
+def measure(
+    q: Questions,  # what was asked
+    answers: dict,  # name -> `Answers`
+    base: dict,  # name -> (rows, actions) of the baselines
+    dataset=None,  # for the masks; None: without them
+    threshold: tuple = (0.5, "one half"),  # of the change probability, and where it comes from
+    replicates: int = 1000,  # how often pairs are drawn for the intervals
+    seed: int = 0,  # of that drawing
+) -> tuple:  # (metrics, rows with a box, their scores, {row: on the mask})
     "All figures of an evaluation."
     plain, weights = answers["plain"], pair_weights(q.pair, replicates, seed)
     has = np.isfinite(q.box[plain.rows, 0])
     rows, action = plain.rows[has], plain.action[has]
     scores = ground(action, q.box[rows], q.width[rows], q.height[rows])
     sources, counts = np.unique([q.box_source[i] for i in rows], return_counts=True)
-    m = dict(n=len(plain.rows), n_pairs=len(np.unique(q.pair[plain.rows])), n_boxes=len(rows), n_unchanged=int(np.isin(plain.rows, q.unchanged).sum()), box_sources=dict(zip(sources.tolist(), counts.tolist())))
-    m.update({k: v for k, v in located(action, rows, q, weights, tuple(FIGURES)).items() if k != "n"})
+    m = dict(
+        n=len(plain.rows),
+        n_pairs=len(np.unique(q.pair[plain.rows])),
+        n_boxes=len(rows),
+        n_unchanged=int(np.isin(plain.rows, q.unchanged).sum()),
+        box_sources=dict(zip(sources.tolist(), counts.tolist())),
+    )
+    m.update(
+        {k: v for k, v in located(action, rows, q, weights, tuple(FIGURES)).items() if k != "n"}
+    )
     m["center_error_px_median"] = float(np.median(scores["error_px"])) if len(rows) else math.nan
     several = q.n_places[rows] > 1
     m.update(located(action[several], rows[several], q, weights, suffix="_several"))
@@ -436,25 +909,50 @@ def measure(q: Questions, # what was asked
     if dataset is not None:
         on, near = masks_hit(dataset, rows, action)
         kept = np.array(list(on), int)
-        m.update({**share(list(on.values()), weights[:, kept], "pointing_mask"), **share(list(near.values()), weights[:, kept], "pointing_mask_15px"), "n_mask": len(kept)})
+        m.update(
+            {
+                **share(list(on.values()), weights[:, kept], "pointing_mask"),
+                **share(list(near.values()), weights[:, kept], "pointing_mask_15px"),
+                "n_mask": len(kept),
+            }
+        )
     for name in PROBES:
-        if name not in answers: continue
+        if name not in answers:
+            continue
         a = answers[name]
         m.update(located(a.action, a.rows, q, weights, suffix=f"_{name}"))
         choose = q.n_places[a.rows] > 1
-        m.update(located(a.action[choose], a.rows[choose], q, weights, ("pointing", "miou"), f"_{name}_several"))
+        m.update(
+            located(
+                a.action[choose],
+                a.rows[choose],
+                q,
+                weights,
+                ("pointing", "miou"),
+                f"_{name}_several",
+            )
+        )
         m[f"change_{name}"] = float(a.change.mean()) if len(a.rows) else math.nan
     m.update(_change_part(q, answers, weights, threshold, rows, has, scores))
-    m["baselines"] = {b: located(a, r, q, weights, tuple(FIGURES)) for b, (r, a) in {**base, "oracle": (rows, q.truth(rows))}.items()}
+    m["baselines"] = {
+        b: located(a, r, q, weights, tuple(FIGURES))
+        for b, (r, a) in {**base, "oracle": (rows, q.truth(rows))}.items()
+    }
     m["breakdown"] = breakdown(action, rows, q, weights)
     return m, rows, scores, on
+
 
 def _change_part(q, answers, weights, threshold, rows, has, scores):
     "Change score, decisions, and how far the score can be trusted about the point."
     own, lent = change_answers(q, answers)
     m = separated(*own, weights)
-    if lent is not None: m.update(separated(*lent, weights, "_described"))
-    m.update(threshold=float(threshold[0]), threshold_from=threshold[1], **decided(q, answers, weights, threshold[0]))
+    if lent is not None:
+        m.update(separated(*lent, weights, "_described"))
+    m.update(
+        threshold=float(threshold[0]),
+        threshold_from=threshold[1],
+        **decided(q, answers, weights, threshold[0]),
+    )
     plain = answers["plain"]
     curve = risk_coverage(plain.logit[has], 1 - scores["hit"])
     m.update(aurc=curve["aurc"], risk_coverage=_thin(curve, "coverage", "risk"))
@@ -464,58 +962,115 @@ def _change_part(q, answers, weights, threshold, rows, has, scores):
         m["risk_coverage"].update(_thin(peak, "coverage_peak", "peak"))
     return m
 
+
 def _thin(curve, x, y, points=60):
     "A curve at some of its points."
-    k = np.unique(np.linspace(0, len(curve["coverage"]) - 1, points).astype(int)) if len(curve["coverage"]) else []
+    k = (
+        np.unique(np.linspace(0, len(curve["coverage"]) - 1, points).astype(int))
+        if len(curve["coverage"])
+        else []
+    )
     return {x: [float(curve["coverage"][i]) for i in k], y: [float(curve["risk"][i]) for i in k]}
 
 # %% ../nbs/04_eval.ipynb #32290565
-def read_metrics(report # a `Report`, its metrics, or a folder (or metrics.json) that `Report.save` wrote
-                ) -> dict:
+def read_metrics(
+    report,  # a `Report`, its metrics, or a folder (or metrics.json) that `Report.save` wrote
+) -> dict:
     "The metrics of a report, wherever they are."
-    if isinstance(report, dict): return report
-    if isinstance(report, Report): return report.metrics
+    if isinstance(report, dict):
+        return report
+    if isinstance(report, Report):
+        return report.metrics
     path = Path(report)
-    path = path/"metrics.json" if path.is_dir() else path
-    if not path.is_file(): raise FileNotFoundError(f"{path}: there is no saved report here; Report.save(folder) writes one")
+    path = path / "metrics.json" if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: there is no saved report here; Report.save(folder) writes one"
+        )
     found = json.loads(path.read_text(encoding="utf-8"))
-    if "n_boxes" not in found or "split" not in found: raise ValueError(f"{path} is not a report's; give a folder that Report.save (or vlm_vla_eval) wrote")
+    if "n_boxes" not in found or "split" not in found:
+        raise ValueError(
+            f"{path} is not a report's; give a folder that Report.save (or vlm_vla_eval) wrote"
+        )
     return found
 
-def same_questions(named: dict # name -> metrics
-                  ) -> None:
+
+def same_questions(
+    named: dict,  # name -> metrics
+) -> None:
     "`ValueError` if the figures were not made on the same questions."
     (name, first), *others = named.items()
     for k, m in others:
         if (m["n"], m["n_boxes"], m["split"]) != (first["n"], first["n_boxes"], first["split"]):
-            raise ValueError(f"{k} was evaluated on {m['n']} sentences ({m['n_boxes']} with a box) of {m['split']}, {name} on {first['n']} ({first['n_boxes']}) of {first['split']}: their figures cannot be compared")
+            raise ValueError(
+                f"{k} was evaluated on {m['n']} sentences ({m['n_boxes']} with a box) of {m['split']}, {name} on {first['n']} ({first['n_boxes']}) of {first['split']}: their figures cannot be compared"
+            )
 
-def compare(reports: dict # name -> `Report`, metrics or folder; the first one's baselines are shown
-           ) -> str:
+
+def compare(
+    reports: dict,  # name -> `Report`, metrics or folder; the first one's baselines are shown
+) -> str:
     "A Markdown table of several agents, with baselines and oracle square."
     named = {k: read_metrics(v) for k, v in reports.items()}
     (name, first), *others = named.items()
     same_questions(named)
-    return results_table({k: v for k, v in first.items() if not any(k == f"pointing_{p}" for p in PROBES)}, name, dict(others))
+    return results_table(
+        {k: v for k, v in first.items() if not any(k == f"pointing_{p}" for p in PROBES)},
+        name,
+        dict(others),
+    )
 
-def aggregate(reports # list of `Report`, metrics or folders, on the same questions
-             ) -> dict: # figure -> {"mean", "std", "values"}
+
+def aggregate(
+    reports,  # list of `Report`, metrics or folders, on the same questions
+) -> dict:  # figure -> {"mean", "std", "values"}
     "Mean and sample standard deviation of every figure over several runs."
     all_of = [read_metrics(r) for r in reports]
-    if not all_of: raise ValueError("aggregate needs at least one report")
+    if not all_of:
+        raise ValueError("aggregate needs at least one report")
     same_questions({f"run {i + 1} ({m.get('name', 'unnamed')})": m for i, m in enumerate(all_of)})
-    def is_number(v): return isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)
+
+    def is_number(v):
+        return isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)
+
     names = [k for k, v in all_of[0].items() if all(is_number(m.get(k)) for m in all_of)]
-    return {k: dict(mean=float(np.mean(v)), std=float(np.std(v, ddof=1)) if len(v) > 1 else math.nan, values=v) for k in names for v in [[m[k] for m in all_of]]}
+    return {
+        k: dict(
+            mean=float(np.mean(v)),
+            std=float(np.std(v, ddof=1)) if len(v) > 1 else math.nan,
+            values=v,
+        )
+        for k in names
+        for v in [[m[k] for m in all_of]]
+    }
+
 
 PROBED = {f"pointing_{p}": (f"pointing, probe {p}", "pct") for p in PROBES}
-BORROWED_FIGURES = {f"{k}_described": (f"{label}, borrowed sentences", kind) for k, (label, kind) in CHANGE_FIGURES.items()}
+BORROWED_FIGURES = {
+    f"{k}_described": (f"{label}, borrowed sentences", kind)
+    for k, (label, kind) in CHANGE_FIGURES.items()
+}
 
-def aggregate_table(found: dict # of `aggregate`
-                   ) -> str:
+
+def aggregate_table(
+    found: dict,  # of `aggregate`
+) -> str:
     "Mean, spread and every run's value of the main figures, as a Markdown table."
-    labels = {k: v for k, v in {**PLACE_FIGURES, **PROBED, **CHANGE_FIGURES, **BORROWED_FIGURES}.items() if k in found}
+    labels = {
+        k: v
+        for k, v in {**PLACE_FIGURES, **PROBED, **CHANGE_FIGURES, **BORROWED_FIGURES}.items()
+        if k in found
+    }
     runs = max((len(f["values"]) for f in found.values()), default=0)
-    return markdown_table(["", "mean", "std", *(f"run {i + 1}" for i in range(runs))],
-                          [[label, number(found[k]["mean"], kind), number(found[k]["std"], kind), *(number(v, kind) for v in found[k]["values"])] for k, (label, kind) in labels.items()])
-
+    return markdown_table(
+        ["", "mean", "std", *(f"run {i + 1}" for i in range(runs))],
+        [
+            [
+                label,
+                number(found[k]["mean"], kind),
+                number(found[k]["std"], kind),
+                *(number(v, kind) for v in found[k]["values"]),
+            ]
+            for k, (label, kind) in labels.items()
+        ],
+    )

@@ -22,8 +22,9 @@ from .images import BadImage
 from .utils import progress_bar
 
 # %% ../nbs/02b_features.ipynb #06b75b88
-def weights_hash(module: torch.nn.Module  # any module
-                ) -> str:
+def weights_hash(
+    module: torch.nn.Module,  # any module
+) -> str:
     "A hash of all weights and buffers."
     h = hashlib.blake2b(digest_size=16)
     for name, t in sorted(module.state_dict().items()):
@@ -34,59 +35,107 @@ def weights_hash(module: torch.nn.Module  # any module
 # %% ../nbs/02b_features.ipynb #d9035032
 class ImageSet(Dataset):
     "The images of a dataset, each in every view that may be asked for."
-    def __init__(self, dataset,  # a `LevirCCActionDataset`
-                 views: tuple = (0,)  # of geometry's eight views
-                ): self.dataset, self.views, self.refs = dataset, tuple(views), dataset.image_refs
-    def __len__(self): return len(self.refs) * len(self.views)
+
+    def __init__(
+        self,
+        dataset,  # a `LevirCCActionDataset`
+        views: tuple = (0,),  # of geometry's eight views
+    ):
+        self.dataset, self.views, self.refs = dataset, tuple(views), dataset.image_refs
+
+    def __len__(self):
+        return len(self.refs) * len(self.views)
+
     def __getitem__(self, i):
-        try: return self.dataset.load_image(self.refs[i // len(self.views)], self.views[i % len(self.views)])
-        except BadImage: return torch.full((3, self.dataset.image_size, self.dataset.image_size), torch.nan)     # told, counted and left out below
+        try:
+            return self.dataset.load_image(
+                self.refs[i // len(self.views)], self.views[i % len(self.views)]
+            )
+        except BadImage:
+            return torch.full(
+                (3, self.dataset.image_size, self.dataset.image_size), torch.nan
+            )  # told, counted and left out below
 
-def image_digests(refs: list,  # `ImageRef`s
-                  threads: int = 4  # files read at once
-                 ) -> list:
+
+def image_digests(
+    refs: list,  # `ImageRef`s
+    threads: int = 4,  # files read at once
+) -> list:
     "A content hash of each image's file."
-    with ThreadPoolExecutor(threads) as pool: return list(pool.map(lambda r: r.digest(), refs))
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(lambda r: r.digest(), refs))
 
-def stacked(dataset,  # any map-style dataset of tensors of one shape
-            batch_size: int,  # items in a batch; the last may have fewer
-            threads: int = 1  # items loaded at once
-           ):
+
+def stacked(
+    dataset,  # any map-style dataset of tensors of one shape
+    batch_size: int,  # items in a batch; the last may have fewer
+    threads: int = 1,  # items loaded at once
+):
     "The dataset's items in order, stacked into batches; two batches are loaded ahead."
-    def load(start): return [pool.submit(dataset.__getitem__, i) for i in range(start, min(start + batch_size, len(dataset)))]
+
+    def load(start):
+        return [
+            pool.submit(dataset.__getitem__, i)
+            for i in range(start, min(start + batch_size, len(dataset)))
+        ]
+
     with ThreadPoolExecutor(threads) as pool:
         starts = range(0, len(dataset), batch_size)
         ahead = deque(map(load, starts[:2]))
         for start in starts[2:]:
             ahead.append(load(start))
             yield torch.stack([f.result() for f in ahead.popleft()])
-        while ahead: yield torch.stack([f.result() for f in ahead.popleft()])
+        while ahead:
+            yield torch.stack([f.result() for f in ahead.popleft()])
 
 # %% ../nbs/02b_features.ipynb #1ce27745
-def array_header(shape: tuple,  # of an array
-                 dtype: np.dtype  # its type
-                ) -> bytes:
+def array_header(
+    shape: tuple,  # of an array
+    dtype: np.dtype,  # its type
+) -> bytes:
     "The first bytes of a .npy file."
     out = io.BytesIO()
-    np.lib.format.write_array_header_1_0(out, dict(descr=np.lib.format.dtype_to_descr(dtype), fortran_order=False, shape=shape))
+    np.lib.format.write_array_header_1_0(
+        out, dict(descr=np.lib.format.dtype_to_descr(dtype), fortran_order=False, shape=shape)
+    )
     return out.getvalue()
+
 
 class FeatureCache:
     "Features of a frozen encoder for a set of images, on disk."
-    def __init__(self, dataset,  # a `LevirCCActionDataset`: its images and how they are prepared
-                 vision,  # a `VisionEncoder`
-                 folder,  # caches live here
-                 dtype: str = "float16",  # precision on disk
-                 views: tuple = (0,)  # of geometry's eight views
-                ):
-        self.images, self.vision, self.dtype, self.views = ImageSet(dataset, views), vision, np.dtype(dtype), tuple(views)
+
+    def __init__(
+        self,
+        dataset,  # a `LevirCCActionDataset`: its images and how they are prepared
+        vision,  # a `VisionEncoder`
+        folder,  # caches live here
+        dtype: str = "float16",  # precision on disk
+        views: tuple = (0,),  # of geometry's eight views
+    ):
+        self.images, self.vision, self.dtype, self.views = (
+            ImageSet(dataset, views),
+            vision,
+            np.dtype(dtype),
+            tuple(views),
+        )
         n = vision.grid[0] * vision.grid[1]
         self.shape = (len(self.images), n, vision.dim)
-        self.meta = dict(shape=list(self.shape), dtype=dtype, views=list(self.views), encoder=weights_hash(vision.model),
-                         image_size=vision.image_size, tiles=vision.tiles, pooled=vision.pooled, compute=str(vision.dtype),
-                         prepare=repr((dataset.image_size, dataset.normalization, dataset.transform)), images=image_digests(self.images.refs))
-        key = hashlib.blake2b(json.dumps(self.meta, sort_keys=True).encode(), digest_size=12).hexdigest()
-        self.folder = Path(folder)/f"features-{key}"
+        self.meta = dict(
+            shape=list(self.shape),
+            dtype=dtype,
+            views=list(self.views),
+            encoder=weights_hash(vision.model),
+            image_size=vision.image_size,
+            tiles=vision.tiles,
+            pooled=vision.pooled,
+            compute=str(vision.dtype),
+            prepare=repr((dataset.image_size, dataset.normalization, dataset.transform)),
+            images=image_digests(self.images.refs),
+        )
+        key = hashlib.blake2b(
+            json.dumps(self.meta, sort_keys=True).encode(), digest_size=12
+        ).hexdigest()
+        self.folder = Path(folder) / f"features-{key}"
         self.rows = {r.key: i * len(self.views) for i, r in enumerate(self.images.refs)}
         self.array = None
 
@@ -97,140 +146,242 @@ class FeatureCache:
 
     def is_made(self) -> bool:
         "Is there a whole cache of exactly these features?"
-        if not (self.folder/"meta.json").is_file() or not (self.folder/"features.npy").is_file(): return False
-        if (self.folder/"features.npy").stat().st_size != len(array_header(self.shape, self.dtype)) + np.prod(self.shape) * self.dtype.itemsize: return False
-        return json.loads((self.folder/"meta.json").read_text(encoding="utf-8")) == self.meta
+        if (
+            not (self.folder / "meta.json").is_file()
+            or not (self.folder / "features.npy").is_file()
+        ):
+            return False
+        if (self.folder / "features.npy").stat().st_size != len(
+            array_header(self.shape, self.dtype)
+        ) + np.prod(self.shape) * self.dtype.itemsize:
+            return False
+        return json.loads((self.folder / "meta.json").read_text(encoding="utf-8")) == self.meta
 
 # %% ../nbs/02b_features.ipynb #7f54b949
 def _make(self, batch_size: int = 32, num_workers: int = 0, progress: bool = True):
     "Run the encoder over all images and write the cache."
-    for left in self.folder.parent.glob(f".{self.folder.name}.*"): shutil.rmtree(left)          # of a process that was killed here; nobody else is, since the lock is ours
+    for left in self.folder.parent.glob(f".{self.folder.name}.*"):
+        shutil.rmtree(
+            left
+        )  # of a process that was killed here; nobody else is, since the lock is ours
     new = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.", dir=self.folder.parent))
     try:
         row, unreadable = 0, set()
-        with open(new/"features.npy", "wb") as out, progress_bar(total=len(self.images), desc="frozen features", unit="image", disable=not progress) as bar:
-            out.write(array_header(self.shape, self.dtype))               # written, not mapped: on a full disk a write is an error, a mapped page a crash
+        with (
+            open(new / "features.npy", "wb") as out,
+            progress_bar(
+                total=len(self.images), desc="frozen features", unit="image", disable=not progress
+            ) as bar,
+        ):
+            out.write(
+                array_header(self.shape, self.dtype)
+            )  # written, not mapped: on a full disk a write is an error, a mapped page a crash
             for batch in stacked(self.images, batch_size, max(1, loader_workers(num_workers)[0])):
-                unreadable |= {(row + k) // len(self.views) for k in torch.nonzero(batch.flatten(1)[:, 0].isnan()).flatten().tolist()}
-                out.write(self.vision(batch.to(self.vision.device)).float().cpu().numpy().astype(self.dtype).tobytes())
+                unreadable |= {
+                    (row + k) // len(self.views)
+                    for k in torch.nonzero(batch.flatten(1)[:, 0].isnan()).flatten().tolist()
+                }
+                out.write(
+                    self.vision(batch.to(self.vision.device))
+                    .float()
+                    .cpu()
+                    .numpy()
+                    .astype(self.dtype)
+                    .tobytes()
+                )
                 row += len(batch)
                 bar.update(len(batch))
-        (new/"bad.json").write_text(json.dumps({str(k): why_bad(self.images.refs[k]) for k in sorted(unreadable)}), encoding="utf-8")
-        (new/"meta.json").write_text(json.dumps(self.meta), encoding="utf-8")
-        if self.folder.exists(): shutil.rmtree(self.folder)
+        (new / "bad.json").write_text(
+            json.dumps({str(k): why_bad(self.images.refs[k]) for k in sorted(unreadable)}),
+            encoding="utf-8",
+        )
+        (new / "meta.json").write_text(json.dumps(self.meta), encoding="utf-8")
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
         new.rename(self.folder)
-    finally: shutil.rmtree(new, ignore_errors=True)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
-def _open(self, batch_size: int = 32,  # images per pass through the encoder
-          num_workers: int = 0,  # threads that decode, at most one per core
-          progress: bool = True  # show a bar
-         ) -> "FeatureCache":
+
+def _open(
+    self,
+    batch_size: int = 32,  # images per pass through the encoder
+    num_workers: int = 0,  # threads that decode, at most one per core
+    progress: bool = True,  # show a bar
+) -> "FeatureCache":
     "Find the cache or make it, and map it into memory."
     self.folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(str(self.folder) + ".lock"):
-        if not self.is_made(): self.make(batch_size, num_workers, progress)
-    self.array = np.load(self.folder/"features.npy", mmap_mode="r")
-    bad = json.loads((self.folder/"bad.json").read_text(encoding="utf-8"))
+        if not self.is_made():
+            self.make(batch_size, num_workers, progress)
+    self.array = np.load(self.folder / "features.npy", mmap_mode="r")
+    bad = json.loads((self.folder / "bad.json").read_text(encoding="utf-8"))
     self.bad = {self.images.refs[int(k)].key: why for k, why in bad.items()}
     return self
 
-def why_bad(ref  # an `ImageRef`
-           ) -> str:
+
+def why_bad(
+    ref,  # an `ImageRef`
+) -> str:
     "Why a picture cannot be read."
-    try: ref.open()
-    except BadImage as e: return str(e)
+    try:
+        ref.open()
+    except BadImage as e:
+        return str(e)
     return f"{ref.name}: could not be read when the features were made"
 
-def _features(self, ref,  # an `ImageRef`
-              view: int = 0  # one of the eight views
-             ) -> torch.Tensor:
+
+def _features(
+    self,
+    ref,  # an `ImageRef`
+    view: int = 0,  # one of the eight views
+) -> torch.Tensor:
     "(N, C) features of one image."
     return torch.from_numpy(np.array(self.array[self.rows[ref.key] + self.views.index(view)]))
+
 
 FeatureCache.make, FeatureCache.open, FeatureCache.features = _make, _open, _features
 
 # %% ../nbs/02b_features.ipynb #f1df2648
 class FeatureDataset(Dataset):
     "A `LevirCCActionDataset` whose items hold cached features instead of images; samples with an unreadable picture are left out."
-    def __init__(self, dataset,  # a `LevirCCActionDataset`
-                 cache: FeatureCache  # opened
-                ):
-        self.dataset, self.cache, self.samples, self.kept = dataset, cache, dataset.samples, None
-        if cache.bad: self.leave_out({i: why for i in range(len(dataset)) for ref in dataset.refs(i) if (why := cache.bad.get(ref.key))})
 
-    def leave_out(self, bad: dict  # index of a sample -> why
-                 ) -> None:
+    def __init__(
+        self,
+        dataset,  # a `LevirCCActionDataset`
+        cache: FeatureCache,  # opened
+    ):
+        self.dataset, self.cache, self.samples, self.kept = dataset, cache, dataset.samples, None
+        if cache.bad:
+            self.leave_out(
+                {
+                    i: why
+                    for i in range(len(dataset))
+                    for ref in dataset.refs(i)
+                    if (why := cache.bad.get(ref.key))
+                }
+            )
+
+    def leave_out(
+        self,
+        bad: dict,  # index of a sample -> why
+    ) -> None:
         "Go on without some samples, or stop, as ON_BAD_SAMPLE and MAX_BAD_FRACTION say."
-        if not bad: return
+        if not bad:
+            return
         c, n = self.dataset.config, len(self.dataset)
         said = f"{len(bad)} of {n} samples have a picture that cannot be read, the first is {self.samples[min(bad)].id}: {bad[min(bad)]}"
-        if c.ON_BAD_SAMPLE == "raise": raise ValueError(f"{said} (ON_BAD_SAMPLE is 'raise')")
-        if len(bad) > c.MAX_BAD_FRACTION * n: raise ValueError(f"{said}; that is more than MAX_BAD_FRACTION = {c.MAX_BAD_FRACTION:g} allows")
+        if c.ON_BAD_SAMPLE == "raise":
+            raise ValueError(f"{said} (ON_BAD_SAMPLE is 'raise')")
+        if len(bad) > c.MAX_BAD_FRACTION * n:
+            raise ValueError(
+                f"{said}; that is more than MAX_BAD_FRACTION = {c.MAX_BAD_FRACTION:g} allows"
+            )
         warnings.warn(f"{said}; they are left out")
         self.kept = [i for i in range(n) if i not in bad]
         self.samples = [self.samples[i] for i in self.kept]
 
     def inner(self, i):
         "The wrapped dataset's index of sample `i`, with the epoch that it may carry."
-        return i if self.kept is None else EpochIndex(self.kept[i], getattr(i, "epoch", self.dataset.epoch))
+        return (
+            i
+            if self.kept is None
+            else EpochIndex(self.kept[i], getattr(i, "epoch", self.dataset.epoch))
+        )
 
     @property
-    def pair_ids(self): return [s.pair_id for s in self.samples]
-    def refs(self, i): return self.dataset.refs(self.inner(i))
-    def describe(self, i): return self.dataset.describe(self.inner(i))
-    def __len__(self): return len(self.samples)
+    def pair_ids(self):
+        return [s.pair_id for s in self.samples]
+
+    def refs(self, i):
+        return self.dataset.refs(self.inner(i))
+
+    def describe(self, i):
+        return self.dataset.describe(self.inner(i))
+
+    def __len__(self):
+        return len(self.samples)
+
     def __getattr__(self, name):
-        if name.startswith("__") or name == "dataset": raise AttributeError(name)
+        if name.startswith("__") or name == "dataset":
+            raise AttributeError(name)
         return getattr(self.dataset, name)
-    def __setattr__(self, name, value):                               # `grid` belongs to the wrapped dataset
+
+    def __setattr__(self, name, value):  # `grid` belongs to the wrapped dataset
         object.__setattr__(self.dataset if name == "grid" else self, name, value)
+
     def __getitem__(self, i):
         item = self.describe(i)
         view = item.pop("view")
         t1, t2 = (self.cache.features(ref, view) for ref in self.refs(i))
         return dict(image_t1=t1, image_t2=t2, look=f"{self.samples[i].pair_id} {view}", **item)
 
-def collate_shared(items: list  # items of a dataset
-                  ) -> dict:
+
+def collate_shared(
+    items: list,  # items of a dataset
+) -> dict:
     "As `collate`, but pictures that several sentences share stand in the batch once; `pair_of` (B,) says where each sentence finds its own."
     looks = [item.get("look", k) for k, item in enumerate(items)]
     first = {look: k for k, look in reversed(list(enumerate(looks)))}
     rows = {look: r for r, look in enumerate(dict.fromkeys(looks))}
-    batch = collate([{k: v for k, v in item.items() if k not in ("image_t1", "image_t2", "look")} for item in items])
-    for key in ("image_t1", "image_t2"): batch[key] = torch.stack([items[first[look]][key] for look in rows])
+    batch = collate(
+        [
+            {k: v for k, v in item.items() if k not in ("image_t1", "image_t2", "look")}
+            for item in items
+        ]
+    )
+    for key in ("image_t1", "image_t2"):
+        batch[key] = torch.stack([items[first[look]][key] for look in rows])
     return dict(batch, pair_of=torch.tensor([rows[look] for look in looks]))
 
 # %% ../nbs/02b_features.ipynb #a344018d
-def cache_plan(dataset,  # a `LevirCCActionDataset`
-               vision,  # a `VisionEncoder`
-               config  # a `Config`
-              ) -> tuple:
+def cache_plan(
+    dataset,  # a `LevirCCActionDataset`
+    vision,  # a `VisionEncoder`
+    config,  # a `Config`
+) -> tuple:
     "`(FeatureCache or None, one sentence)`: what will be cached and how large it is, or why not."
-    if not config.CACHE_FEATURES: return None, "no feature cache: CACHE_FEATURES is False"
-    if dataset.augment and config.COLOR_JITTER: return None, "no feature cache: COLOR_JITTER draws new colours for every look"
-    cache = FeatureCache(dataset, vision, config.cache_dir, config.CACHE_DTYPE, tuple(range(len(VIEWS))) if dataset.augment else (0,))
+    if not config.CACHE_FEATURES:
+        return None, "no feature cache: CACHE_FEATURES is False"
+    if dataset.augment and config.COLOR_JITTER:
+        return None, "no feature cache: COLOR_JITTER draws new colours for every look"
+    cache = FeatureCache(
+        dataset,
+        vision,
+        config.cache_dir,
+        config.CACHE_DTYPE,
+        tuple(range(len(VIEWS))) if dataset.augment else (0,),
+    )
     size = f"{len(cache.images):,} images x {cache.shape[1]} x {cache.shape[2]} as {config.CACHE_DTYPE} = {cache.gigabytes:.2f} GiB"
-    if cache.is_made(): return cache, f"feature cache: {size}, found in {cache.folder}"
-    if cache.gigabytes > config.CACHE_MAX_GB: return None, f"no feature cache: {size}, over CACHE_MAX_GB = {config.CACHE_MAX_GB:g}"
+    if cache.is_made():
+        return cache, f"feature cache: {size}, found in {cache.folder}"
+    if cache.gigabytes > config.CACHE_MAX_GB:
+        return None, f"no feature cache: {size}, over CACHE_MAX_GB = {config.CACHE_MAX_GB:g}"
     config.cache_dir.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(config.cache_dir).free / 2**30
-    if cache.gigabytes > 0.95 * free: return None, f"no feature cache: {size}, and {config.cache_dir} has {free:.2f} GiB free"
+    if cache.gigabytes > 0.95 * free:
+        return None, f"no feature cache: {size}, and {config.cache_dir} has {free:.2f} GiB free"
     return cache, f"feature cache: {size}, to be made in {cache.folder}"
 
-def with_features(dataset,  # a `LevirCCActionDataset`
-                  model,  # a `VLM_ActionAgent`
-                  config=None,  # a `Config`; None: the model's
-                  progress: bool = True  # show a bar while the cache is made
-                 ):
+
+def with_features(
+    dataset,  # a `LevirCCActionDataset`
+    model,  # a `VLM_ActionAgent`
+    config=None,  # a `Config`; None: the model's
+    progress: bool = True,  # show a bar while the cache is made
+):
     "The dataset with cached features in place of images, or as it is when there is no cache; its `.note` says which and why."
     config = config or model.config
     cache, note = cache_plan(dataset, model.vision, config)
     if cache is not None:
-        if progress and not cache.is_made(): print(note, file=sys.stderr)                            # before it takes the space
+        if progress and not cache.is_made():
+            print(note, file=sys.stderr)  # before it takes the space
         batch = max(1, 64 // model.vision.tiles**2)
-        try: dataset = FeatureDataset(dataset, cache.open(batch, config.NUM_WORKERS, progress))
+        try:
+            dataset = FeatureDataset(dataset, cache.open(batch, config.NUM_WORKERS, progress))
         except OSError as e:
-            if e.errno not in (errno.ENOSPC, errno.EDQUOT): raise
+            if e.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
             note = f"no feature cache: the disk filled up while {cache.folder} was made"
     dataset.note = note
     return dataset

@@ -17,41 +17,62 @@ from pathlib import Path
 
 from .images import SUFFIXES, ImageRef
 from .pairtable import BadSample, RawPair, file_stamp, list_files
-from .rows import ROW_SUFFIXES, SPLITS, BadRow, DatasetError, column_roles, iter_json, iter_rows, read_boxes, read_captions, read_flag, read_split
+from vlm_vla.rows import (
+    ROW_SUFFIXES,
+    SPLITS,
+    BadRow,
+    DatasetError,
+    column_roles,
+    iter_json,
+    iter_rows,
+    read_boxes,
+    read_captions,
+    read_flag,
+    read_split,
+)
 from .rows import BOX_COLUMNS, _is_json_lines
 
 # %% ../nbs/00g_formats.ipynb #07dde7de
 @dataclass
 class Findings:
     "What a reader noticed beside the pairs."
-    bad: list = field(default_factory=list) # `BadSample`s: cannot be used
-    unmatched: list = field(default_factory=list) # names of files and entries without their partner
-    notes: list = field(default_factory=list) # sentences for the report
-    fields: dict = field(default_factory=dict) # what a file says about itself, such as bbox_format
-    folders: set = field(default_factory=set) # folders whose pictures count for "has the data changed?"
-    lost: int = 0 # samples that the bad ones would have been
+
+    bad: list = field(default_factory=list)  # `BadSample`s: cannot be used
+    unmatched: list = field(
+        default_factory=list
+    )  # names of files and entries without their partner
+    notes: list = field(default_factory=list)  # sentences for the report
+    fields: dict = field(default_factory=dict)  # what a file says about itself, such as bbox_format
+    folders: set = field(
+        default_factory=set
+    )  # folders whose pictures count for "has the data changed?"
+    lost: int = 0  # samples that the bad ones would have been
 
     def reject(self, id, file, why, samples=1):
         "Name something bad, and count how many samples it costs."
         self.bad.append(BadSample(str(id), str(file), str(why)))
         self.lost += samples
 
+
 class Source:
     "A dataset on disk in one format."
-    kind = "" # what it is, for messages
-    problem = "" # why it cannot be used, if so
 
-    def __init__(self, root # the folder that paths are relative to
-                ):
+    kind = ""  # what it is, for messages
+    problem = ""  # why it cannot be used, if so
+
+    def __init__(
+        self,
+        root,  # the folder that paths are relative to
+    ):
         self.root = Path(root)
 
     @classmethod
-    def recognise(cls, folder: Path): # an instance, or None
+    def recognise(cls, folder: Path):  # an instance, or None
         "Is `folder` a dataset of this kind?"
         raise NotImplementedError
 
     @classmethod
-    def from_file(cls, path: Path): # an instance, or None
+    def from_file(cls, path: Path):  # an instance, or None
         "The dataset that a single file is, if it is one of this kind."
         return None
 
@@ -78,9 +99,12 @@ class Source:
         "What the masks are called: the folders of a path, or the column of a table."
         return locator
 
-    def __repr__(self): return f"{self.kind} at {self.root}"
+    def __repr__(self):
+        return f"{self.kind} at {self.root}"
 
-FORMATS = [] # classes of `Source`, asked in this order
+
+FORMATS = []  # classes of `Source`, asked in this order
+
 
 def register_format(cls):
     "Class decorator: add a format to those that are tried."
@@ -91,360 +115,611 @@ def register_format(cls):
 def _first_rows(path, n=5):
     "The first few readable rows of a file."
     if path.suffix.lower() == ".json" and path.stat().st_size and not _is_json_lines(path):
-        events = islice(iter_json(path), 50) # of a document that is no list of rows, not more than its beginning
+        events = islice(
+            iter_json(path), 50
+        )  # of a document that is no list of rows, not more than its beginning
         rows = (v for _, number, v in events if number is not None or isinstance(v, dict))
-    else: rows = (r for _, r in iter_rows(path))
+    else:
+        rows = (r for _, r in iter_rows(path))
     return [r for r in islice(rows, n) if isinstance(r, dict)]
 
+
 def text_file_kind(
-    path, # a .json, .jsonl, .csv ... file
-) -> str: # "annotations", "captions" or "" for anything else
+    path,  # a .json, .jsonl, .csv ... file
+) -> str:  # "annotations", "captions" or "" for anything else
     "What the rows of a file are about."
     s = os.stat(path)
     return _text_file_kind(Path(path), s.st_size, s.st_mtime_ns)
 
-@lru_cache(maxsize=1024) # a search asks several times, also about a large tokenizer.json that has nothing to do with us
+
+@lru_cache(
+    maxsize=1024
+)  # a search asks several times, also about a large tokenizer.json that has nothing to do with us
 def _text_file_kind(path, size, mtime_ns):
-    try: rows = _first_rows(path)
+    try:
+        rows = _first_rows(path)
     except (DatasetError, OSError):
-        if any(w in path.name.lower() for w in ("annotation", "caption")): raise
+        if any(w in path.name.lower() for w in ("annotation", "caption")):
+            raise
         return ""
     for row in rows:
         roles = column_roles(row)
-        if "first" in roles and "second" in roles: return "annotations"
-        if "name" in roles and "caption" in roles: return "captions"
+        if "first" in roles and "second" in roles:
+            return "annotations"
+        if "name" in roles and "caption" in roles:
+            return "captions"
     return ""
 
+
 def text_files(
-    folder, # where to look
-    kind: str, # "annotations" or "captions"
-) -> list: # of Paths
+    folder,  # where to look
+    kind: str,  # "annotations" or "captions"
+) -> list:  # of Paths
     "The files of a folder whose rows are of one kind."
-    return [Path(folder, n) for n in list_files(folder, ROW_SUFFIXES) if text_file_kind(Path(folder, n)) == kind]
+    return [
+        Path(folder, n)
+        for n in list_files(folder, ROW_SUFFIXES)
+        if text_file_kind(Path(folder, n)) == kind
+    ]
 
 # %% ../nbs/00g_formats.ipynb #6ff7099b
 @dataclass(frozen=True)
 class Part:
     "Two folders of pictures that belong together; names are relative to the root."
-    split: str # or None
-    first: str # folder of the first date
-    second: str # folder of the second date
-    masks: tuple = () # folders of masks, best first
+
+    split: str  # or None
+    first: str  # folder of the first date
+    second: str  # folder of the second date
+    masks: tuple = ()  # folders of masks, best first
+
 
 def _subfolders(folder):
     "Names of the visible folders in a folder."
-    if not folder.is_dir(): return []
-    with os.scandir(folder) as entries: return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith((".", "__")))
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith((".", "__")))
+
 
 def _has_pictures(folder):
-    with os.scandir(folder) as entries: return any(e.name.lower().endswith(SUFFIXES) and not e.name.startswith(".") for e in entries)
+    with os.scandir(folder) as entries:
+        return any(
+            e.name.lower().endswith(SUFFIXES) and not e.name.startswith(".") for e in entries
+        )
+
 
 def _pair_folders(root, base, split):
     "The Part in `base`, or None."
-    names = _subfolders(root/base)
+    names = _subfolders(root / base)
     roles = column_roles(names)
-    if "first" not in roles or "second" not in roles: return None
-    if not all(_has_pictures(root/base/roles[r]) for r in ("first", "second")): return None # folders that merely happen to be called a and b
+    if "first" not in roles or "second" not in roles:
+        return None
+    if not all(_has_pictures(root / base / roles[r]) for r in ("first", "second")):
+        return None  # folders that merely happen to be called a and b
     masks, rest = [], [n for n in names if n not in (roles["first"], roles["second"])]
-    while "mask" in (r := column_roles(rest)): masks.append(r["mask"]); rest.remove(r["mask"])
-    return Part(split, *((base/n).as_posix() for n in (roles["first"], roles["second"])), tuple((base/n).as_posix() for n in masks))
+    while "mask" in (r := column_roles(rest)):
+        masks.append(r["mask"])
+        rest.remove(r["mask"])
+    return Part(
+        split,
+        *((base / n).as_posix() for n in (roles["first"], roles["second"])),
+        tuple((base / n).as_posix() for n in masks),
+    )
+
 
 def _split_or_none(name):
-    try: return read_split(name)
-    except ValueError: return None
+    try:
+        return read_split(name)
+    except ValueError:
+        return None
+
 
 def find_parts(
-    root: Path, # a folder
-) -> list: # of `Part`s; empty if there are no pairs of folders
+    root: Path,  # a folder
+) -> list:  # of `Part`s; empty if there are no pairs of folders
     "The pairs of folders at the top, in split folders, or below `images`."
-    for base in [Path(".")] + [Path(n) for n in _subfolders(root) if n.lower() in ("images", "image", "imgs")]:
-        if part := _pair_folders(root, base, None): return [part]
-        parts = [_pair_folders(root, base/n, _split_or_none(n)) for n in _subfolders(root/base) if _split_or_none(n)]
-        if parts := [p for p in parts if p]: return sorted(parts, key=lambda p: SPLITS.index(p.split))
+    for base in [Path(".")] + [
+        Path(n) for n in _subfolders(root) if n.lower() in ("images", "image", "imgs")
+    ]:
+        if part := _pair_folders(root, base, None):
+            return [part]
+        parts = [
+            _pair_folders(root, base / n, _split_or_none(n))
+            for n in _subfolders(root / base)
+            if _split_or_none(n)
+        ]
+        if parts := [p for p in parts if p]:
+            return sorted(parts, key=lambda p: SPLITS.index(p.split))
     return []
 
 # %% ../nbs/00g_formats.ipynb #970a87c1
 def join_by_name(
-    left, # file names
-    right, # file names
-) -> tuple: # (dict left name -> right name, left names without partner, right names without partner)
+    left,  # file names
+    right,  # file names
+) -> (
+    tuple
+):  # (dict left name -> right name, left names without partner, right names without partner)
     "Pairs of equal names; then, of the rest, of equal stems where they are unique."
     right = set(right)
     joined = {n: n for n in left if n in right}
     rest_left, rest_right = [n for n in left if n not in joined], sorted(right - joined.keys())
     stems = _unique_stems(rest_right)
     for stem, name in _unique_stems(rest_left).items():
-        if stem in stems: joined[name] = stems[stem]
+        if stem in stems:
+            joined[name] = stems[stem]
     taken = set(joined.values())
-    return joined, [n for n in rest_left if n not in joined], [n for n in rest_right if n not in taken]
+    return (
+        joined,
+        [n for n in rest_left if n not in joined],
+        [n for n in rest_right if n not in taken],
+    )
+
 
 def _unique_stems(names):
     seen = {}
-    for n in names: seen.setdefault(Path(n).stem, []).append(n)
+    for n in names:
+        seen.setdefault(Path(n).stem, []).append(n)
     return {stem: n[0] for stem, n in seen.items() if len(n) == 1}
 
 # %% ../nbs/00g_formats.ipynb #f097bc1d
 @dataclass
 class Entry:
     "What a caption file says about one pair."
-    split: str # as the file calls it, or None
-    changed: bool # as the file says, or None
-    captions: list # of str and `BadRow`
-    where: str # file and row, for messages
+
+    split: str  # as the file calls it, or None
+    changed: bool  # as the file says, or None
+    captions: list  # of str and `BadRow`
+    where: str  # file and row, for messages
+
 
 def read_entries(
-    path, # a caption file
-    findings: Findings, # where problems are noted
-) -> dict: # stem of the file name -> list of `Entry`
+    path,  # a caption file
+    findings: Findings,  # where problems are noted
+) -> dict:  # stem of the file name -> list of `Entry`
     "The caption file, by file name."
     entries = {}
     for where, row in iter_rows(path, findings.fields):
         if not isinstance(row, dict):
-            findings.reject(where, Path(path).name, row if isinstance(row, BadRow) else f"{where} is {type(row).__name__}, not an object")
+            findings.reject(
+                where,
+                Path(path).name,
+                row
+                if isinstance(row, BadRow)
+                else f"{where} is {type(row).__name__}, not an object",
+            )
             continue
         roles = column_roles(row)
         name = row.get(roles.get("name"))
-        if not isinstance(name, str) or not name: findings.reject(where, Path(path).name, f"{where} has no file name"); continue
-        try: entry = Entry(read_split(row.get(roles.get("split"))), read_flag(row.get(roles.get("changed"))), read_captions(row.get(roles.get("caption"))), where)
-        except ValueError as e: findings.reject(name, Path(path).name, e); continue
+        if not isinstance(name, str) or not name:
+            findings.reject(where, Path(path).name, f"{where} has no file name")
+            continue
+        try:
+            entry = Entry(
+                read_split(row.get(roles.get("split"))),
+                read_flag(row.get(roles.get("changed"))),
+                read_captions(row.get(roles.get("caption"))),
+                where,
+            )
+        except ValueError as e:
+            findings.reject(name, Path(path).name, e)
+            continue
         entries.setdefault(Path(name.replace("\\", "/")).stem, []).append(entry)
     return entries
+
 
 def _names_any(path, stems):
     "Does a caption file name any of these images?"
     rows = (row for _, row in iter_rows(path) if isinstance(row, dict))
-    return any(isinstance(name := row.get(column_roles(row).get("name")), str) and Path(name).stem in stems for row in rows)
+    return any(
+        isinstance(name := row.get(column_roles(row).get("name")), str) and Path(name).stem in stems
+        for row in rows
+    )
+
 
 def _entries_for(entries, stem, split):
     "The entries about one pair: those of its split if a name occurs in several."
     found = entries.get(stem, [])
-    if len({e.split for e in found}) < 2: return found
+    if len({e.split for e in found}) < 2:
+        return found
     return [e for e in found if e.split == split] or found
 
 # %% ../nbs/00g_formats.ipynb #eaf42bcd
 @register_format
 class FolderSource(Source):
     "Pairs of folders, with sentences in a caption file beside them."
-    def __init__(self, root, # the folder that paths are relative to
-                 parts, # of `Part`
-                 caption_files # paths, or an empty list
-                ):
-        super().__init__(root); self.parts, self.caption_files = parts, caption_files
+
+    def __init__(
+        self,
+        root,  # the folder that paths are relative to
+        parts,  # of `Part`
+        caption_files,  # paths, or an empty list
+    ):
+        super().__init__(root)
+        self.parts, self.caption_files = parts, caption_files
 
     @property
-    def kind(self): # in the words of those who know the data
+    def kind(self):  # in the words of those who know the data
         masks = any(p.masks for p in self.parts)
-        if not self.caption_files: return "image pairs with masks" if masks else "image pairs"
+        if not self.caption_files:
+            return "image pairs with masks" if masks else "image pairs"
         return "LEVIR-MCI folders" if masks else "LEVIR-CC folders (no masks)"
 
     @classmethod
     def recognise(cls, folder):
         parts = find_parts(folder)
-        if not parts: return None
+        if not parts:
+            return None
         captions = text_files(folder, "captions")
-        if not captions: # a zip may have put one folder more around the images
-            around = [folder.parent] + ([folder.parent.parent] if folder.name.lower() == "images" else [])
-            stems = {Path(n).stem for p in parts for n in list_files(folder/p.first, SUFFIXES)}
-            captions = next((c for place in around if (c := [p for p in text_files(place, "captions") if _names_any(p, stems)])), [])
+        if not captions:  # a zip may have put one folder more around the images
+            around = [folder.parent] + (
+                [folder.parent.parent] if folder.name.lower() == "images" else []
+            )
+            stems = {Path(n).stem for p in parts for n in list_files(folder / p.first, SUFFIXES)}
+            captions = next(
+                (
+                    c
+                    for place in around
+                    if (c := [p for p in text_files(place, "captions") if _names_any(p, stems)])
+                ),
+                [],
+            )
         return cls(folder, parts, captions)
 
-    def signature(self): return dict(format="folders", parts=[[p.split, p.first, p.second, *p.masks] for p in self.parts], captions=self.files())
-    def files(self): return [os.path.relpath(p, self.root) for p in self.caption_files]
+    def signature(self):
+        return dict(
+            format="folders",
+            parts=[[p.split, p.first, p.second, *p.masks] for p in self.parts],
+            captions=self.files(),
+        )
+
+    def files(self):
+        return [os.path.relpath(p, self.root) for p in self.caption_files]
 
     def read(self, findings):
-        stems = Counter(Path(n).stem for p in self.parts for n in list_files(self.root/p.first, SUFFIXES))
+        stems = Counter(
+            Path(n).stem for p in self.parts for n in list_files(self.root / p.first, SUFFIXES)
+        )
         entries, used = _merged(_choose_captions(self.caption_files, stems.keys(), findings)), set()
         repeated = {s for s, n in stems.items() if n > 1}
-        for part in self.parts: yield from self._read_part(part, entries, repeated, used, findings)
-        findings.unmatched += [f"{e.where} of the caption file ({stem}): no such pair" for stem in entries.keys() - used for e in entries[stem]]
+        for part in self.parts:
+            yield from self._read_part(part, entries, repeated, used, findings)
+        findings.unmatched += [
+            f"{e.where} of the caption file ({stem}): no such pair"
+            for stem in entries.keys() - used
+            for e in entries[stem]
+        ]
 
     def _read_part(self, part, entries, repeated, used, findings):
-        first, second = list_files(self.root/part.first, SUFFIXES), list_files(self.root/part.second, SUFFIXES)
-        masks = [list_files(self.root/m, SUFFIXES) for m in part.masks]
+        first, second = (
+            list_files(self.root / part.first, SUFFIXES),
+            list_files(self.root / part.second, SUFFIXES),
+        )
+        masks = [list_files(self.root / m, SUFFIXES) for m in part.masks]
         joined, alone1, alone2 = join_by_name(first, second)
         findings.folders.update((part.first, part.second, *part.masks))
-        findings.unmatched += [f"{part.first}/{n}" for n in alone1] + [f"{part.second}/{n}" for n in alone2]
+        findings.unmatched += [f"{part.first}/{n}" for n in alone1] + [
+            f"{part.second}/{n}" for n in alone2
+        ]
         mask_of = [join_by_name(joined, m) for m in masks]
-        findings.unmatched += [f"{folder}/{n}" for folder, (_, _, alone) in zip(part.masks, mask_of) for n in alone]
+        findings.unmatched += [
+            f"{folder}/{n}" for folder, (_, _, alone) in zip(part.masks, mask_of) for n in alone
+        ]
         conflicts = 0
         for a, b in joined.items():
             stem = Path(a).stem
             found = _entries_for(entries, stem, part.split)
-            if found: used.add(stem)
-            elif entries: findings.unmatched.append(f"{part.first}/{a}: no sentences in the caption file")
+            if found:
+                used.add(stem)
+            elif entries:
+                findings.unmatched.append(f"{part.first}/{a}: no sentences in the caption file")
             conflicts += any(e.split and part.split and e.split != part.split for e in found)
-            mask = next((f"{folder}/{j[a]}" for folder, (j, _, _) in zip(part.masks, mask_of) if a in j), "")
-            yield RawPair(f"{part.split or part.first}/{stem}" if stem in repeated else stem, f"{part.first}/{a}", f"{part.second}/{b}", mask,
-                          split=part.split or next((e.split for e in found if e.split), None), changed=next((e.changed for e in found if e.changed is not None), None),
-                          captions=tuple(_good_captions(found, stem, part.first, findings)), stamps=(file_stamp(a, *first[a]), file_stamp(b, *second[b])))
-        if conflicts: findings.notes.append(f"{conflicts} pairs lie in {part.split} but the caption file gives them another split; the folder counts")
+            mask = next(
+                (f"{folder}/{j[a]}" for folder, (j, _, _) in zip(part.masks, mask_of) if a in j), ""
+            )
+            yield RawPair(
+                f"{part.split or part.first}/{stem}" if stem in repeated else stem,
+                f"{part.first}/{a}",
+                f"{part.second}/{b}",
+                mask,
+                split=part.split or next((e.split for e in found if e.split), None),
+                changed=next((e.changed for e in found if e.changed is not None), None),
+                captions=tuple(_good_captions(found, stem, part.first, findings)),
+                stamps=(file_stamp(a, *first[a]), file_stamp(b, *second[b])),
+            )
+        if conflicts:
+            findings.notes.append(
+                f"{conflicts} pairs lie in {part.split} but the caption file gives them another split; the folder counts"
+            )
+
 
 def _good_captions(found, stem, file, findings):
     "The usable sentences of some entries, without repetitions across entries."
     for e in found:
-        if not e.captions: findings.reject(stem, e.where, "the list of sentences is empty")
+        if not e.captions:
+            findings.reject(stem, e.where, "the list of sentences is empty")
         for c in e.captions:
-            if isinstance(c, BadRow): findings.reject(stem, e.where, c)
-            else: yield c
+            if isinstance(c, BadRow):
+                findings.reject(stem, e.where, c)
+            else:
+                yield c
+
 
 def _choose_captions(paths, stems, findings):
     "Of several caption files, those that are about these images; files about different images are read together."
     tables = [(p, read_entries(p, findings)) for p in paths]
     tables = [(p, t) for p, t in tables if t.keys() & stems]
-    if paths and stems and not tables: findings.notes.append(f"{paths[0].name} names none of these images")
-    if len(tables) < 2: return tables
-    if sum(len(t) for _, t in tables) == len(set().union(*(t.keys() for _, t in tables))): return tables
+    if paths and stems and not tables:
+        findings.notes.append(f"{paths[0].name} names none of these images")
+    if len(tables) < 2:
+        return tables
+    if sum(len(t) for _, t in tables) == len(set().union(*(t.keys() for _, t in tables))):
+        return tables
     hits = sorted(((len(t.keys() & stems), p.name) for p, t in tables), reverse=True)
-    if hits[0][0] == hits[1][0]: raise DatasetError(f"{hits[0][1]} and {hits[1][1]} both hold sentences for the same images; leave only one of them beside the images")
-    findings.notes.append(f"of {len(tables)} caption files, {hits[0][1]} is used: it names the most images ({hits[0][0]})")
+    if hits[0][0] == hits[1][0]:
+        raise DatasetError(
+            f"{hits[0][1]} and {hits[1][1]} both hold sentences for the same images; leave only one of them beside the images"
+        )
+    findings.notes.append(
+        f"of {len(tables)} caption files, {hits[0][1]} is used: it names the most images ({hits[0][0]})"
+    )
     return [(p, t) for p, t in tables if p.name == hits[0][1]]
+
 
 def _merged(tables):
     merged = {}
     for _, t in tables:
-        for stem, e in t.items(): merged.setdefault(stem, []).extend(e)
+        for stem, e in t.items():
+            merged.setdefault(stem, []).extend(e)
     return merged
 
 # %% ../nbs/00g_formats.ipynb #b50c7223
 class Locator:
     "Turns paths written in a data file into names below the data folder."
-    def __init__(self, root # the folder that paths must stay in
-                ):
+
+    def __init__(
+        self,
+        root,  # the folder that paths must stay in
+    ):
         self.root, self.real, self.folders, self.safe = str(root), os.path.realpath(root), {}, {}
 
-    def __call__(self, text) -> tuple: # (name relative to the root, version stamp of the file)
+    def __call__(self, text) -> tuple:  # (name relative to the root, version stamp of the file)
         "`ValueError` if the path leaves the folder, or there is no such picture."
-        if not isinstance(text, str) or not text.strip(): raise ValueError(f"the image is {text!r:.60}, not a path")
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"the image is {text!r:.60}, not a path")
         name = os.path.normpath(os.path.join(self.root, text.replace("\\", "/")))
-        name = os.path.relpath(name, self.root) if name.startswith(self.root.rstrip(os.sep) + os.sep) else None
-        if name is None or "\0" in text: raise ValueError(f"the path {text!r:.100} leaves the data folder; refused")
+        name = (
+            os.path.relpath(name, self.root)
+            if name.startswith(self.root.rstrip(os.sep) + os.sep)
+            else None
+        )
+        if name is None or "\0" in text:
+            raise ValueError(f"the path {text!r:.100} leaves the data folder; refused")
         folder, file = os.path.split(name)
         version = self._list(folder, text).get(file)
-        if version is None: raise ValueError(f"there is no picture {text!r:.100}")
-        if os.path.islink(os.path.join(self.root, name)) and not self._inside(os.path.join(self.root, name)): raise ValueError(f"the link {text!r:.100} leads out of the data folder; refused")
+        if version is None:
+            raise ValueError(f"there is no picture {text!r:.100}")
+        if os.path.islink(os.path.join(self.root, name)) and not self._inside(
+            os.path.join(self.root, name)
+        ):
+            raise ValueError(f"the link {text!r:.100} leads out of the data folder; refused")
         return name.replace(os.sep, "/"), file_stamp(file, *version)
 
-    def _inside(self, path): return os.path.realpath(path).startswith(self.real.rstrip(os.sep) + os.sep)
+    def _inside(self, path):
+        return os.path.realpath(path).startswith(self.real.rstrip(os.sep) + os.sep)
 
     def _list(self, folder, text):
         if folder not in self.folders:
             path = os.path.join(self.root, folder)
-            if folder and os.path.isdir(path) and not self._inside(path): raise ValueError(f"the path {text!r:.100} leads out of the data folder; refused")
+            if folder and os.path.isdir(path) and not self._inside(path):
+                raise ValueError(f"the path {text!r:.100} leads out of the data folder; refused")
             self.folders[folder] = list_files(path, SUFFIXES) if os.path.isdir(path) else {}
         return self.folders[folder]
 
 # %% ../nbs/00g_formats.ipynb #6f8e3349
 def row_boxes(
-    row: dict, # column -> value
-    roles: dict, # role -> column, as `column_roles` gives them
-    text_allowed: bool, # in a CSV file everything is text
-) -> tuple: # (list of boxes, format or None, units or None)
+    row: dict,  # column -> value
+    roles: dict,  # role -> column, as `column_roles` gives them
+    text_allowed: bool,  # in a CSV file everything is text
+) -> tuple:  # (list of boxes, format or None, units or None)
     "The boxes of a row, in one column or in four."
-    fmt, units = (row.get(roles[r]) or None if r in roles else None for r in ("box_format", "box_units"))
-    if "box" in roles: boxes, told = read_boxes(row[roles["box"]], text_allowed)
+    fmt, units = (
+        row.get(roles[r]) or None if r in roles else None for r in ("box_format", "box_units")
+    )
+    if "box" in roles:
+        boxes, told = read_boxes(row[roles["box"]], text_allowed)
     else:
-        names = next(((n, f) for n, f in BOX_COLUMNS.items() if all(k in row for k in n.split())), None)
+        names = next(
+            ((n, f) for n, f in BOX_COLUMNS.items() if all(k in row for k in n.split())), None
+        )
         values = [row[k] for k in names[0].split()] if names else []
-        if all(v is None or v == "" for v in values): boxes, told = [], None
-        else: boxes, told = read_boxes(" ".join(map(str, values)) if text_allowed else values, text_allowed)[0], names[1]
-    if fmt and told and fmt != told: raise ValueError(f"the box is written as {told} but its format is said to be {fmt}")
-    if (fmt or told) not in (None, "xyxy", "xywh"): raise ValueError(f"box format {fmt!r:.40} is unknown; expected xyxy or xywh")
-    if units not in (None, "pixel", "fraction", "percent"): raise ValueError(f"box units {units!r:.40} are unknown; expected pixel, fraction or percent")
+        if all(v is None or v == "" for v in values):
+            boxes, told = [], None
+        else:
+            boxes, told = (
+                read_boxes(" ".join(map(str, values)) if text_allowed else values, text_allowed)[0],
+                names[1],
+            )
+    if fmt and told and fmt != told:
+        raise ValueError(f"the box is written as {told} but its format is said to be {fmt}")
+    if (fmt or told) not in (None, "xyxy", "xywh"):
+        raise ValueError(f"box format {fmt!r:.40} is unknown; expected xyxy or xywh")
+    if units not in (None, "pixel", "fraction", "percent"):
+        raise ValueError(
+            f"box units {units!r:.40} are unknown; expected pixel, fraction or percent"
+        )
     return boxes, fmt or told, units
 
+
 def row_captions(
-    value, # what the caption column holds
-    boxes: list, # the boxes of the row
-    text_allowed: bool, # in a CSV file a list is text
-) -> list: # of (caption, its boxes)
+    value,  # what the caption column holds
+    boxes: list,  # the boxes of the row
+    text_allowed: bool,  # in a CSV file a list is text
+) -> list:  # of (caption, its boxes)
     "Give each sentence of a row its boxes: one sentence has them all, several have one each or share one."
     if text_allowed and isinstance(value, str) and value.lstrip().startswith("["):
-        try: value = json.loads(value)
-        except ValueError: pass # a sentence that happens to begin with a bracket
+        try:
+            value = json.loads(value)
+        except ValueError:
+            pass  # a sentence that happens to begin with a bracket
     captions = read_captions(value)
-    if len(captions) < 2: return [(c, boxes) for c in captions]
-    if len(boxes) not in (0, 1, len(captions)): raise ValueError(f"{len(captions)} captions but {len(boxes)} boxes; expected one box, or one for each caption")
+    if len(captions) < 2:
+        return [(c, boxes) for c in captions]
+    if len(boxes) not in (0, 1, len(captions)):
+        raise ValueError(
+            f"{len(captions)} captions but {len(boxes)} boxes; expected one box, or one for each caption"
+        )
     return list(zip(captions, [boxes] * len(captions) if len(boxes) < 2 else [[b] for b in boxes]))
 
 # %% ../nbs/00g_formats.ipynb #1a3b7b8b
 class PairCollector:
     "Gathers rows about the same two pictures into one pair, in the order in which pairs first appear."
-    def __init__(self, findings # where problems are noted
-                ):
+
+    def __init__(
+        self,
+        findings,  # where problems are noted
+    ):
         self.pairs, self.findings = {}, findings
 
     def add(self, where, file, id, t1, t2, mask, split, changed, captions, fmt, units, key=None):
         "Add a row; `t1`, `t2` are (locator, stamp); `key` is equal for the same two pictures, by default their locators."
         key = key or (t1[0], t2[0])
         p = self.pairs.get(key)
-        if p is None: p = self.pairs[key] = RawPair(id, t1[0], t2[0], mask, split, changed, [], [], [], (t1[1], t2[1]))
-        if split and p.split and split != p.split: raise ValueError(f"split {split!r}, but an earlier row puts the same pair into {p.split!r}")
-        if changed is not None and p.changed is not None and changed != p.changed: raise ValueError(f"changed is {changed}, but an earlier row of the same pair says {p.changed}")
-        p.split, p.mask, p.changed = p.split or split, p.mask or mask, changed if p.changed is None else p.changed
+        if p is None:
+            p = self.pairs[key] = RawPair(
+                id, t1[0], t2[0], mask, split, changed, [], [], [], (t1[1], t2[1])
+            )
+        if split and p.split and split != p.split:
+            raise ValueError(
+                f"split {split!r}, but an earlier row puts the same pair into {p.split!r}"
+            )
+        if changed is not None and p.changed is not None and changed != p.changed:
+            raise ValueError(
+                f"changed is {changed}, but an earlier row of the same pair says {p.changed}"
+            )
+        p.split, p.mask, p.changed = (
+            p.split or split,
+            p.mask or mask,
+            changed if p.changed is None else p.changed,
+        )
         for c, boxes in captions:
-            if isinstance(c, BadRow): self.findings.reject(id or where, f"{file}, {where}", c)
-            else: p.captions.append(c); p.boxes.append(boxes); p.conventions.append((fmt, units))
+            if isinstance(c, BadRow):
+                self.findings.reject(id or where, f"{file}, {where}", c)
+            else:
+                p.captions.append(c)
+                p.boxes.append(boxes)
+                p.conventions.append((fmt, units))
 
     def __iter__(self):
         seen = Counter(p.id for p in self.pairs.values())
         for number, p in enumerate(self.pairs.values()):
-            if not p.id or seen[p.id] > 1: p.id = f"{p.id or 'pair'}_{number}"
+            if not p.id or seen[p.id] > 1:
+                p.id = f"{p.id or 'pair'}_{number}"
             yield p
 
 # %% ../nbs/00g_formats.ipynb #3fbf9373
 @register_format
 class AnnotationSource(Source):
     "Rows that name two pictures, in JSON, JSON Lines or CSV files."
+
     kind = "annotation file"
-    def __init__(self, root, # the folder that paths are relative to
-                 paths # of the annotation files
-                ):
-        super().__init__(root); self.paths = paths
+
+    def __init__(
+        self,
+        root,  # the folder that paths are relative to
+        paths,  # of the annotation files
+    ):
+        super().__init__(root)
+        self.paths = paths
 
     @classmethod
     def recognise(cls, folder):
         paths = text_files(folder, "annotations")
-        if len(paths) < 2 or all(_split_or_none(p.stem) for p in paths): return cls(folder, paths) if paths else None
+        if len(paths) < 2 or all(_split_or_none(p.stem) for p in paths):
+            return cls(folder, paths) if paths else None
         named = [p for p in paths if p.stem.lower() in ("annotations", "annotation")]
-        if len(named) == 1: return cls(folder, named)
+        if len(named) == 1:
+            return cls(folder, named)
         found = cls(folder, paths)
         found.problem = f"{folder} holds several annotation files ({', '.join(p.name for p in paths)}); pass the path of one of them"
         return found
 
     @classmethod
     def from_file(cls, path):
-        if path.suffix.lower() not in ROW_SUFFIXES: return None
+        if path.suffix.lower() not in ROW_SUFFIXES:
+            return None
         kind = text_file_kind(path)
-        if kind == "captions": raise DatasetError(f"{path} holds sentences only; pass the folder of the images that they are about")
-        if kind != "annotations": raise DatasetError(f"{path} is no annotation file: its rows do not name two images (for example in columns image and image2)")
+        if kind == "captions":
+            raise DatasetError(
+                f"{path} holds sentences only; pass the folder of the images that they are about"
+            )
+        if kind != "annotations":
+            raise DatasetError(
+                f"{path} is no annotation file: its rows do not name two images (for example in columns image and image2)"
+            )
         return cls(path.parent, [path])
 
-    def signature(self): return dict(format="annotations", files=self.files())
-    def files(self): return [p.name for p in self.paths]
+    def signature(self):
+        return dict(format="annotations", files=self.files())
+
+    def files(self):
+        return [p.name for p in self.paths]
 
     def read(self, findings):
         collector, locate = PairCollector(findings), Locator(self.root)
         for path in self.paths:
             for where, row in iter_rows(path, findings.fields):
-                try: self._add(collector, locate, path, where, row)
-                except ValueError as e: findings.reject(_row_id(row) or where, f"{path.name}, {where}", e)
+                try:
+                    self._add(collector, locate, path, where, row)
+                except ValueError as e:
+                    findings.reject(_row_id(row) or where, f"{path.name}, {where}", e)
         findings.folders.update(f or "." for f in locate.folders)
         yield from collector
 
     def _add(self, collector, locate, path, where, row):
-        if not isinstance(row, dict): raise ValueError(row if isinstance(row, BadRow) else f"the row is {type(row).__name__}, not an object")
+        if not isinstance(row, dict):
+            raise ValueError(
+                row
+                if isinstance(row, BadRow)
+                else f"the row is {type(row).__name__}, not an object"
+            )
         roles, text = column_roles(row), path.suffix.lower() in (".csv", ".tsv")
-        def get(role): return row[roles[role]] if role in roles else None
-        if "first" not in roles or "second" not in roles: raise ValueError("the row does not name two images")
+
+        def get(role):
+            return row[roles[role]] if role in roles else None
+
+        if "first" not in roles or "second" not in roles:
+            raise ValueError("the row does not name two images")
         t1, t2 = locate(get("first")), locate(get("second"))
         mask = locate(get("mask"))[0] if get("mask") not in (None, "") else ""
-        split = read_split(get("split")) or (_split_or_none(path.stem) if len(self.paths) > 1 else None)
+        split = read_split(get("split")) or (
+            _split_or_none(path.stem) if len(self.paths) > 1 else None
+        )
         boxes, fmt, units = row_boxes(row, roles, text)
         captions = row_captions(get("caption"), boxes, text)
-        if "caption" in roles and not captions: raise ValueError("the caption is missing")
-        collector.add(where, path.name, _row_id(row) or Path(t1[0]).stem, t1, t2, mask, split, read_flag(get("changed")), captions, fmt, units)
+        if "caption" in roles and not captions:
+            raise ValueError("the caption is missing")
+        collector.add(
+            where,
+            path.name,
+            _row_id(row) or Path(t1[0]).stem,
+            t1,
+            t2,
+            mask,
+            split,
+            read_flag(get("changed")),
+            captions,
+            fmt,
+            units,
+        )
+
 
 def _row_id(row):
     "What the row calls itself, if it does."
     value = row.get(column_roles(row).get("id")) if isinstance(row, dict) else None
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else str(value) if isinstance(value, (int, float)) else ""
+    return (
+        value.encode("utf-8", "replace").decode()
+        if isinstance(value, str)
+        else str(value)
+        if isinstance(value, (int, float))
+        else ""
+    )

@@ -17,158 +17,217 @@ from scipy import ndimage
 
 # %% ../nbs/00b_geometry.ipynb #b45a8b1d
 def box_to_action(
-    box, # (..., 4) boxes xyxy in pixels
-    width, # image width in pixels, a number or an array that broadcasts over the boxes
-    height, # image height in pixels, likewise
-) -> np.ndarray: # (..., 3) float32 [cx, cy, scale], each in [0, 1] for a box inside the image
+    box,  # (..., 4) boxes xyxy in pixels
+    width,  # image width in pixels, a number or an array that broadcasts over the boxes
+    height,  # image height in pixels, likewise
+) -> np.ndarray:  # (..., 3) float32 [cx, cy, scale], each in [0, 1] for a box inside the image
     "The action `[cx, cy, scale]` that looks at `box`."
     b = np.asarray(box, dtype=np.float64)
     w, h = np.asarray(width, dtype=np.float64), np.asarray(height, dtype=np.float64)
     x1, y1, x2, y2 = np.moveaxis(b, -1, 0)
     area = np.clip(x2 - x1, 0, None) * np.clip(y2 - y1, 0, None)
-    return np.stack(np.broadcast_arrays((x1 + x2) / 2 / w, (y1 + y2) / 2 / h, np.sqrt(area / (w * h))), -1).astype(np.float32)
+    return np.stack(
+        np.broadcast_arrays((x1 + x2) / 2 / w, (y1 + y2) / 2 / h, np.sqrt(area / (w * h))), -1
+    ).astype(np.float32)
 
 # %% ../nbs/00b_geometry.ipynb #a3b314a6
 def action_to_box(
-    action, # (..., 3) [cx, cy, scale]
-    width, # image width in pixels, a number or an array that broadcasts over the actions
-    height, # image height in pixels, likewise
-    clip: bool = True, # cut the square to the image
-) -> np.ndarray: # (..., 4) float64 boxes xyxy in pixels
+    action,  # (..., 3) [cx, cy, scale]
+    width,  # image width in pixels, a number or an array that broadcasts over the actions
+    height,  # image height in pixels, likewise
+    clip: bool = True,  # cut the square to the image
+) -> np.ndarray:  # (..., 4) float64 boxes xyxy in pixels
     "The square that an action looks at."
     cx, cy, s = np.moveaxis(np.asarray(action, dtype=np.float64), -1, 0)
     w, h = np.asarray(width, dtype=np.float64), np.asarray(height, dtype=np.float64)
     half = s * np.sqrt(w * h) / 2
-    box = np.stack(np.broadcast_arrays(cx * w - half, cy * h - half, cx * w + half, cy * h + half), -1)
+    box = np.stack(
+        np.broadcast_arrays(cx * w - half, cy * h - half, cx * w + half, cy * h + half), -1
+    )
     return clip_box(box, w, h) if clip else box
 
 # %% ../nbs/00b_geometry.ipynb #f784d95a
 def clip_box(
-    box, # (..., 4) boxes xyxy in pixels
-    width, # image width in pixels, a number or an array that broadcasts over the boxes
-    height, # image height in pixels, likewise
-) -> np.ndarray: # (..., 4) float64
+    box,  # (..., 4) boxes xyxy in pixels
+    width,  # image width in pixels, a number or an array that broadcasts over the boxes
+    height,  # image height in pixels, likewise
+) -> np.ndarray:  # (..., 4) float64
     "The part of a box that lies in the image."
     b = np.asarray(box, dtype=np.float64)
     w, h = np.asarray(width, dtype=np.float64), np.asarray(height, dtype=np.float64)
     x1, y1, x2, y2 = np.moveaxis(b, -1, 0)
-    return np.stack(np.broadcast_arrays(np.clip(x1, 0, w), np.clip(y1, 0, h), np.clip(x2, 0, w), np.clip(y2, 0, h)), -1)
+    return np.stack(
+        np.broadcast_arrays(
+            np.clip(x1, 0, w), np.clip(y1, 0, h), np.clip(x2, 0, w), np.clip(y2, 0, h)
+        ),
+        -1,
+    )
 
 # %% ../nbs/00b_geometry.ipynb #895a7494
 def box_area(
-    box, # (..., 4) boxes xyxy
-) -> np.ndarray: # (...) area in square pixels, 0 for an inverted box
+    box,  # (..., 4) boxes xyxy
+) -> np.ndarray:  # (...) area in square pixels, 0 for an inverted box
     "Area of boxes."
     b = np.asarray(box, dtype=np.float64)
     return np.clip(b[..., 2] - b[..., 0], 0, None) * np.clip(b[..., 3] - b[..., 1], 0, None)
 
 # %% ../nbs/00b_geometry.ipynb #d45283b9
 def box_iou(
-    a, # (..., 4) boxes xyxy
-    b, # (..., 4) boxes xyxy, paired with `a` one to one (or broadcast)
-) -> np.ndarray: # (...) in [0, 1]
+    a,  # (..., 4) boxes xyxy
+    b,  # (..., 4) boxes xyxy, paired with `a` one to one (or broadcast)
+) -> np.ndarray:  # (...) in [0, 1]
     "Intersection over union of paired boxes; 0 where both are empty."
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    inter = box_area(np.concatenate(np.broadcast_arrays(np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])), -1))
+    inter = box_area(
+        np.concatenate(
+            np.broadcast_arrays(
+                np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
+            ),
+            -1,
+        )
+    )
     union = box_area(a) + box_area(b) - inter
     return np.divide(inter, union, out=np.zeros(np.shape(union)), where=union > 0)
 
 # %% ../nbs/00b_geometry.ipynb #774e7ea6
 def oracle_iou(
-    box, # (..., 4) boxes xyxy in pixels
-    width, # image width in pixels, a number or an array
-    height, # image height in pixels, likewise
-) -> np.ndarray: # (...) in [0, 1]
+    box,  # (..., 4) boxes xyxy in pixels
+    width,  # image width in pixels, a number or an array
+    height,  # image height in pixels, likewise
+) -> np.ndarray:  # (...) in [0, 1]
     "The IoU that a perfect action reaches on `box`: the ceiling that the square shape sets."
     return box_iou(action_to_box(box_to_action(box, width, height), width, height), box)
 
 # %% ../nbs/00b_geometry.ipynb #571b0aac
 def point_in_box(
-    x, # (...) x in pixels
-    y, # (...) y in pixels
-    box, # (..., 4) boxes xyxy in pixels
-    tolerance: float = 0., # pixels by which a point may miss and still count
-) -> np.ndarray: # (...) bool
+    x,  # (...) x in pixels
+    y,  # (...) y in pixels
+    box,  # (..., 4) boxes xyxy in pixels
+    tolerance: float = 0.0,  # pixels by which a point may miss and still count
+) -> np.ndarray:  # (...) bool
     "Does a point lie in its box, give or take `tolerance` pixels?"
-    x, y, b = np.asarray(x, np.float64), np.asarray(y, np.float64), np.asarray(box, dtype=np.float64)
-    dx, dy = (np.maximum(np.maximum(b[..., i] - v, v - b[..., i + 2]), 0) for i, v in ((0, x), (1, y)))
+    x, y, b = (
+        np.asarray(x, np.float64),
+        np.asarray(y, np.float64),
+        np.asarray(box, dtype=np.float64),
+    )
+    dx, dy = (
+        np.maximum(np.maximum(b[..., i] - v, v - b[..., i + 2]), 0) for i, v in ((0, x), (1, y))
+    )
     return np.hypot(dx, dy) <= tolerance
 
 # %% ../nbs/00b_geometry.ipynb #a73cdbd4
 def _four_numbers(box):
     "Four finite numbers as float64, or a ValueError that says what was found instead."
-    if isinstance(box, (str, bytes)): raise ValueError(f"box is text, {box!r:.60}: expected four numbers")
-    try: values = [v.item() if hasattr(v, "item") else v for v in box]
-    except (TypeError, ValueError): raise ValueError(f"box is {box!r:.60}: expected four numbers") from None
-    if len(values) != 4: raise ValueError(f"box has {len(values)} values, {box!r:.60}: expected four numbers")
+    if isinstance(box, (str, bytes)):
+        raise ValueError(f"box is text, {box!r:.60}: expected four numbers")
+    try:
+        values = [v.item() if hasattr(v, "item") else v for v in box]
+    except (TypeError, ValueError):
+        raise ValueError(f"box is {box!r:.60}: expected four numbers") from None
+    if len(values) != 4:
+        raise ValueError(f"box has {len(values)} values, {box!r:.60}: expected four numbers")
     bad = [v for v in values if isinstance(v, bool) or not isinstance(v, Real)]
-    if bad: raise ValueError(f"box holds {bad[0]!r:.40}, not a number: {box!r:.60}")
+    if bad:
+        raise ValueError(f"box holds {bad[0]!r:.40}, not a number: {box!r:.60}")
     b = np.array(values, dtype=np.float64)
-    if not np.isfinite(b).all(): raise ValueError(f"box holds NaN or infinity: {_show(b)}")
+    if not np.isfinite(b).all():
+        raise ValueError(f"box holds NaN or infinity: {_show(b)}")
     return b
 
-def _show(b): return "(" + ", ".join(f"{v:g}" for v in b) + ")"
+
+def _show(b):
+    return "(" + ", ".join(f"{v:g}" for v in b) + ")"
 
 # %% ../nbs/00b_geometry.ipynb #dca02556
 def check_box(
-    box, # xyxy in pixels: list, tuple or array of four numbers
-    width: float, # image width in pixels
-    height: float, # image height in pixels
-    tolerance: float = 0.01, # pixels beyond the frame that count as rounding and are cut off
-) -> np.ndarray: # (4,) float64, inside the frame
+    box,  # xyxy in pixels: list, tuple or array of four numbers
+    width: float,  # image width in pixels
+    height: float,  # image height in pixels
+    tolerance: float = 0.01,  # pixels beyond the frame that count as rounding and are cut off
+) -> np.ndarray:  # (4,) float64, inside the frame
     "The box as an array, or a ValueError saying what is wrong with it."
     b = _four_numbers(box)
-    if b[2] < b[0] or b[3] < b[1]: raise ValueError(f"box {_show(b)} is inverted: expected x1 < x2 and y1 < y2 (is it xywh?)")
-    if b[2] == b[0] or b[3] == b[1]: raise ValueError(f"box {_show(b)} is empty: its {'width' if b[2] == b[0] else 'height'} is 0")
+    if b[2] < b[0] or b[3] < b[1]:
+        raise ValueError(f"box {_show(b)} is inverted: expected x1 < x2 and y1 < y2 (is it xywh?)")
+    if b[2] == b[0] or b[3] == b[1]:
+        raise ValueError(
+            f"box {_show(b)} is empty: its {'width' if b[2] == b[0] else 'height'} is 0"
+        )
     clipped = clip_box(b, width, height)
-    if np.abs(clipped - b).max() > tolerance: raise ValueError(f"box {_show(b)} lies outside its image of {width:g} x {height:g} pixels")
-    if box_area(clipped) <= 0: raise ValueError(f"box {_show(b)} is empty inside its image of {width:g} x {height:g} pixels")
+    if np.abs(clipped - b).max() > tolerance:
+        raise ValueError(f"box {_show(b)} lies outside its image of {width:g} x {height:g} pixels")
+    if box_area(clipped) <= 0:
+        raise ValueError(
+            f"box {_show(b)} is empty inside its image of {width:g} x {height:g} pixels"
+        )
     return clipped
 
 # %% ../nbs/00b_geometry.ipynb #30f97a54
-UNITS = dict(pixel=None, fraction=1., percent=100.)  # the largest value that a coordinate may have
+UNITS = dict(
+    pixel=None, fraction=1.0, percent=100.0
+)  # the largest value that a coordinate may have
+
 
 def convert_box(
-    box, # four numbers in the given format and units
-    width: float, # image width in pixels
-    height: float, # image height in pixels
-    fmt: str = "xyxy", # "xyxy" (two corners) or "xywh" (corner and size)
-    units: str = "pixel", # "pixel", "fraction" (0-1) or "percent" (0-100)
-) -> np.ndarray: # (4,) float64 xyxy in pixels, inside the frame
+    box,  # four numbers in the given format and units
+    width: float,  # image width in pixels
+    height: float,  # image height in pixels
+    fmt: str = "xyxy",  # "xyxy" (two corners) or "xywh" (corner and size)
+    units: str = "pixel",  # "pixel", "fraction" (0-1) or "percent" (0-100)
+) -> np.ndarray:  # (4,) float64 xyxy in pixels, inside the frame
     "A box of another convention as xyxy pixels; a ValueError where its values contradict the convention."
-    if fmt not in ("xyxy", "xywh"): raise ValueError(f"box format {fmt!r} is unknown: expected 'xyxy' or 'xywh'")
-    if units not in UNITS: raise ValueError(f"box units {units!r} are unknown: expected one of {', '.join(map(repr, UNITS))}")
+    if fmt not in ("xyxy", "xywh"):
+        raise ValueError(f"box format {fmt!r} is unknown: expected 'xyxy' or 'xywh'")
+    if units not in UNITS:
+        raise ValueError(
+            f"box units {units!r} are unknown: expected one of {', '.join(map(repr, UNITS))}"
+        )
     b, limit = _four_numbers(box), UNITS[units]
     if limit and (b.max() > limit + 1e-6 or b.min() < -1e-6):
-        raise ValueError(f"box {_show(b)} is said to be in units of {units!r}, which lie between 0 and {limit:g}")
+        raise ValueError(
+            f"box {_show(b)} is said to be in units of {units!r}, which lie between 0 and {limit:g}"
+        )
     if not limit and max(width, height) > 2 and 0 <= b.min() and b.max() <= 1:
-        raise ValueError(f"box {_show(b)} is said to be in pixels but no value is above 1: is it in units of 'fraction'?")
+        raise ValueError(
+            f"box {_show(b)} is said to be in pixels but no value is above 1: is it in units of 'fraction'?"
+        )
     if fmt == "xywh":
-        if b[2] <= 0 or b[3] <= 0: raise ValueError(f"box {_show(b)} is said to be xywh but its width or height is not positive")
+        if b[2] <= 0 or b[3] <= 0:
+            raise ValueError(
+                f"box {_show(b)} is said to be xywh but its width or height is not positive"
+            )
         b = np.concatenate([b[:2], b[:2] + b[2:]])
-    if limit: b = b / limit * [width, height, width, height]
-    try: return check_box(b, width, height)
+    if limit:
+        b = b / limit * [width, height, width, height]
+    try:
+        return check_box(b, width, height)
     except ValueError as e:
-        if fmt == "xywh" and "outside" in str(e): raise ValueError(f"{e} (read as xywh from {_show(_four_numbers(box))}: is it xyxy?)") from None
+        if fmt == "xywh" and "outside" in str(e):
+            raise ValueError(
+                f"{e} (read as xywh from {_show(_four_numbers(box))}: is it xyxy?)"
+            ) from None
         raise
 
 # %% ../nbs/00b_geometry.ipynb #7424031f
 @dataclass(frozen=True)
 class Component:
     "One connected piece of a mask."
-    box: tuple # (x1, y1, x2, y2) floats in pixels
-    area: int # pixels
-    centroid: tuple # (x, y) floats in pixels: the mean of its pixels' centres
-    label_index: int # the value of its pixels in the array of labels
+
+    box: tuple  # (x1, y1, x2, y2) floats in pixels
+    area: int  # pixels
+    centroid: tuple  # (x, y) floats in pixels: the mean of its pixels' centres
+    label_index: int  # the value of its pixels in the array of labels
 
 # %% ../nbs/00b_geometry.ipynb #6eeaaf9e
 def connected_components(
-    mask, # (H, W) array, anything nonzero counts
-    min_pixels: int = 5, # keep components with more than this many pixels
-) -> tuple: # (labels (H, W) int32 with 0 for background and dropped specks, list of `Component`)
+    mask,  # (H, W) array, anything nonzero counts
+    min_pixels: int = 5,  # keep components with more than this many pixels
+) -> tuple:  # (labels (H, W) int32 with 0 for background and dropped specks, list of `Component`)
     "Cut a mask into its 8-connected components."
     mask = np.asarray(mask)
-    if mask.ndim != 2: raise ValueError(f"mask has shape {mask.shape}: expected (height, width)")
+    if mask.ndim != 2:
+        raise ValueError(f"mask has shape {mask.shape}: expected (height, width)")
     raw, n = ndimage.label(mask != 0, structure=np.ones((3, 3)))
     areas = np.bincount(raw.ravel(), minlength=n + 1)
     keep = areas > min_pixels
@@ -176,16 +235,25 @@ def connected_components(
     labels = np.where(keep, np.cumsum(keep), 0).astype(np.int32)[raw]
     ys, xs = np.nonzero(labels)
     where = labels[ys, xs]
-    area, sum_x, sum_y = (np.bincount(where, w) for w in (None, xs + .5, ys + .5))
-    components = [Component((float(cols.start), float(rows.start), float(cols.stop), float(rows.stop)), int(area[i]), (float(sum_x[i] / area[i]), float(sum_y[i] / area[i])), i)
-                  for i, (rows, cols) in enumerate(ndimage.find_objects(labels), 1)]
+    area, sum_x, sum_y = (np.bincount(where, w) for w in (None, xs + 0.5, ys + 0.5))
+    components = [
+        Component(
+            (float(cols.start), float(rows.start), float(cols.stop), float(rows.stop)),
+            int(area[i]),
+            (float(sum_x[i] / area[i]), float(sum_y[i] / area[i])),
+            i,
+        )
+        for i, (rows, cols) in enumerate(ndimage.find_objects(labels), 1)
+    ]
     return labels, components
 
 # %% ../nbs/00b_geometry.ipynb #f35a4d3e
 def box_gap(
-    a, # (..., 4) boxes xyxy
-    b, # (..., 4) boxes xyxy
-) -> np.ndarray: # (...) distance in pixels between the nearest points of two boxes, 0 if they touch or overlap
+    a,  # (..., 4) boxes xyxy
+    b,  # (..., 4) boxes xyxy
+) -> (
+    np.ndarray
+):  # (...) distance in pixels between the nearest points of two boxes, 0 if they touch or overlap
     "The empty space between two boxes."
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     d = np.maximum(0, np.maximum(a[..., :2] - b[..., 2:], b[..., :2] - a[..., 2:]))
@@ -193,35 +261,52 @@ def box_gap(
 
 # %% ../nbs/00b_geometry.ipynb #d1507189
 def merge_components(
-    components: list, # list of `Component`
-    merge_px: float, # components with a gap smaller than this are one cluster; 0 merges nothing
-    labels=None, # (H, W) array of labels from `connected_components`: measure gaps between pixels instead of between boxes
-) -> list: # list of lists of indices into `components`, the largest cluster (in pixels) first
+    components: list,  # list of `Component`
+    merge_px: float,  # components with a gap smaller than this are one cluster; 0 merges nothing
+    labels=None,  # (H, W) array of labels from `connected_components`: measure gaps between pixels instead of between boxes
+) -> list:  # list of lists of indices into `components`, the largest cluster (in pixels) first
     "Group components that lie close together."
-    if merge_px <= 0 or len(components) < 2: groups = [[i] for i in range(len(components))]
-    else: groups = _linked(_near_by_boxes(components, merge_px) if labels is None else _near_by_pixels(components, merge_px, np.asarray(labels)))
+    if merge_px <= 0 or len(components) < 2:
+        groups = [[i] for i in range(len(components))]
+    else:
+        groups = _linked(
+            _near_by_boxes(components, merge_px)
+            if labels is None
+            else _near_by_pixels(components, merge_px, np.asarray(labels))
+        )
     return sorted(groups, key=lambda g: (-sum(components[i].area for i in g), g))
+
 
 def _linked(near):
     "Lists of indices that are linked through a symmetric (n, n) matrix of neighbours."
     group = np.arange(len(near))
-    while True: # everyone takes the smallest group number among its neighbours until nothing moves
+    while True:  # everyone takes the smallest group number among its neighbours until nothing moves
         new = np.where(near, group[None], len(near)).min(1)
-        if (new == group).all(): return [np.flatnonzero(group == g).tolist() for g in np.unique(group)]
+        if (new == group).all():
+            return [np.flatnonzero(group == g).tolist() for g in np.unique(group)]
         group = new
+
 
 def _near_by_boxes(components, merge_px):
     boxes = np.array([c.box for c in components])
     return box_gap(boxes[:, None], boxes[None]) < merge_px
 
+
 def _near_by_pixels(components, merge_px, labels):
     # Give every pixel to its nearest component. Where two territories meet, the two nearest pixels are the gap's two ends.
     index = np.full(max(labels.max(), max(c.label_index for c in components)) + 1, -1)
     index[[c.label_index for c in components]] = np.arange(len(components))
-    ends = ndimage.distance_transform_edt(index[labels] < 0, return_distances=False, return_indices=True)
+    ends = ndimage.distance_transform_edt(
+        index[labels] < 0, return_distances=False, return_indices=True
+    )
     owner = index[labels][tuple(ends)]
     near = np.eye(len(components), dtype=bool)
-    for one, other in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[1:], np.s_[:-1]), (np.s_[1:, 1:], np.s_[:-1, :-1]), (np.s_[1:, :-1], np.s_[:-1, 1:])):
+    for one, other in (
+        (np.s_[:, 1:], np.s_[:, :-1]),
+        (np.s_[1:], np.s_[:-1]),
+        (np.s_[1:, 1:], np.s_[:-1, :-1]),
+        (np.s_[1:, :-1], np.s_[:-1, 1:]),
+    ):
         at = np.nonzero(owner[one] != owner[other])
         gap = np.hypot(*(np.maximum(np.abs(e[one][at] - e[other][at]) - 1, 0) for e in ends))
         i, j = owner[one][at][gap < merge_px], owner[other][at][gap < merge_px]
@@ -230,16 +315,18 @@ def _near_by_pixels(components, merge_px, labels):
 
 # %% ../nbs/00b_geometry.ipynb #24e9797f
 def union_box(
-    boxes, # (N, 4) boxes xyxy, N >= 1
-) -> np.ndarray: # (4,) float64
+    boxes,  # (N, 4) boxes xyxy, N >= 1
+) -> np.ndarray:  # (4,) float64
     "The smallest box around several boxes."
     b = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-    if not len(b): raise ValueError("the union of no boxes is undefined")
+    if not len(b):
+        raise ValueError("the union of no boxes is undefined")
     return np.concatenate([b[:, :2].min(0), b[:, 2:].max(0)])
 
+
 def mask_box(
-    mask, # (H, W), anything nonzero counts
-): # (4,) float64 xyxy in pixels, or None for an empty mask
+    mask,  # (H, W), anything nonzero counts
+):  # (4,) float64 xyxy in pixels, or None for an empty mask
     "The smallest box around a mask."
     ys, xs = (np.flatnonzero(np.asarray(mask).any(axis)) for axis in (1, 0))
     return np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1], dtype=np.float64) if len(xs) else None
@@ -249,91 +336,115 @@ def _overlap(cells, pixels):
     "(cells, pixels) matrix: which share of each cell each pixel makes up."
     edges = np.arange(cells + 1)[:, None] * (pixels / cells)
     lo, hi = np.arange(pixels), np.arange(1, pixels + 1)
-    return np.clip(np.minimum(edges[1:], hi) - np.maximum(edges[:-1], lo), 0, None) * (cells / pixels)
+    return np.clip(np.minimum(edges[1:], hi) - np.maximum(edges[:-1], lo), 0, None) * (
+        cells / pixels
+    )
+
 
 def mask_to_grid(
-    mask, # (H, W), anything nonzero counts
-    rows: int, # cells from top to bottom
-    cols: int, # cells from left to right
-) -> np.ndarray: # (rows, cols) float32 in [0, 1]
+    mask,  # (H, W), anything nonzero counts
+    rows: int,  # cells from top to bottom
+    cols: int,  # cells from left to right
+) -> np.ndarray:  # (rows, cols) float32 in [0, 1]
     "The share of each cell of a grid that a mask covers: an exact area average."
     m = (np.asarray(mask) != 0).astype(np.float64)
-    return np.clip(_overlap(rows, m.shape[0]) @ m @ _overlap(cols, m.shape[1]).T, 0, 1).astype(np.float32)
+    return np.clip(_overlap(rows, m.shape[0]) @ m @ _overlap(cols, m.shape[1]).T, 0, 1).astype(
+        np.float32
+    )
 
 # %% ../nbs/00b_geometry.ipynb #4972ddb9
-VIEWS = ("identity", "rot90", "rot180", "rot270", "fliplr", "transpose", "flipud", "transverse") # names of the views 0..7; turns are counter-clockwise
+VIEWS = (
+    "identity",
+    "rot90",
+    "rot180",
+    "rot270",
+    "fliplr",
+    "transpose",
+    "flipud",
+    "transverse",
+)  # names of the views 0..7; turns are counter-clockwise
+
 
 def _check_view(k):
-    if isinstance(k, bool) or not 0 <= k < 8 or int(k) != k: raise ValueError(f"view {k!r} is unknown: expected an integer from 0 to 7")
+    if isinstance(k, bool) or not 0 <= k < 8 or int(k) != k:
+        raise ValueError(f"view {k!r} is unknown: expected an integer from 0 to 7")
     return int(k)
 
 # %% ../nbs/00b_geometry.ipynb #d7812ac0
 def view_image(
-    image, # array with the image's rows and columns on two of its axes
-    k: int, # view, 0..7
-    axes: tuple = (0, 1), # where the rows and columns are: (0, 1) for HW and HWC, (-2, -1) for CHW
-) -> np.ndarray: # a contiguous copy; rows and columns swap for odd k
+    image,  # array with the image's rows and columns on two of its axes
+    k: int,  # view, 0..7
+    axes: tuple = (0, 1),  # where the rows and columns are: (0, 1) for HW and HWC, (-2, -1) for CHW
+) -> np.ndarray:  # a contiguous copy; rows and columns swap for odd k
     "View `k` of an image or mask."
     k, image = _check_view(k), np.asarray(image)
-    if k >= 4: image = np.flip(image, axes[1])
+    if k >= 4:
+        image = np.flip(image, axes[1])
     return np.array(np.rot90(image, k % 4, axes=axes), order="C")
 
 # %% ../nbs/00b_geometry.ipynb #59e89384
 def view_size(
-    k: int, # view, 0..7
-    width, # image width in pixels before
-    height, # image height in pixels before
-) -> tuple: # (width, height) after
+    k: int,  # view, 0..7
+    width,  # image width in pixels before
+    height,  # image height in pixels before
+) -> tuple:  # (width, height) after
     "The size of an image after view `k`."
     return (height, width) if _check_view(k) % 2 else (width, height)
 
+
 def view_point(
-    x, # (...) x in pixels
-    y, # (...) y in pixels
-    k: int, # view, 0..7
-    width=1., # image width in pixels before; 1 for fractions
-    height=1., # image height in pixels before; 1 for fractions
-) -> tuple: # (x, y) arrays in the viewed image
+    x,  # (...) x in pixels
+    y,  # (...) y in pixels
+    k: int,  # view, 0..7
+    width=1.0,  # image width in pixels before; 1 for fractions
+    height=1.0,  # image height in pixels before; 1 for fractions
+) -> tuple:  # (x, y) arrays in the viewed image
     "Where a point goes in view `k`."
     k = _check_view(k)
     x, y, w, h = (np.asarray(v, dtype=np.float64) for v in (x, y, width, height))
-    if k >= 4: x = w - x
-    for _ in range(k % 4): x, y, w, h = y, w - x, h, w
+    if k >= 4:
+        x = w - x
+    for _ in range(k % 4):
+        x, y, w, h = y, w - x, h, w
     return x, y
 
 # %% ../nbs/00b_geometry.ipynb #93474206
 def view_box(
-    box, # (..., 4) boxes xyxy in pixels
-    k: int, # view, 0..7
-    width, # image width in pixels before, a number or an array
-    height, # image height in pixels before, likewise
-) -> np.ndarray: # (..., 4) float64 boxes in the viewed image
+    box,  # (..., 4) boxes xyxy in pixels
+    k: int,  # view, 0..7
+    width,  # image width in pixels before, a number or an array
+    height,  # image height in pixels before, likewise
+) -> np.ndarray:  # (..., 4) float64 boxes in the viewed image
     "Where a box goes in view `k`."
     b = np.asarray(box, dtype=np.float64)
     xa, ya = view_point(b[..., 0], b[..., 1], k, width, height)
     xb, yb = view_point(b[..., 2], b[..., 3], k, width, height)
-    return np.stack([np.minimum(xa, xb), np.minimum(ya, yb), np.maximum(xa, xb), np.maximum(ya, yb)], -1)
+    return np.stack(
+        [np.minimum(xa, xb), np.minimum(ya, yb), np.maximum(xa, xb), np.maximum(ya, yb)], -1
+    )
+
 
 def view_action(
-    action, # (..., 3) [cx, cy, scale]
-    k: int, # view, 0..7
-) -> np.ndarray: # (..., 3) float32; the scale stays
+    action,  # (..., 3) [cx, cy, scale]
+    k: int,  # view, 0..7
+) -> np.ndarray:  # (..., 3) float32; the scale stays
     "Where an action goes in view `k`."
     a = np.asarray(action)
     return np.stack([*view_point(a[..., 0], a[..., 1], k), a[..., 2]], -1).astype(np.float32)
 
 # %% ../nbs/00b_geometry.ipynb #9c9118a9
 def view_inverse(
-    k: int, # view, 0..7
-) -> int: # the view that undoes it
+    k: int,  # view, 0..7
+) -> int:  # the view that undoes it
     "The view that undoes view `k`."
     k = _check_view(k)
     return k if k >= 4 else -k % 4
 
+
 def view_compose(
-    a: int, # the view that is applied first, 0..7
-    b: int, # the view that is applied second, 0..7
-) -> int: # one view, 0..7
+    a: int,  # the view that is applied first, 0..7
+    b: int,  # the view that is applied second, 0..7
+) -> int:  # one view, 0..7
     "The view that does `a` and then `b`."
     (ma, ra), (mb, rb) = divmod(_check_view(a), 4), divmod(_check_view(b), 4)
     return 4 * (ma ^ mb) + (rb + (-ra if mb else ra)) % 4

@@ -18,115 +18,181 @@ from PIL import Image
 class BadImage(ValueError):
     "A picture that cannot be used; the text names the file and says why."
 
-MAX_PIXELS = 2**26 # 8192 x 8192; a larger picture is taken for a decompression bomb
-MAX_BYTES = 2**29 # 512 MiB; likewise for the file itself
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp") # what counts as a picture in a folder
+
+MAX_PIXELS = 2**26  # 8192 x 8192; a larger picture is taken for a decompression bomb
+MAX_BYTES = 2**29  # 512 MiB; likewise for the file itself
+SUFFIXES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".webp",
+)  # what counts as a picture in a folder
 
 # %% ../nbs/00d_images.ipynb #0476a9a8
 def _from_integers(a, name):
     "(H, W) integers of up to 16 bits as 8-bit grey."
     if a.size and (a.min() < 0 or a.max() > 65535):
-        raise BadImage(f"{name}: 32-bit pixels from {a.min()} to {a.max()}; save the image with 8 or 16 bits")
-    return Image.fromarray(np.round(a / 257.).astype(np.uint8))
+        raise BadImage(
+            f"{name}: 32-bit pixels from {a.min()} to {a.max()}; save the image with 8 or 16 bits"
+        )
+    return Image.fromarray(np.round(a / 257.0).astype(np.uint8))
+
 
 def _from_floats(a, name):
     "(H, W) floats in [0, 1] or [0, 255] as 8-bit grey."
-    if not np.isfinite(a).all(): raise BadImage(f"{name}: floating-point pixels with NaN or infinity")
+    if not np.isfinite(a).all():
+        raise BadImage(f"{name}: floating-point pixels with NaN or infinity")
     low, high = float(a.min()), float(a.max())
-    if low < 0 or high > 255: raise BadImage(f"{name}: floating-point pixels from {low:g} to {high:g}; save the image with 8 bits, or scaled to [0, 1]")
-    return Image.fromarray(np.round(a * (255. if high <= 1 else 1.)).astype(np.uint8))
+    if low < 0 or high > 255:
+        raise BadImage(
+            f"{name}: floating-point pixels from {low:g} to {high:g}; save the image with 8 bits, or scaled to [0, 1]"
+        )
+    return Image.fromarray(np.round(a * (255.0 if high <= 1 else 1.0)).astype(np.uint8))
+
 
 def to_rgb(
-    image: Image.Image, # in any mode that Pillow knows
-    name: str = "image", # for the message
-) -> Image.Image: # 8-bit RGB
+    image: Image.Image,  # in any mode that Pillow knows
+    name: str = "image",  # for the message
+) -> Image.Image:  # 8-bit RGB
     "Convert to RGB; `BadImage` where the pixels' meaning cannot be known."
-    if image.mode == "RGB": return image
-    if image.mode.startswith("I"): image = _from_integers(np.asarray(image), name)
-    elif image.mode == "F": image = _from_floats(np.asarray(image), name)
-    elif image.mode in ("P", "PA") and "transparency" in image.info: image = image.convert("RGBA") # Pillow warns when it is done in one step
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):
+        image = _from_integers(np.asarray(image), name)
+    elif image.mode == "F":
+        image = _from_floats(np.asarray(image), name)
+    elif image.mode in ("P", "PA") and "transparency" in image.info:
+        image = image.convert("RGBA")  # Pillow warns when it is done in one step
     return image.convert("RGB")
 
 # %% ../nbs/00d_images.ipynb #7e0883cc
 def _check_pixels(width, height, name):
     if width * height > MAX_PIXELS:
-        raise BadImage(f"{name}: {width} x {height} pixels, refused as a possible decompression bomb (the limit is {MAX_PIXELS:,} pixels); cut the scene into tiles")
+        raise BadImage(
+            f"{name}: {width} x {height} pixels, refused as a possible decompression bomb (the limit is {MAX_PIXELS:,} pixels); cut the scene into tiles"
+        )
     return width, height
 
+
 def _check_bytes(n, name):
-    if n == 0: raise BadImage(f"{name}: the file is empty (0 bytes)")
-    if n > MAX_BYTES: raise BadImage(f"{name}: {n:,} bytes, more than the limit of {MAX_BYTES:,}; cut the scene into tiles")
+    if n == 0:
+        raise BadImage(f"{name}: the file is empty (0 bytes)")
+    if n > MAX_BYTES:
+        raise BadImage(
+            f"{name}: {n:,} bytes, more than the limit of {MAX_BYTES:,}; cut the scene into tiles"
+        )
+
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_BROKEN = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError, MemoryError, RuntimeError,
-           struct.error, zlib.error, Image.DecompressionBombError) # what Pillow's decoders raise on damaged bytes
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)  # what Pillow's decoders raise on damaged bytes
+
 
 def open_image(
-    data: bytes, # a whole file
-    name: str = "image", # for the message
-) -> Image.Image: # in its own mode, decoded
+    data: bytes,  # a whole file
+    name: str = "image",  # for the message
+) -> Image.Image:  # in its own mode, decoded
     "Decode a picture without converting it."
     _check_bytes(len(data), name)
     try:
         image = Image.open(io.BytesIO(data))
         _check_pixels(*image.size, name)
         image.load()
-    except BadImage: raise
-    except Image.UnidentifiedImageError: raise BadImage(f"{name}: not a picture that can be read (it starts with {data[:8]!r})") from None
-    except Image.DecompressionBombError as e: raise BadImage(f"{name}: refused as a possible decompression bomb ({e})") from e
-    except _BROKEN as e: raise BadImage(f"{name}: truncated or corrupt ({e or type(e).__name__})") from e
+    except BadImage:
+        raise
+    except Image.UnidentifiedImageError:
+        raise BadImage(
+            f"{name}: not a picture that can be read (it starts with {data[:8]!r})"
+        ) from None
+    except Image.DecompressionBombError as e:
+        raise BadImage(f"{name}: refused as a possible decompression bomb ({e})") from e
+    except _BROKEN as e:
+        raise BadImage(f"{name}: truncated or corrupt ({e or type(e).__name__})") from e
     return image
 
 # %% ../nbs/00d_images.ipynb #5723a175
 def image_size(
-    file, # an open binary file (seekable)
-    n_bytes: int, # its length
-    name: str = "image", # for the message
-) -> tuple: # (width, height) in pixels
+    file,  # an open binary file (seekable)
+    n_bytes: int,  # its length
+    name: str = "image",  # for the message
+) -> tuple:  # (width, height) in pixels
     "Size from the header alone, with a look at the end of the file; `BadImage` if it is empty, cut short, no picture, or too large."
     _check_bytes(n_bytes, name)
     head = file.read(26)
     if len(head) == 26 and head[:8] == _PNG and head[12:16] == b"IHDR":
         width, height = _check_pixels(*struct.unpack(">II", head[16:24]), name)
         file.seek(max(0, n_bytes - 12))
-        if width and height and b"IEND" in file.read(12): return width, height
+        if width and height and b"IEND" in file.read(12):
+            return width, height
     elif head[:2] == b"\xff\xd8":
         file.seek(max(0, n_bytes - 2))
         if file.read(2) == b"\xff\xd9":
             file.seek(0)
             return _lazy_size(file, name)
     file.seek(0)
-    return open_image(file.read(), name).size # an uncommon format or an unusual end: decode it to be sure
+    return open_image(
+        file.read(), name
+    ).size  # an uncommon format or an unusual end: decode it to be sure
+
 
 def _lazy_size(file, name):
-    try: return _check_pixels(*Image.open(file).size, name)
-    except Image.UnidentifiedImageError: raise BadImage(f"{name}: not a picture that can be read") from None
-    except Image.DecompressionBombError as e: raise BadImage(f"{name}: refused as a possible decompression bomb ({e})") from e
-    except BadImage: raise
-    except _BROKEN as e: raise BadImage(f"{name}: truncated or corrupt ({e or type(e).__name__})") from e
+    try:
+        return _check_pixels(*Image.open(file).size, name)
+    except Image.UnidentifiedImageError:
+        raise BadImage(f"{name}: not a picture that can be read") from None
+    except Image.DecompressionBombError as e:
+        raise BadImage(f"{name}: refused as a possible decompression bomb ({e})") from e
+    except BadImage:
+        raise
+    except _BROKEN as e:
+        raise BadImage(f"{name}: truncated or corrupt ({e or type(e).__name__})") from e
 
 # %% ../nbs/00d_images.ipynb #ed11d83a
 @dataclass(frozen=True)
 class ImageRef:
     "A picture that has not been read yet."
-    key: str # identifies the picture and its version
-    source: object = field(repr=False, compare=False) # path of a file, or a function without arguments that returns the file's bytes
-    name: str = "" # what to call it in messages
+
+    key: str  # identifies the picture and its version
+    source: object = field(
+        repr=False, compare=False
+    )  # path of a file, or a function without arguments that returns the file's bytes
+    name: str = ""  # what to call it in messages
 
     @property
-    def path(self): # Path, or None where the picture is no file of its own
+    def path(self):  # Path, or None where the picture is no file of its own
         return None if callable(self.source) else Path(self.source)
 
     def read(self) -> bytes:
         "The file's bytes, still encoded."
-        if callable(self.source): return self.source()
+        if callable(self.source):
+            return self.source()
         try:
             _check_bytes(os.stat(self.source).st_size, self._label)
-            with open(self.source, "rb") as f: return f.read()
-        except OSError as e: raise BadImage(f"{self._label}: cannot be read ({e.strerror or e})") from e
+            with open(self.source, "rb") as f:
+                return f.read()
+        except OSError as e:
+            raise BadImage(f"{self._label}: cannot be read ({e.strerror or e})") from e
 
     @property
-    def _label(self): return self.name or (self.key if callable(self.source) else str(self.source))
+    def _label(self):
+        return self.name or (self.key if callable(self.source) else str(self.source))
 
     def open(self) -> Image.Image:
         "Decode to 8-bit RGB."
@@ -137,45 +203,59 @@ class ImageRef:
         return open_image(self.read(), self._label)
 
     @property
-    def size(self) -> tuple: # (width, height) in pixels
+    def size(self) -> tuple:  # (width, height) in pixels
         "From the header, without decoding."
         if callable(self.source):
             data = self.read()
             return image_size(io.BytesIO(data), len(data), self._label)
         try:
-            with open(self.source, "rb") as f: return image_size(f, os.fstat(f.fileno()).st_size, self._label)
-        except OSError as e: raise BadImage(f"{self._label}: cannot be read ({e.strerror or e})") from e
+            with open(self.source, "rb") as f:
+                return image_size(f, os.fstat(f.fileno()).st_size, self._label)
+        except OSError as e:
+            raise BadImage(f"{self._label}: cannot be read ({e.strerror or e})") from e
 
     def digest(self) -> str:
         "A hash of the bytes: equal for equal files, wherever they lie."
         return hashlib.blake2b(self.read(), digest_size=16).hexdigest()
 
 # %% ../nbs/00d_images.ipynb #7314c610
-ROAD, BUILDING = 128, 255 # the values that LEVIR-MCI's masks hold, 0 being the background
+ROAD, BUILDING = 128, 255  # the values that LEVIR-MCI's masks hold, 0 being the background
+
 
 def _single_channel(image, name):
     "(H, W) values of a mask in any mode."
     if image.mode in ("RGB", "RGBA", "P", "PA", "LA", "CMYK"):
         a = np.asarray(to_rgb(image, name))
         red, green = a[..., 0], a[..., 1]
-        if (red == green).all() and (red == a[..., 2]).all(): return red
-        return np.where(red > 127, np.where(green > 127, ROAD, BUILDING), 0).astype(np.uint8) # yellow road, red building
+        if (red == green).all() and (red == a[..., 2]).all():
+            return red
+        return np.where(red > 127, np.where(green > 127, ROAD, BUILDING), 0).astype(
+            np.uint8
+        )  # yellow road, red building
     a = np.asarray(image)
-    if a.dtype.kind == "f" and not np.isfinite(a).all(): raise BadImage(f"{name}: a mask with NaN or infinity")
+    if a.dtype.kind == "f" and not np.isfinite(a).all():
+        raise BadImage(f"{name}: a mask with NaN or infinity")
     return a.astype(np.int32) // 257 if a.dtype.itemsize > 1 and a.size and a.max() > 255 else a
 
+
 def decode_mask(
-    image: Image.Image, # a change mask in any mode
-    name: str = "mask", # for the message
-) -> np.ndarray: # (H, W) uint8 of 0, 128 (road) and 255 (building, or simply "changed")
+    image: Image.Image,  # a change mask in any mode
+    name: str = "mask",  # for the message
+) -> np.ndarray:  # (H, W) uint8 of 0, 128 (road) and 255 (building, or simply "changed")
     "The mask's values in LEVIR-MCI's convention."
     a = _single_channel(image, name)
     values = np.unique(a)
-    if np.isin(values, (0, ROAD, BUILDING)).all(): return a.astype(np.uint8)
-    if np.isin(values, (0, 1)).all(): return a.astype(np.uint8) * 255
+    if np.isin(values, (0, ROAD, BUILDING)).all():
+        return a.astype(np.uint8)
+    if np.isin(values, (0, 1)).all():
+        return a.astype(np.uint8) * 255
     levels = np.array([0, ROAD, BUILDING])
     nearest = levels[np.abs(values[:, None].astype(np.float64) - levels).argmin(1)]
-    if np.abs(values - nearest).max() > 16 or values.max() <= 16: # more than the rounding of a lossy file, or class numbers
-        raise BadImage(f"{name}: mask values {', '.join(f'{v:g}' for v in values[:6])}{' ...' if len(values) > 6 else ''}; "
-                       f"expected 0, 128 (road) and 255 (building), or 0 and 1, or 0 and 255")
+    if (
+        np.abs(values - nearest).max() > 16 or values.max() <= 16
+    ):  # more than the rounding of a lossy file, or class numbers
+        raise BadImage(
+            f"{name}: mask values {', '.join(f'{v:g}' for v in values[:6])}{' ...' if len(values) > 6 else ''}; "
+            f"expected 0, 128 (road) and 255 (building), or 0 and 1, or 0 and 255"
+        )
     return nearest[np.searchsorted(values, a)].astype(np.uint8)

@@ -16,79 +16,143 @@ from scipy.stats import rankdata
 from .geometry import action_to_box, box_area, box_iou, box_to_action, point_in_box
 
 # %% ../nbs/02c_metrics.ipynb #7b2b356c
-THRESHOLDS = (50, 60, 70, 80, 90) # percent of IoU at which a square counts as right
+THRESHOLDS = (50, 60, 70, 80, 90)  # percent of IoU at which a square counts as right
 
 # %% ../nbs/02c_metrics.ipynb #ceb02262
-def cells(box, # (n, 4) xyxy in pixels
-          width, # (n,) or number: image width in pixels
-          height, # likewise
-          share: float = 0.05, # a cell counts when the box covers this much of it
-         ) -> np.ndarray: # (n, 9) bool, row by row
+def cells(
+    box,  # (n, 4) xyxy in pixels
+    width,  # (n,) or number: image width in pixels
+    height,  # likewise
+    share: float = 0.05,  # a cell counts when the box covers this much of it
+) -> np.ndarray:  # (n, 9) bool, row by row
     "Which cells of a 3 x 3 grid a box touches; always the one that holds its centre."
     box, w, h = np.asarray(box, float), np.asarray(width, float), np.asarray(height, float)
+
     def overlap(lo, hi, size):
         edges = np.arange(4) * np.broadcast_to(size, lo.shape)[..., None] / 3
-        return np.clip(np.minimum(edges[..., 1:], hi[..., None]) - np.maximum(edges[..., :-1], lo[..., None]), 0, None) / np.broadcast_to(size, lo.shape)[..., None] * 3
-    cover = overlap(box[..., 1], box[..., 3], h)[..., :, None] * overlap(box[..., 0], box[..., 2], w)[..., None, :]
+        return (
+            np.clip(
+                np.minimum(edges[..., 1:], hi[..., None])
+                - np.maximum(edges[..., :-1], lo[..., None]),
+                0,
+                None,
+            )
+            / np.broadcast_to(size, lo.shape)[..., None]
+            * 3
+        )
+
+    cover = (
+        overlap(box[..., 1], box[..., 3], h)[..., :, None]
+        * overlap(box[..., 0], box[..., 2], w)[..., None, :]
+    )
     center = cell_of((box[..., 0] + box[..., 2]) / 2 / w, (box[..., 1] + box[..., 3]) / 2 / h)
     return (cover.reshape(*cover.shape[:-2], 9) >= share) | (np.arange(9) == center[..., None])
 
-def cell_of(cx, # (n,) in [0, 1]
-            cy, # (n,) in [0, 1]
-           ) -> np.ndarray: # (n,) int, 0..8 row by row
+
+def cell_of(
+    cx,  # (n,) in [0, 1]
+    cy,  # (n,) in [0, 1]
+) -> np.ndarray:  # (n,) int, 0..8 row by row
     "The cell of a 3 x 3 grid that holds a point."
-    return (np.clip((np.asarray(cy) * 3).astype(int), 0, 2) * 3 + np.clip((np.asarray(cx) * 3).astype(int), 0, 2))
+    return np.clip((np.asarray(cy) * 3).astype(int), 0, 2) * 3 + np.clip(
+        (np.asarray(cx) * 3).astype(int), 0, 2
+    )
 
 # %% ../nbs/02c_metrics.ipynb #5134edb7
-def ground(action, # (n, 3) predicted [cx, cy, scale]
-           box, # (n, 4) true boxes xyxy in pixels
-           width, # (n,) image width in pixels
-           height, # (n,) image height in pixels
-          ) -> dict: # name -> (n,) float arrays
+def ground(
+    action,  # (n, 3) predicted [cx, cy, scale]
+    box,  # (n, 4) true boxes xyxy in pixels
+    width,  # (n,) image width in pixels
+    height,  # (n,) image height in pixels
+) -> dict:  # name -> (n,) float arrays
     "The scores of each prediction against its true box."
-    action, box = np.asarray(action, np.float64).reshape(-1, 3), np.asarray(box, np.float64).reshape(-1, 4)
+    action, box = (
+        np.asarray(action, np.float64).reshape(-1, 3),
+        np.asarray(box, np.float64).reshape(-1, 4),
+    )
     w, h = (np.broadcast_to(np.asarray(v, np.float64), len(box)) for v in (width, height))
-    if not np.isfinite(action).all(): raise ValueError(f"{(~np.isfinite(action).all(1)).sum()} of {len(action)} predicted actions are NaN or infinite: the model's weights are broken (did training diverge?)")
+    if not np.isfinite(action).all():
+        raise ValueError(
+            f"{(~np.isfinite(action).all(1)).sum()} of {len(action)} predicted actions are NaN or infinite: the model's weights are broken (did training diverge?)"
+        )
     target = box_to_action(box, w, h).astype(np.float64)
     square, oracle = action_to_box(action, w, h), action_to_box(target, w, h)
     x, y = action[:, 0] * w, action[:, 1] * h
     iou, iou_square = box_iou(square, box), box_iou(square, oracle)
-    inter = box_area(np.concatenate([np.maximum(square[:, :2], box[:, :2]), np.minimum(square[:, 2:], box[:, 2:])], 1))
+    inter = box_area(
+        np.concatenate(
+            [np.maximum(square[:, :2], box[:, :2]), np.minimum(square[:, 2:], box[:, 2:])], 1
+        )
+    )
     error_px = np.hypot(x - target[:, 0] * w, y - target[:, 1] * h)
     wrong = np.abs(action - target)
     mine, true = cells(square, w, h), cells(box, w, h)
-    out = dict(hit=point_in_box(x, y, box), hit_15px=point_in_box(x, y, box, 15), iou=iou, iou_square=iou_square, oracle=box_iou(oracle, box),
-               intersection=inter, union=box_area(square) + box_area(box) - inter, error_px=error_px, error=error_px / np.sqrt(w * h),
-               squared=(wrong**2).mean(1), abs_cx=wrong[:, 0], abs_cy=wrong[:, 1], abs_scale=wrong[:, 2],
-               cell=cell_of(action[:, 0], action[:, 1]) == cell_of(target[:, 0], target[:, 1]), cells_both=2 * (mine & true).sum(1), cells_all=mine.sum(1) + true.sum(1))
-    for t in THRESHOLDS: out[f"iou{t}"], out[f"iou{t}_square"] = iou >= t / 100, iou_square >= t / 100
+    out = dict(
+        hit=point_in_box(x, y, box),
+        hit_15px=point_in_box(x, y, box, 15),
+        iou=iou,
+        iou_square=iou_square,
+        oracle=box_iou(oracle, box),
+        intersection=inter,
+        union=box_area(square) + box_area(box) - inter,
+        error_px=error_px,
+        error=error_px / np.sqrt(w * h),
+        squared=(wrong**2).mean(1),
+        abs_cx=wrong[:, 0],
+        abs_cy=wrong[:, 1],
+        abs_scale=wrong[:, 2],
+        cell=cell_of(action[:, 0], action[:, 1]) == cell_of(target[:, 0], target[:, 1]),
+        cells_both=2 * (mine & true).sum(1),
+        cells_all=mine.sum(1) + true.sum(1),
+    )
+    for t in THRESHOLDS:
+        out[f"iou{t}"], out[f"iou{t}_square"] = iou >= t / 100, iou_square >= t / 100
     return {k: np.asarray(v, np.float64) for k, v in out.items()}
 
 # %% ../nbs/02c_metrics.ipynb #ab9e0dd9
-FIGURES = dict(pointing=("hit", None), pointing_15px=("hit_15px", None), miou=("iou", None), miou_square=("iou_square", None), oracle_miou=("oracle", None),
-               **{f"iou{t}{s}": (f"iou{t}{s}", None) for s in ("", "_square") for t in THRESHOLDS}, cum_iou=("intersection", "union"),
-               center_error_px=("error_px", None), center_error=("error", None), mse=("squared", None),
-               mae_cx=("abs_cx", None), mae_cy=("abs_cy", None), mae_scale=("abs_scale", None),
-               cell_accuracy=("cell", None), cell_f1=("cells_both", "cells_all")) # figure -> (score summed above the line, score summed below it or None for the number of samples)
+FIGURES = dict(
+    pointing=("hit", None),
+    pointing_15px=("hit_15px", None),
+    miou=("iou", None),
+    miou_square=("iou_square", None),
+    oracle_miou=("oracle", None),
+    **{f"iou{t}{s}": (f"iou{t}{s}", None) for s in ("", "_square") for t in THRESHOLDS},
+    cum_iou=("intersection", "union"),
+    center_error_px=("error_px", None),
+    center_error=("error", None),
+    mse=("squared", None),
+    mae_cx=("abs_cx", None),
+    mae_cy=("abs_cy", None),
+    mae_scale=("abs_scale", None),
+    cell_accuracy=("cell", None),
+    cell_f1=("cells_both", "cells_all"),
+)  # figure -> (score summed above the line, score summed below it or None for the number of samples)
 
-def summarise(scores: dict, # of `ground`
-              names=None, # figures wanted; None: all of `FIGURES`
-             ) -> dict: # figure -> float, NaN where there is no sample
+
+def summarise(
+    scores: dict,  # of `ground`
+    names=None,  # figures wanted; None: all of `FIGURES`
+) -> dict:  # figure -> float, NaN where there is no sample
     "Add up and divide."
+
     def ratio(over, under):
         below = scores[under].sum() if under else len(scores[over])
         return float(scores[over].sum() / below) if below else float("nan")
+
     return {name: ratio(*FIGURES[name]) for name in names or FIGURES}
 
 # %% ../nbs/02c_metrics.ipynb #292cb64b
-def auroc(score, # (n,) higher means positive
-          label, # (n,) bool
-         ) -> float: # in [0, 1], NaN when one class is missing
+def auroc(
+    score,  # (n,) higher means positive
+    label,  # (n,) bool
+) -> float:  # in [0, 1], NaN when one class is missing
     "Area under the ROC curve: the chance that a positive scores above a negative, ties counting half."
     score, label = np.asarray(score, np.float64), np.asarray(label, bool)
     p, n = int(label.sum()), int((~label).sum())
-    if not p or not n: return float("nan")
+    if not p or not n:
+        return float("nan")
     return float((rankdata(score)[label].sum() - p * (p + 1) / 2) / (p * n))
+
 
 def _steps(score, label, weights):
     "Weights of positives and negatives (r, k) at the k distinct scores, from the highest down."
@@ -97,173 +161,291 @@ def _steps(score, label, weights):
     w, y = weights[:, order], label[order]
     return np.add.reduceat(w * y, starts, 1), np.add.reduceat(w * ~y, starts, 1)
 
-def weighted_auroc(score, # (n,)
-                   label, # (n,) bool
-                   weights, # (r, n) how often each sample counts, one row per replicate
-                  ) -> np.ndarray: # (r,)
-    "`auroc` of every replicate at once."
-    pos, neg = _steps(np.asarray(score, np.float64), np.asarray(label, bool), np.asarray(weights, np.float64))
-    below = neg.sum(1, keepdims=True) - neg.cumsum(1)
-    with np.errstate(invalid="ignore", divide="ignore"): return (pos * (below + neg / 2)).sum(1) / (pos.sum(1) * neg.sum(1))
 
-def average_precision(score, # (n,) higher means positive
-                      label, # (n,) bool
-                      weights=None, # (r, n), or None for one replicate that counts each sample once
-                     ): # float, or (r,) with weights
+def weighted_auroc(
+    score,  # (n,)
+    label,  # (n,) bool
+    weights,  # (r, n) how often each sample counts, one row per replicate
+) -> np.ndarray:  # (r,)
+    "`auroc` of every replicate at once."
+    pos, neg = _steps(
+        np.asarray(score, np.float64), np.asarray(label, bool), np.asarray(weights, np.float64)
+    )
+    below = neg.sum(1, keepdims=True) - neg.cumsum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (pos * (below + neg / 2)).sum(1) / (pos.sum(1) * neg.sum(1))
+
+
+def average_precision(
+    score,  # (n,) higher means positive
+    label,  # (n,) bool
+    weights=None,  # (r, n), or None for one replicate that counts each sample once
+):  # float, or (r,) with weights
     "Mean precision over the positives, each at its own score as threshold."
     score, label = np.asarray(score, np.float64), np.asarray(label, bool)
-    if not len(score): return float("nan")
-    pos, neg = _steps(score, label, np.ones((1, len(score))) if weights is None else np.asarray(weights, np.float64))
+    if not len(score):
+        return float("nan")
+    pos, neg = _steps(
+        score,
+        label,
+        np.ones((1, len(score))) if weights is None else np.asarray(weights, np.float64),
+    )
     tp, fp = pos.cumsum(1), neg.cumsum(1)
-    with np.errstate(invalid="ignore", divide="ignore"): value = np.where(pos > 0, pos * tp / (tp + fp), 0).sum(1) / pos.sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = np.where(pos > 0, pos * tp / (tp + fp), 0).sum(1) / pos.sum(1)
     return float(value[0]) if weights is None else value
 
 # %% ../nbs/02c_metrics.ipynb #931c4dbb
-def calibration(probability, # (n,) in [0, 1]
-                label, # (n,) bool
-                bins: int = 10, # of equal width
-               ) -> dict: # mean_probability, share and count of each bin that is not empty; ece
+def calibration(
+    probability,  # (n,) in [0, 1]
+    label,  # (n,) bool
+    bins: int = 10,  # of equal width
+) -> dict:  # mean_probability, share and count of each bin that is not empty; ece
     "The reliability diagram and the expected calibration error."
     p, y = np.asarray(probability, np.float64), np.asarray(label, np.float64)
     which = np.clip((p * bins).astype(int), 0, bins - 1)
     n = np.bincount(which, minlength=bins)
     ok = n > 0
     mean, share = (np.bincount(which, v, bins)[ok] / n[ok] for v in (p, y))
-    return dict(mean_probability=mean.tolist(), share=share.tolist(), count=n[ok].tolist(), ece=float((n[ok] * np.abs(mean - share)).sum() / len(p)) if len(p) else float("nan"))
+    return dict(
+        mean_probability=mean.tolist(),
+        share=share.tolist(),
+        count=n[ok].tolist(),
+        ece=float((n[ok] * np.abs(mean - share)).sum() / len(p)) if len(p) else float("nan"),
+    )
 
-def weighted_ece(probability, # (n,) in [0, 1]
-                 label, # (n,) bool
-                 weights, # (r, n) how often each sample counts, one row per replicate
-                 bins: int = 10, # of equal width between 0 and 1
-                ) -> np.ndarray: # (r,)
+
+def weighted_ece(
+    probability,  # (n,) in [0, 1]
+    label,  # (n,) bool
+    weights,  # (r, n) how often each sample counts, one row per replicate
+    bins: int = 10,  # of equal width between 0 and 1
+) -> np.ndarray:  # (r,)
     "The expected calibration error of every replicate at once."
-    p, y, w = np.asarray(probability, np.float64), np.asarray(label, np.float64), np.asarray(weights, np.float64)
+    p, y, w = (
+        np.asarray(probability, np.float64),
+        np.asarray(label, np.float64),
+        np.asarray(weights, np.float64),
+    )
     one_hot = np.clip((p * bins).astype(int), 0, bins - 1)[:, None] == np.arange(bins)
-    with np.errstate(invalid="ignore", divide="ignore"): return np.abs(w @ (one_hot * (p - y)[:, None])).sum(1) / w.sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.abs(w @ (one_hot * (p - y)[:, None])).sum(1) / w.sum(1)
 
-def risk_coverage(confidence, # (n,) higher means surer
-                  wrong, # (n,) loss of each sample, 0 for a right answer and 1 for a wrong one
-                 ) -> dict: # coverage (n,), risk (n,), aurc
+
+def risk_coverage(
+    confidence,  # (n,) higher means surer
+    wrong,  # (n,) loss of each sample, 0 for a right answer and 1 for a wrong one
+) -> dict:  # coverage (n,), risk (n,), aurc
     "The share of wrong answers among the most confident, as more and more are answered (ties are answered together)."
     c, wrong = np.asarray(confidence, np.float64), np.asarray(wrong, np.float64)
-    if not len(c): return dict(coverage=np.zeros(0), risk=np.zeros(0), aurc=float("nan"))
+    if not len(c):
+        return dict(coverage=np.zeros(0), risk=np.zeros(0), aurc=float("nan"))
     order = np.argsort(-c, kind="stable")
     last = np.r_[np.flatnonzero(np.diff(c[order]) != 0), len(c) - 1]
     risk = (wrong[order].cumsum() / np.arange(1, len(c) + 1))[last]
-    return dict(coverage=(last + 1) / len(c), risk=risk, aurc=float((risk * np.diff(np.r_[-1, last])).sum() / len(c)))
+    return dict(
+        coverage=(last + 1) / len(c),
+        risk=risk,
+        aurc=float((risk * np.diff(np.r_[-1, last])).sum() / len(c)),
+    )
 
-def pick_threshold(score, # (n,) higher means positive
-                   label, # (n,) bool
-                  ) -> float: # NaN when one class is missing
+
+def pick_threshold(
+    score,  # (n,) higher means positive
+    label,  # (n,) bool
+) -> float:  # NaN when one class is missing
     "The threshold with the best mean of the accuracies on both classes, halfway between two scores."
     score, label = np.asarray(score, np.float64), np.asarray(label, bool)
-    if label.all() or not label.any(): return float("nan")
+    if label.all() or not label.any():
+        return float("nan")
     pos, neg = (v[0] for v in _steps(score, label, np.ones((1, len(score)))))
     gain = pos.cumsum() / pos.sum() - neg.cumsum() / neg.sum()
     k, levels = int(gain.argmax()), np.unique(score)[::-1]
     return float(levels[k] + levels[k + 1]) / 2 if k + 1 < len(levels) else float(levels[k])
 
 # %% ../nbs/02c_metrics.ipynb #cdef068b
-def pair_weights(pair, # (n,) any id of each sample's pair
-                 replicates: int = 1000, # how many times to draw
-                 seed: int = 0, # of the drawing
-                ) -> np.ndarray: # (replicates, n) how often each sample counts
+def pair_weights(
+    pair,  # (n,) any id of each sample's pair
+    replicates: int = 1000,  # how many times to draw
+    seed: int = 0,  # of the drawing
+) -> np.ndarray:  # (replicates, n) how often each sample counts
     "Draw as many pairs as there are, with replacement, again and again."
     _, index = np.unique(np.asarray(pair), return_inverse=True)
     n = int(index.max()) + 1 if len(index) else 0
-    if not n: return np.zeros((replicates, 0))
-    drawn = np.random.default_rng(seed).integers(n, size=(replicates, n)) + n * np.arange(replicates)[:, None]
-    return np.bincount(drawn.ravel(), minlength=replicates * n).reshape(replicates, n).astype(np.float64)[:, index.ravel()]
+    if not n:
+        return np.zeros((replicates, 0))
+    drawn = (
+        np.random.default_rng(seed).integers(n, size=(replicates, n))
+        + n * np.arange(replicates)[:, None]
+    )
+    return (
+        np.bincount(drawn.ravel(), minlength=replicates * n)
+        .reshape(replicates, n)
+        .astype(np.float64)[:, index.ravel()]
+    )
 
-def percentiles(values, # (..., replicates)
-                level: float = 0.95, # share of the replicates inside
-               ) -> list: # [low, high]
+
+def percentiles(
+    values,  # (..., replicates)
+    level: float = 0.95,  # share of the replicates inside
+) -> list:  # [low, high]
     "The interval that holds the middle of the replicates; NaN ones are left out."
     v = np.asarray(values, np.float64)
     v = v[np.isfinite(v)]
-    return np.quantile(v, [(1 - level) / 2, (1 + level) / 2]).tolist() if len(v) else [float("nan")] * 2
+    return (
+        np.quantile(v, [(1 - level) / 2, (1 + level) / 2]).tolist()
+        if len(v)
+        else [float("nan")] * 2
+    )
 
-def intervals(scores: dict, # of `ground`
-              weights, # (replicates, n) of `pair_weights`
-              names=None, # figures wanted; None: all of `FIGURES`
-             ) -> dict: # figure -> [low, high]
+
+def intervals(
+    scores: dict,  # of `ground`
+    weights,  # (replicates, n) of `pair_weights`
+    names=None,  # figures wanted; None: all of `FIGURES`
+) -> dict:  # figure -> [low, high]
     "95 % bootstrap intervals of figures."
     weights, names = np.asarray(weights), list(names or FIGURES)
     keys = sorted({k for name in names for k in FIGURES[name] if k})
     sums = dict(zip(keys, (weights @ np.stack([scores[k] for k in keys], 1)).T))
     total = weights.sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return {name: percentiles(sums[over] / (sums[under] if under else total)) for name in names for over, under in [FIGURES[name]]}
+        return {
+            name: percentiles(sums[over] / (sums[under] if under else total))
+            for name in names
+            for over, under in [FIGURES[name]]
+        }
 
 # %% ../nbs/02c_metrics.ipynb #599293ae
-def sizes(box, # (n, 4) xyxy in pixels, NaN where there is none
-          action, # (n, 3) of the same boxes
-         ) -> tuple: # (width, height), each (n,) float, whole pixels
+def sizes(
+    box,  # (n, 4) xyxy in pixels, NaN where there is none
+    action,  # (n, 3) of the same boxes
+) -> tuple:  # (width, height), each (n,) float, whole pixels
     "The size of the images that boxes and their actions belong to."
     box, action = np.asarray(box, np.float64), np.asarray(action, np.float64)
     return tuple(np.round((box[:, i] + box[:, i + 2]) / 2 / action[:, i]) for i in (0, 1))
 
 # %% ../nbs/02c_metrics.ipynb #9ad1c039
 @contextmanager
-def evaluating(model: torch.nn.Module # any module
-              ):
+def evaluating(
+    model: torch.nn.Module,  # any module
+):
     "Evaluation mode and no gradients inside the `with` block; the mode is put back."
     mode = model.training
     model.eval()
     try:
-        with torch.inference_mode(): yield model
-    finally: model.train(mode)
+        with torch.inference_mode():
+            yield model
+    finally:
+        model.train(mode)
 
-def change_figures(score, # (n,) change logit or probability
-                   changed, # (n,) bool
-                  ) -> dict: # auroc, ap
+
+def change_figures(
+    score,  # (n,) change logit or probability
+    changed,  # (n,) bool
+) -> dict:  # auroc, ap
     "How well a score separates changed from unchanged."
-    return dict(auroc=auroc(score, changed), ap=average_precision(score, changed) if np.any(changed) and not np.all(changed) else float("nan"))
+    return dict(
+        auroc=auroc(score, changed),
+        ap=average_precision(score, changed)
+        if np.any(changed) and not np.all(changed)
+        else float("nan"),
+    )
 
 # %% ../nbs/02c_metrics.ipynb #899946df
-QUICK = ("pointing", "pointing_15px", "miou", "miou_square", "oracle_miou", "iou50", "iou50_square", "center_error_px", "mse", "mae_cx", "mae_cy", "mae_scale")
+QUICK = (
+    "pointing",
+    "pointing_15px",
+    "miou",
+    "miou_square",
+    "oracle_miou",
+    "iou50",
+    "iou50_square",
+    "center_error_px",
+    "mse",
+    "mae_cx",
+    "mae_cy",
+    "mae_scale",
+)
 _OUTPUTS = ("action_pred", "change_logit", "scores", "attention")
 _TARGETS = ("action_vector", "bbox", "changed", "region")
 
+
 def _merge(parts, accelerator):
     "All ids once, in order, and the arrays that belong to them: of this process, or of all."
-    local = (sum((ids for ids, _ in parts), []), {k: torch.cat([p[k] for _, p in parts]) for k in parts[0][1]}) if parts else ([], {})
+    local = (
+        (
+            sum((ids for ids, _ in parts), []),
+            {k: torch.cat([p[k] for _, p in parts]) for k in parts[0][1]},
+        )
+        if parts
+        else ([], {})
+    )
     if accelerator is not None and accelerator.num_processes > 1:
         from accelerate.utils import gather_object
-        with torch.inference_mode(False): every = [p for p in gather_object([local]) if p[0]]       # older PyTorch exchanges no tensors in inference mode
-    else: every = [local]
+
+        with torch.inference_mode(False):
+            every = [
+                p for p in gather_object([local]) if p[0]
+            ]  # older PyTorch exchanges no tensors in inference mode
+    else:
+        every = [local]
     ids = [i for p in every for i in p[0]]
-    if not ids: return ids, {}
+    if not ids:
+        return ids, {}
     first = dict(zip(reversed(ids), reversed(range(len(ids)))))
     rows = [first[i] for i in sorted(first)]
     return sorted(first), {k: torch.cat([p[1][k] for p in every])[rows] for k in every[0][1]}
 
-def quick_metrics(model: torch.nn.Module, # an agent, or one wrapped by accelerate
-                  loader, # of batches as `collate` makes them: images or cached features
-                  accelerator=None, # gathers over its processes, each sample once
-                  limit: int = None, # batches at most (DEBUG)
-                  progress=None, # wraps the loader, such as tqdm
-                 ) -> dict: # figure -> float
+
+def quick_metrics(
+    model: torch.nn.Module,  # an agent, or one wrapped by accelerate
+    loader,  # of batches as `collate` makes them: images or cached features
+    accelerator=None,  # gathers over its processes, each sample once
+    limit: int = None,  # batches at most (DEBUG)
+    progress=None,  # wraps the loader, such as tqdm
+) -> dict:  # figure -> float
     "Figures of one pass over a loader: grounding, change score, and (for batches with regions) the agent's losses."
     parts = []
     with evaluating(model):
         for n, b in enumerate(loader if progress is None else progress(loader)):
-            if limit is not None and n >= limit: break
+            if limit is not None and n >= limit:
+                break
             out = model(b["image_t1"], b["image_t2"], b["caption"])
             kept = {k: out[k].float().cpu() for k in _OUTPUTS if k in out}
             kept.update({k: b[k].cpu() for k in _TARGETS if k in b})
             parts.append((list(b["id"]), kept))
         ids, x = _merge(parts, accelerator)
-        return {**_losses(model, x), **_figures(x), "n": len(ids), "n_boxes": int(x["action_vector"].isfinite().all(1).sum())} if ids else dict(n=0, n_boxes=0)
+        return (
+            {
+                **_losses(model, x),
+                **_figures(x),
+                "n": len(ids),
+                "n_boxes": int(x["action_vector"].isfinite().all(1).sum()),
+            }
+            if ids
+            else dict(n=0, n_boxes=0)
+        )
+
 
 def _losses(model, x):
     "The agent's own losses on all samples together; none for batches without regions, which a loss may need."
     agent = getattr(model, "module", model)
-    if not hasattr(agent, "losses") or "region" not in x: return {}
+    if not hasattr(agent, "losses") or "region" not in x:
+        return {}
     here = {k: v.to(agent.device) for k, v in x.items()}
-    return {k: float(v) for k, v in agent.losses(here, here["action_vector"], here["changed"], here.get("region")).items()}
+    return {
+        k: float(v)
+        for k, v in agent.losses(
+            here, here["action_vector"], here["changed"], here.get("region")
+        ).items()
+    }
+
 
 def _figures(x):
     ok = x["action_vector"].isfinite().all(1).numpy()
     action, box, target = (x[k].numpy()[ok] for k in ("action_pred", "bbox", "action_vector"))
-    return {**summarise(ground(action, box, *sizes(box, target)), QUICK), **change_figures(x["change_logit"].numpy(), x["changed"].numpy())}
+    return {
+        **summarise(ground(action, box, *sizes(box, target)), QUICK),
+        **change_figures(x["change_logit"].numpy(), x["changed"].numpy()),
+    }

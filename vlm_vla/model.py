@@ -21,7 +21,13 @@ from pathlib import Path
 
 import torch, transformers
 import torch.nn.functional as F
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import (
+    LoraConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -33,84 +39,119 @@ from .config import Config, find_model
 from .utils import get_device, pick_dtype, set_seed
 
 # %% ../nbs/02_model.ipynb #e8ed7840
-ENCODERS = {"clip": CLIPVisionModel, "clip_vision_model": CLIPVisionModel, "siglip": SiglipVisionModel, "siglip_vision_model": SiglipVisionModel}
+ENCODERS = {
+    "clip": CLIPVisionModel,
+    "clip_vision_model": CLIPVisionModel,
+    "siglip": SiglipVisionModel,
+    "siglip_vision_model": SiglipVisionModel,
+}
 
-def register_encoder(model_type: str,  # `model_type` in the model's config.json
-                     cls  # class with `from_pretrained` whose output has `last_hidden_state`
-                    ) -> None:
+
+def register_encoder(
+    model_type: str,  # `model_type` in the model's config.json
+    cls,  # class with `from_pretrained` whose output has `last_hidden_state`
+) -> None:
     "Use `cls` to load image encoders of this type."
     ENCODERS[model_type] = cls
 
 # %% ../nbs/02_model.ipynb #cef3b550
-def dtype_arg(dtype: torch.dtype  # wanted precision of the weights
-             ) -> dict:
+def dtype_arg(
+    dtype: torch.dtype,  # wanted precision of the weights
+) -> dict:
     "The keyword argument of `from_pretrained` that sets the precision, whatever the version of transformers."
     version = tuple(int(n) for n in re.findall(r"\d+", transformers.__version__)[:2])
     return {"dtype" if version >= (4, 56) else "torch_dtype": dtype}
 
 # %% ../nbs/02_model.ipynb #0399994b
-def to_tiles(images: torch.Tensor,  # (B, 3, n*S, n*S)
-             n: int  # tiles per side
-            ) -> torch.Tensor:
+def to_tiles(
+    images: torch.Tensor,  # (B, 3, n*S, n*S)
+    n: int,  # tiles per side
+) -> torch.Tensor:
     "`(B*n*n, 3, S, S)`: the tiles of each image, row by row."
     b, c, h, w = images.shape
-    return images.reshape(b, c, n, h // n, n, w // n).permute(0, 2, 4, 1, 3, 5).reshape(b * n * n, c, h // n, w // n)
+    return (
+        images.reshape(b, c, n, h // n, n, w // n)
+        .permute(0, 2, 4, 1, 3, 5)
+        .reshape(b * n * n, c, h // n, w // n)
+    )
 
-def from_tiles(patches: torch.Tensor,  # (B*n*n, g*g, C): patch vectors of each tile
-               n: int  # tiles per side
-              ) -> torch.Tensor:
+
+def from_tiles(
+    patches: torch.Tensor,  # (B*n*n, g*g, C): patch vectors of each tile
+    n: int,  # tiles per side
+) -> torch.Tensor:
     "`(B, (n*g)**2, C)`: one grid, row by row."
     g, c = math.isqrt(patches.shape[1]), patches.shape[2]
-    return patches.reshape(-1, n, n, g, g, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, (n * g)**2, c)
+    return patches.reshape(-1, n, n, g, g, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, (n * g) ** 2, c)
 
 # %% ../nbs/02_model.ipynb #bdffa9ce
 class VisionEncoder(nn.Module):
     "A frozen image encoder: pixels to a grid of patch vectors, or to one pooled vector."
-    def __init__(self, model: nn.Module,  # a loaded Hugging Face vision model
-                 image_size: int = 224,  # pixels: side of one tile
-                 tiles: int = 1,  # tiles per side
-                 pooled: bool = False  # one vector per image instead of a grid
-                ):
+
+    def __init__(
+        self,
+        model: nn.Module,  # a loaded Hugging Face vision model
+        image_size: int = 224,  # pixels: side of one tile
+        tiles: int = 1,  # tiles per side
+        pooled: bool = False,  # one vector per image instead of a grid
+    ):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
         self.image_size, self.tiles, self.pooled = image_size, tiles, pooled
         native = getattr(model.config, "image_size", image_size)
         self.native_size = native if isinstance(native, int) else native[0]
-        with torch.no_grad(): one = self._tile(torch.zeros(1, 3, image_size, image_size, device=self.device, dtype=self.dtype))
+        with torch.no_grad():
+            one = self._tile(
+                torch.zeros(1, 3, image_size, image_size, device=self.device, dtype=self.dtype)
+            )
         side = 1 if pooled else tiles * math.isqrt(one.shape[1])
         self.dim, self.grid = one.shape[-1], (side, side)
 
     @property
-    def device(self): return next(self.model.parameters()).device
-    @property
-    def dtype(self): return next(self.model.parameters()).dtype
+    def device(self):
+        return next(self.model.parameters()).device
 
-    def train(self, mode: bool = True): return super().train(False)      # frozen: dropout stays off whatever the agent does
+    @property
+    def dtype(self):
+        return next(self.model.parameters()).dtype
+
+    def train(self, mode: bool = True):
+        return super().train(False)  # frozen: dropout stays off whatever the agent does
 
     def _tile(self, x):
         "(B, 3, S, S) to (B, g*g, C), or to (B, 1, C) when pooled."
         more = dict(interpolate_pos_encoding=True) if x.shape[-1] != self.native_size else {}
         out = self.model(pixel_values=x, **more)
         h = out.last_hidden_state
-        if h.ndim == 4: h = h.flatten(2).transpose(1, 2)                   # a feature map (B, C, g, g)
-        extra = h.shape[1] - math.isqrt(h.shape[1])**2 if math.isqrt(h.shape[1])**2 != h.shape[1] else 0
+        if h.ndim == 4:
+            h = h.flatten(2).transpose(1, 2)  # a feature map (B, C, g, g)
+        extra = (
+            h.shape[1] - math.isqrt(h.shape[1]) ** 2
+            if math.isqrt(h.shape[1]) ** 2 != h.shape[1]
+            else 0
+        )
         if self.pooled:
             vector = getattr(out, "pooler_output", None)
             return (h[:, extra:].mean(1) if vector is None else vector.flatten(1))[:, None]
-        return h[:, extra:]                                                # without class and register tokens
+        return h[:, extra:]  # without class and register tokens
 
     @torch.no_grad()
-    def forward(self, images: torch.Tensor  # (B, 3, S, S), normalised; S = image_size * tiles
-               ) -> torch.Tensor:
+    def forward(
+        self,
+        images: torch.Tensor,  # (B, 3, S, S), normalised; S = image_size * tiles
+    ) -> torch.Tensor:
         "(B, N, C) patch vectors, row by row; N = 1 when pooled."
         side = self.image_size * self.tiles
         if images.ndim != 4 or images.shape[1] != 3 or images.shape[-1] != images.shape[-2]:
             raise ValueError(f"images must be (B, 3, S, S), found {tuple(images.shape)}")
         if images.shape[-1] != side:
-            raise ValueError(f"images are {images.shape[-1]} pixels wide; IMAGE_SIZE {self.image_size} x TILES {self.tiles} needs {side}")
+            raise ValueError(
+                f"images are {images.shape[-1]} pixels wide; IMAGE_SIZE {self.image_size} x TILES {self.tiles} needs {side}"
+            )
         tiles = [self._tile(x) for x in to_tiles(images.to(self.dtype), self.tiles).split(64)]
         patches = torch.cat(tiles)
-        if self.pooled: return patches.reshape(images.shape[0], -1, patches.shape[-1]).mean(1, keepdim=True)
+        if self.pooled:
+            return patches.reshape(images.shape[0], -1, patches.shape[-1]).mean(1, keepdim=True)
         return from_tiles(patches, self.tiles)
 
 # %% ../nbs/02_model.ipynb #60457ccf
@@ -119,20 +160,23 @@ def quiet():
     "Hide the loading reports, progress bars and warnings of transformers and peft."
     log = transformers.logging
     level, bar = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error(); log.disable_progress_bar()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         log.set_verbosity(level)
-        if bar: log.enable_progress_bar()
+        if bar:
+            log.enable_progress_bar()
 
 # %% ../nbs/02_model.ipynb #81ccd524
-def load_vision(path,  # folder or hub id
-                config,  # a `Config`
-                dtype: torch.dtype = torch.float32  # precision of the frozen weights
-               ) -> VisionEncoder:
+def load_vision(
+    path,  # folder or hub id
+    config,  # a `Config`
+    dtype: torch.dtype = torch.float32,  # precision of the frozen weights
+) -> VisionEncoder:
     "The frozen image encoder in `path`."
     with quiet():
         cls = ENCODERS.get(AutoConfig.from_pretrained(path).model_type, AutoModel)
@@ -140,85 +184,140 @@ def load_vision(path,  # folder or hub id
     return VisionEncoder(model, config.IMAGE_SIZE, config.TILES, config.VISION_FEATURES == "pooled")
 
 # %% ../nbs/02_model.ipynb #45a5f969
-def pool_tokens(hidden: torch.Tensor,  # (B, T, D)
-                mask: torch.Tensor,  # (B, T): 1 for real tokens, 0 for padding
-                how: str = "last"  # 'last', 'mean' or 'first'
-               ) -> torch.Tensor:
+def pool_tokens(
+    hidden: torch.Tensor,  # (B, T, D)
+    mask: torch.Tensor,  # (B, T): 1 for real tokens, 0 for padding
+    how: str = "last",  # 'last', 'mean' or 'first'
+) -> torch.Tensor:
     "(B, D): one vector per sentence, blind to padding on either side."
     position = torch.arange(mask.shape[1], device=mask.device)
     if how == "mean":
         m = mask[..., None].to(hidden.dtype)
         return (hidden * m).sum(1) / m.sum(1)
-    if how == "last": index = (position * mask).argmax(1)
-    elif how == "first": index = mask.argmax(1)
-    else: raise ValueError(f"TEXT_POOLING is {how!r}; choose 'last', 'mean' or 'first'")
+    if how == "last":
+        index = (position * mask).argmax(1)
+    elif how == "first":
+        index = mask.argmax(1)
+    else:
+        raise ValueError(f"TEXT_POOLING is {how!r}; choose 'last', 'mean' or 'first'")
     return hidden[torch.arange(len(hidden), device=hidden.device), index]
 
 # %% ../nbs/02_model.ipynb #042f9948
-PACKED = {"llama", "mistral", "qwen2", "qwen3"}  # causal models with rotary positions, which take a whole mask
+PACKED = {
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+}  # causal models with rotary positions, which take a whole mask
 
-def pack(mask: torch.Tensor,  # (S, T): 1 for real tokens, 0 for padding
-         width: int = 64  # tokens: about how long a row becomes; longer ones cost more attention
-        ) -> tuple:
+
+def pack(
+    mask: torch.Tensor,  # (S, T): 1 for real tokens, 0 for padding
+    width: int = 64,  # tokens: about how long a row becomes; longer ones cost more attention
+) -> tuple:
     "`(order (R, W), place (S, T))`: the flat index in `mask` of each token of a packed row, -1 for padding, and the flat index in the rows of each token of `mask`; longest sentence first, each to the emptiest row."
-    lengths, real = mask.sum(1).tolist(), [m.nonzero().flatten() + i * mask.shape[1] for i, m in enumerate(mask)]
+    lengths, real = (
+        mask.sum(1).tolist(),
+        [m.nonzero().flatten() + i * mask.shape[1] for i, m in enumerate(mask)],
+    )
     rows = [[] for _ in range(math.ceil(sum(lengths) / max(width, *lengths)))]
-    for i in sorted(range(len(mask)), key=lambda i: -lengths[i]): min(rows, key=lambda row: sum(map(len, row))).append(real[i])
-    order = nn.utils.rnn.pad_sequence([torch.cat(row) for row in rows], batch_first=True, padding_value=-1)
+    for i in sorted(range(len(mask)), key=lambda i: -lengths[i]):
+        min(rows, key=lambda row: sum(map(len, row))).append(real[i])
+    order = nn.utils.rnn.pad_sequence(
+        [torch.cat(row) for row in rows], batch_first=True, padding_value=-1
+    )
     place = torch.zeros(mask.numel(), dtype=torch.long)
     place[order[order >= 0]] = (order >= 0).flatten().nonzero().flatten()
     return order, place.view(mask.shape)
 
 # %% ../nbs/02_model.ipynb #ab6ac760
-def numbers(mask: torch.Tensor  # (B, T): 1 for real tokens, 0 for padding
-           ) -> torch.Tensor:
+def numbers(
+    mask: torch.Tensor,  # (B, T): 1 for real tokens, 0 for padding
+) -> torch.Tensor:
     "(B, T): the number of each real token, from 0, wherever the padding is."
     return (mask.cumsum(1) - 1).clamp(min=0)
 
+
 class LanguageEncoder(nn.Module):
     "Sentences to vectors, through a language model's body with LoRA."
-    def __init__(self, model: nn.Module,  # the body, with or without LoRA
-                 tokenizer,  # its tokenizer
-                 pooling: str = "last",  # 'last', 'mean' or 'first'
-                 max_length: int = 128  # tokens
-                ):
+
+    def __init__(
+        self,
+        model: nn.Module,  # the body, with or without LoRA
+        tokenizer,  # its tokenizer
+        pooling: str = "last",  # 'last', 'mean' or 'first'
+        max_length: int = 128,  # tokens
+    ):
         super().__init__()
-        if tokenizer.pad_token is None: tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)      # masked, so any token will do
-        self.model, self.tokenizer, self.pooling, self.max_length = model, tokenizer, pooling, max_length
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(
+                0
+            )  # masked, so any token will do
+        self.model, self.tokenizer, self.pooling, self.max_length = (
+            model,
+            tokenizer,
+            pooling,
+            max_length,
+        )
         self.dim = model.config.hidden_size
 
-    def tokens(self, captions: list  # B sentences
-              ) -> dict:
+    def tokens(
+        self,
+        captions: list,  # B sentences
+    ) -> dict:
         "Token ids and mask of `captions`, padded to the longest of them."
         for c in captions:
-            if not isinstance(c, str) or not c.strip(): raise ValueError(f"a caption must be a sentence, found {c!r}")
+            if not isinstance(c, str) or not c.strip():
+                raise ValueError(f"a caption must be a sentence, found {c!r}")
         device = next(self.model.parameters()).device
-        return self.tokenizer(captions, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt").to(device)
+        return self.tokenizer(
+            captions, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
+        ).to(device)
 
-    def positions(self, mask: torch.Tensor  # (B, T): 1 for real tokens
-                 ) -> dict:
+    def positions(
+        self,
+        mask: torch.Tensor,  # (B, T): 1 for real tokens
+    ) -> dict:
         "The argument that numbers the real tokens from 0, where padding stands before them; none where the model's own numbering is right."
-        if self.tokenizer.padding_side != "left": return {}
+        if self.tokenizer.padding_side != "left":
+            return {}
         return dict(position_ids=numbers(mask))
 
-    def read(self, ids: torch.Tensor,  # (S, T) token ids
-             mask: torch.Tensor  # (S, T): 1 for real tokens
-            ) -> torch.Tensor:
+    def read(
+        self,
+        ids: torch.Tensor,  # (S, T) token ids
+        mask: torch.Tensor,  # (S, T): 1 for real tokens
+    ) -> torch.Tensor:
         "(S, T, D): the last hidden state of each token; packed, where the model allows it and there is padding to save."
         c = self.model.config
-        order, place = pack(mask.cpu()) if c.model_type in PACKED and c._attn_implementation in ("eager", "sdpa") else (ids, None)
-        if order.numel() == ids.numel(): return self.model(input_ids=ids, attention_mask=mask, **self.positions(mask)).last_hidden_state
+        order, place = (
+            pack(mask.cpu())
+            if c.model_type in PACKED and c._attn_implementation in ("eager", "sdpa")
+            else (ids, None)
+        )
+        if order.numel() == ids.numel():
+            return self.model(
+                input_ids=ids, attention_mask=mask, **self.positions(mask)
+            ).last_hidden_state
         order, place = order.to(ids.device), place.to(ids.device)
         at, sentence = order.clamp(min=0), order.div(ids.shape[1], rounding_mode="floor")
         sees = (sentence[:, :, None] == sentence[:, None]).tril()
         dtype = self.model.get_input_embeddings().weight.dtype
-        bias = torch.zeros(sees.shape, dtype=dtype, device=ids.device).masked_fill(~sees, torch.finfo(dtype).min)[:, None]
-        hidden = self.model(input_ids=ids.flatten()[at], attention_mask=bias, position_ids=numbers(mask).flatten()[at]).last_hidden_state
+        bias = torch.zeros(sees.shape, dtype=dtype, device=ids.device).masked_fill(
+            ~sees, torch.finfo(dtype).min
+        )[:, None]
+        hidden = self.model(
+            input_ids=ids.flatten()[at],
+            attention_mask=bias,
+            position_ids=numbers(mask).flatten()[at],
+        ).last_hidden_state
         return hidden.flatten(0, 1).index_select(0, place.flatten()).unflatten(0, place.shape)
 
-    def forward(self, captions: list,  # B sentences
-                prefix: torch.Tensor = None  # (B, P, D): vectors put in front of each sentence
-               ) -> torch.Tensor:
+    def forward(
+        self,
+        captions: list,  # B sentences
+        prefix: torch.Tensor = None,  # (B, P, D): vectors put in front of each sentence
+    ) -> torch.Tensor:
         "(B, D): one vector per sentence."
         captions = list(captions)
         if prefix is None:
@@ -231,84 +330,146 @@ class LanguageEncoder(nn.Module):
         t = self.tokens(captions)
         embedded = self.model.get_input_embeddings()(t["input_ids"])
         mask = torch.cat([t["attention_mask"].new_ones(prefix.shape[:2]), t["attention_mask"]], 1)
-        hidden = self.model(inputs_embeds=torch.cat([prefix.to(embedded.dtype), embedded], 1), attention_mask=mask, **self.positions(mask)).last_hidden_state
-        return pool_tokens(hidden[:, prefix.shape[1]:], t["attention_mask"], self.pooling)
+        hidden = self.model(
+            inputs_embeds=torch.cat([prefix.to(embedded.dtype), embedded], 1),
+            attention_mask=mask,
+            **self.positions(mask),
+        ).last_hidden_state
+        return pool_tokens(hidden[:, prefix.shape[1] :], t["attention_mask"], self.pooling)
 
 # %% ../nbs/02_model.ipynb #2aac70e0
 @lru_cache(maxsize=None)
-def nf4_problem(device: torch.device  # where the model will run
-               ) -> str:
+def nf4_problem(
+    device: torch.device,  # where the model will run
+) -> str:
     "Why bitsandbytes cannot compute with NF4 weights there, found by doing it once; empty when it can."
-    try: import bitsandbytes as bnb
-    except (ImportError, OSError, RuntimeError) as e: return f"bitsandbytes cannot be imported: {e}"
     try:
-        if hasattr(bnb_glue, "validate_bnb_backend_availability"):                # older transformers have an opinion of their own
-            with quiet(): bnb_glue.validate_bnb_backend_availability(raise_exception=True)
-        layer = bnb.nn.Linear4bit(64, 64, bias=False, compute_dtype=torch.float32, quant_type="nf4").to(device)
-        if layer(torch.ones(1, 64, device=device)).isfinite().all(): return ""
+        import bitsandbytes as bnb
+    except (ImportError, OSError, RuntimeError) as e:
+        return f"bitsandbytes cannot be imported: {e}"
+    try:
+        if hasattr(
+            bnb_glue, "validate_bnb_backend_availability"
+        ):  # older transformers have an opinion of their own
+            with quiet():
+                bnb_glue.validate_bnb_backend_availability(raise_exception=True)
+        layer = bnb.nn.Linear4bit(
+            64, 64, bias=False, compute_dtype=torch.float32, quant_type="nf4"
+        ).to(device)
+        if layer(torch.ones(1, 64, device=device)).isfinite().all():
+            return ""
         return f"bitsandbytes {bnb.__version__} computes NaN on {device}"
-    except (AttributeError, ImportError, NotImplementedError, OSError, RuntimeError, ValueError) as e:
+    except (
+        AttributeError,
+        ImportError,
+        NotImplementedError,
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as e:
         return f"bitsandbytes {bnb.__version__} cannot run on {device}: {(str(e).splitlines() or [type(e).__name__])[0]}"
 
-def pick_4bit(wanted,  # USE_4BIT: True, False or 'always'
-              device: torch.device  # where the model will run
-             ) -> tuple:
+
+def pick_4bit(
+    wanted,  # USE_4BIT: True, False or 'always'
+    device: torch.device,  # where the model will run
+) -> tuple:
     "`(use it?, reason)`. `RuntimeError` when it was asked for by name and cannot be had."
-    if wanted is False: return False, "USE_4BIT is False"
-    if wanted is True and device.type != "cuda": return False, f"4-bit weights help on CUDA only, and this is {device.type} (USE_4BIT='always' insists)"
+    if wanted is False:
+        return False, "USE_4BIT is False"
+    if wanted is True and device.type != "cuda":
+        return (
+            False,
+            f"4-bit weights help on CUDA only, and this is {device.type} (USE_4BIT='always' insists)",
+        )
     problem = nf4_problem(device)
-    if problem and wanted == "always": raise RuntimeError(f"USE_4BIT is 'always', but {problem}. Repair the installation, or set USE_4BIT=False")
-    if problem: return False, problem
+    if problem and wanted == "always":
+        raise RuntimeError(
+            f"USE_4BIT is 'always', but {problem}. Repair the installation, or set USE_4BIT=False"
+        )
+    if problem:
+        return False, problem
     return True, "NF4 with double quantisation"
 
 # %% ../nbs/02_model.ipynb #30fbd886
-def lora_config(config  # a `Config`
-               ) -> LoraConfig:
+def lora_config(
+    config,  # a `Config`
+) -> LoraConfig:
     "The LoRA settings as PEFT wants them."
-    return LoraConfig(r=config.LORA_R, lora_alpha=config.LORA_ALPHA, lora_dropout=config.LORA_DROPOUT, target_modules=list(config.LORA_TARGET_MODULES),
-                      task_type="FEATURE_EXTRACTION")
+    return LoraConfig(
+        r=config.LORA_R,
+        lora_alpha=config.LORA_ALPHA,
+        lora_dropout=config.LORA_DROPOUT,
+        target_modules=list(config.LORA_TARGET_MODULES),
+        task_type="FEATURE_EXTRACTION",
+    )
 
-def load_language(path,  # folder or hub id
-                  config,  # a `Config`
-                  dtype: torch.dtype = torch.float32,  # precision of the frozen weights
-                  device: torch.device = torch.device("cpu")  # where it will run
-                 ) -> LanguageEncoder:
+
+def load_language(
+    path,  # folder or hub id
+    config,  # a `Config`
+    dtype: torch.dtype = torch.float32,  # precision of the frozen weights
+    device: torch.device = torch.device("cpu"),  # where it will run
+) -> LanguageEncoder:
     "The language model in `path`: body only, 4-bit or not, with LoRA or frozen."
     more = dtype_arg(dtype)
     four_bit, _ = pick_4bit(config.USE_4BIT, device)
     if four_bit:
         from transformers import BitsAndBytesConfig
-        more.update(device_map={"": device if device.type != "cuda" else device.index or 0},
-                    quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                                                           bnb_4bit_compute_dtype=dtype))
-    attention = "eager" if device.type == "cpu" else "sdpa"      # eager overflows in float16, which no CPU uses, and is the faster one there for sentences this short
-    with quiet(): model = AutoModel.from_pretrained(path, attn_implementation=attention, **more).requires_grad_(False)
-    model.config.use_cache = False                                         # of keys and values: nothing is written on
-    for m in model.modules():                                              # on a CPU bitsandbytes repacks weights at the first evaluation, and
-        if hasattr(m, "support_avx512bf16_for_cpu"): m.support_avx512bf16_for_cpu = False     # repacked ones pass no gradient: training would go on without it
+
+        more.update(
+            device_map={"": device if device.type != "cuda" else device.index or 0},
+            quantization_config=BitsAndBytesConfig(
+                load_in_4bit=True,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_use_double_quant=True,
+                bnb_4bit_compute_dtype=dtype,
+            ),
+        )
+    attention = (
+        "eager" if device.type == "cpu" else "sdpa"
+    )  # eager overflows in float16, which no CPU uses, and is the faster one there for sentences this short
+    with quiet():
+        model = AutoModel.from_pretrained(
+            path, attn_implementation=attention, **more
+        ).requires_grad_(False)
+    model.config.use_cache = False  # of keys and values: nothing is written on
+    for m in model.modules():  # on a CPU bitsandbytes repacks weights at the first evaluation, and
+        if hasattr(m, "support_avx512bf16_for_cpu"):
+            m.support_avx512bf16_for_cpu = (
+                False  # repacked ones pass no gradient: training would go on without it
+            )
     if config.GRADIENT_CHECKPOINTING:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
     if config.USE_LORA:
-        with quiet(): model = get_peft_model(model, lora_config(config))
-    return LanguageEncoder(model, AutoTokenizer.from_pretrained(path), config.TEXT_POOLING, config.MAX_TEXT_LENGTH)
+        with quiet():
+            model = get_peft_model(model, lora_config(config))
+    return LanguageEncoder(
+        model, AutoTokenizer.from_pretrained(path), config.TEXT_POOLING, config.MAX_TEXT_LENGTH
+    )
 
 # %% ../nbs/02_model.ipynb #ca5641f7
-def patch_centers(grid: tuple  # (rows, cols)
-                 ) -> torch.Tensor:
+def patch_centers(
+    grid: tuple,  # (rows, cols)
+) -> torch.Tensor:
     "(rows*cols, 2): the centre (x, y) of each patch as a fraction of the image, row by row."
     y, x = torch.meshgrid(*((torch.arange(n) + 0.5) / n for n in grid), indexing="ij")
     return torch.stack([x, y], -1).reshape(-1, 2)
 
-def mass_center(mass: torch.Tensor,  # (B, N): weights that sum to 1
-                centers: torch.Tensor  # (N, 2)
-               ) -> torch.Tensor:
+
+def mass_center(
+    mass: torch.Tensor,  # (B, N): weights that sum to 1
+    centers: torch.Tensor,  # (N, 2)
+) -> torch.Tensor:
     "(B, 2): the centre of mass; a sum and no matrix product, so that it keeps full precision under autocast."
     return (mass[..., None] * centers).sum(1)
 
-def fourier(points: torch.Tensor,  # (N, 2) in [0, 1]
-            bands: int = 4  # frequencies pi, 2 pi, 4 pi ... per axis
-           ) -> torch.Tensor:
+
+def fourier(
+    points: torch.Tensor,  # (N, 2) in [0, 1]
+    bands: int = 4,  # frequencies pi, 2 pi, 4 pi ... per axis
+) -> torch.Tensor:
     "(N, 4*bands): sines and cosines of the coordinates."
     angles = points[:, None] * (torch.pi * 2 ** torch.arange(bands))[:, None]
     return torch.cat([angles.sin(), angles.cos()], -1).flatten(1)
@@ -316,47 +477,65 @@ def fourier(points: torch.Tensor,  # (N, 2) in [0, 1]
 # %% ../nbs/02_model.ipynb #77309e1f
 class Projector(nn.Module):
     "Encoder features of both dates to the language model's width."
-    def __init__(self, dim_in: int,  # encoder width C
-                 dim: int,  # language model's width D
-                 grid: tuple  # (rows, cols); (1, 1) for pooled features
-                ):
+
+    def __init__(
+        self,
+        dim_in: int,  # encoder width C
+        dim: int,  # language model's width D
+        grid: tuple,  # (rows, cols); (1, 1) for pooled features
+    ):
         super().__init__()
         self.patches, hidden = grid != (1, 1), min(2 * dim, 512)
         self.norm = nn.LayerNorm(dim_in) if self.patches else nn.Identity()
-        self.proj = nn.Sequential(nn.Linear(3 * dim_in, hidden), nn.GELU(), nn.Linear(hidden, dim)) if self.patches else nn.Linear(2 * dim_in, dim)
+        self.proj = (
+            nn.Sequential(nn.Linear(3 * dim_in, hidden), nn.GELU(), nn.Linear(hidden, dim))
+            if self.patches
+            else nn.Linear(2 * dim_in, dim)
+        )
         if self.patches:
             self.place = nn.Linear(16, dim)
             self.register_buffer("code", fourier(patch_centers(grid)), persistent=False)
 
-    def forward(self, t1: torch.Tensor,  # (B, N, C), first date
-                t2: torch.Tensor  # (B, N, C), second date
-               ) -> torch.Tensor:
+    def forward(
+        self,
+        t1: torch.Tensor,  # (B, N, C), first date
+        t2: torch.Tensor,  # (B, N, C), second date
+    ) -> torch.Tensor:
         "(B, N, D)"
-        if not self.patches: return self.proj(torch.cat([t1, t2], -1))
+        if not self.patches:
+            return self.proj(torch.cat([t1, t2], -1))
         t1, t2 = same_mean(self.norm(t1), self.norm(t2))
         return self.proj(torch.cat([t1, t2, t2 - t1], -1)) + self.place(self.code)
 
-def same_mean(t1: torch.Tensor,  # (B, N, C)
-              t2: torch.Tensor  # (B, N, C)
-             ) -> tuple:
+
+def same_mean(
+    t1: torch.Tensor,  # (B, N, C)
+    t2: torch.Tensor,  # (B, N, C)
+) -> tuple:
     "Both dates with their mean over the patches replaced by the mean of the two."
     shift = (t2.mean(1, keepdim=True) - t1.mean(1, keepdim=True)) / 2
     return t1 + shift, t2 - shift
 
 # %% ../nbs/02_model.ipynb #1fa6854c
-def entering(table: dict,  # a registry
-             name: str  # the new entry's
-            ):
+def entering(
+    table: dict,  # a registry
+    name: str,  # the new entry's
+):
     "Decorator that enters what it decorates."
+
     def enter(part):
         table[name] = part
         return part
+
     return enter
+
 
 FUSIONS = {}
 
-def register_fusion(name: str  # the value of FUSION that chooses it
-                   ):
+
+def register_fusion(
+    name: str,  # the value of FUSION that chooses it
+):
     "Class decorator: `cls(dim)` with `forward(patches (B, N, D), text (B, D)) -> (B, N, D)`."
     return entering(FUSIONS, name)
 
@@ -364,53 +543,81 @@ def register_fusion(name: str  # the value of FUSION that chooses it
 @register_fusion("add")
 class AddFusion(nn.Module):
     "The sentence is added to every patch."
+
     uses_prefix = False
-    def __init__(self, dim: int  # D: width of the language model
-                ):
+
+    def __init__(
+        self,
+        dim: int,  # D: width of the language model
+    ):
         super().__init__()
-    def forward(self, patches, text): return patches + text[:, None]
+
+    def forward(self, patches, text):
+        return patches + text[:, None]
+
 
 @register_fusion("concat")
 class ConcatFusion(nn.Module):
     "Patch and sentence side by side, through an MLP back to D."
+
     uses_prefix = False
-    def __init__(self, dim: int  # D: width of the language model
-                ):
+
+    def __init__(
+        self,
+        dim: int,  # D: width of the language model
+    ):
         super().__init__()
         self.mlp = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), nn.Linear(dim, dim))
-    def forward(self, patches, text): return self.mlp(torch.cat([patches, text[:, None].expand_as(patches)], -1))
+
+    def forward(self, patches, text):
+        return self.mlp(torch.cat([patches, text[:, None].expand_as(patches)], -1))
+
 
 @register_fusion("film")
 class FiLMFusion(nn.Module):
     "The sentence scales and shifts every channel of a patch: feature-wise linear modulation (Perez et al., 2018)."
+
     uses_prefix = False
-    def __init__(self, dim: int,  # D
-                 rank: int = 256  # of the map from sentence to scale and shift
-                ):
+
+    def __init__(
+        self,
+        dim: int,  # D
+        rank: int = 256,  # of the map from sentence to scale and shift
+    ):
         super().__init__()
-        self.to_scale_shift = nn.Sequential(nn.Linear(dim, min(rank, dim), bias=False), nn.Linear(min(rank, dim), 2 * dim))
+        self.to_scale_shift = nn.Sequential(
+            nn.Linear(dim, min(rank, dim), bias=False), nn.Linear(min(rank, dim), 2 * dim)
+        )
+
     def forward(self, patches, text):
         scale, shift = self.to_scale_shift(text)[:, None].chunk(2, -1)
         return patches * (1 + scale) + shift
 
+
 @register_fusion("prefix")
 class PrefixFusion(AddFusion):
     "As `add`, but the language model reads the image's tokens before the sentence."
+
     uses_prefix = True
 
 # %% ../nbs/02_model.ipynb #25f14c38
 class PatchBlock(nn.Module):
     "A residual MLP on each patch and a 3 x 3 depthwise convolution between neighbours."
-    def __init__(self, dim: int,  # D
-                 grid: tuple  # (rows, cols)
-                ):
+
+    def __init__(
+        self,
+        dim: int,  # D
+        grid: tuple,  # (rows, cols)
+    ):
         super().__init__()
         self.grid, self.norm1, self.norm2 = grid, nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim))
         self.near = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
 
-    def forward(self, h: torch.Tensor  # (B, N, D)
-               ) -> torch.Tensor:
+    def forward(
+        self,
+        h: torch.Tensor,  # (B, N, D)
+    ) -> torch.Tensor:
         "(B, N, D)"
         h = h + self.mlp(self.norm1(h))
         square = self.norm2(h).transpose(1, 2).unflatten(2, self.grid)
@@ -419,42 +626,66 @@ class PatchBlock(nn.Module):
 # %% ../nbs/02_model.ipynb #94a1375d
 class PatchPointer(nn.Module):
     "Scores patches, attends, and says where the attention lies and how widely it spreads."
-    def __init__(self, dim: int,  # D
-                 grid: tuple,  # (rows, cols)
-                 width: int = 256,  # inside; at most D
-                 blocks: int = 2  # depth
-                ):
+
+    def __init__(
+        self,
+        dim: int,  # D
+        grid: tuple,  # (rows, cols)
+        width: int = 256,  # inside; at most D
+        blocks: int = 2,  # depth
+    ):
         super().__init__()
         width = min(width, dim)
-        self.down, self.up = (nn.Linear(dim, width), nn.Linear(width, dim)) if width < dim else (nn.Identity(), nn.Identity())
+        self.down, self.up = (
+            (nn.Linear(dim, width), nn.Linear(width, dim))
+            if width < dim
+            else (nn.Identity(), nn.Identity())
+        )
         self.blocks = nn.Sequential(*(PatchBlock(width, grid) for _ in range(blocks)))
-        self.norm, self.score, self.moments = nn.LayerNorm(width), nn.Linear(width, 1), nn.Linear(4, width)
+        self.norm, self.score, self.moments = (
+            nn.LayerNorm(width),
+            nn.Linear(width, 1),
+            nn.Linear(4, width),
+        )
         self.register_buffer("centers", patch_centers(grid), persistent=False)
 
-    def forward(self, h: torch.Tensor  # (B, N, D): fused patches
-               ) -> dict:
+    def forward(
+        self,
+        h: torch.Tensor,  # (B, N, D): fused patches
+    ) -> dict:
         "attended (B, D), attention and scores (B, N), center (B, 2), evidence (B,): the log of the scores' mean exponential."
         h = self.norm(self.blocks(self.down(h)))
         scores = self.score(h).squeeze(-1).float()
         a = scores.softmax(-1)
         center = mass_center(a, self.centers)
         spread = (mass_center(a, self.centers**2) - center**2).clamp(min=1e-6).sqrt()
-        attended = torch.einsum("bn,bnd->bd", a.to(h.dtype), h) + self.moments(torch.cat([center, spread], -1).to(h.dtype))
-        return dict(attended=self.up(attended), attention=a, scores=scores, center=center, evidence=scores.logsumexp(-1) - math.log(scores.shape[-1]))
+        attended = torch.einsum("bn,bnd->bd", a.to(h.dtype), h) + self.moments(
+            torch.cat([center, spread], -1).to(h.dtype)
+        )
+        return dict(
+            attended=self.up(attended),
+            attention=a,
+            scores=scores,
+            center=center,
+            evidence=scores.logsumexp(-1) - math.log(scores.shape[-1]),
+        )
 
 # %% ../nbs/02_model.ipynb #c7789cc6
-def window_mass(attention: torch.Tensor,  # (B, N)
-                radius: int,  # patches
-                grid: tuple  # (rows, cols)
-               ) -> torch.Tensor:
+def window_mass(
+    attention: torch.Tensor,  # (B, N)
+    radius: int,  # patches
+    grid: tuple,  # (rows, cols)
+) -> torch.Tensor:
     "(B, N): the attention inside the square of this radius around each patch."
     a = attention.unflatten(1, grid)[:, None]
     return F.avg_pool2d(a, 2 * radius + 1, 1, radius, divisor_override=1).flatten(1)
 
-def focus(attention: torch.Tensor,  # (B, N)
-          scale: torch.Tensor,  # (B,) predicted size in [0, 1]
-          grid: tuple  # (rows, cols)
-         ) -> torch.Tensor:
+
+def focus(
+    attention: torch.Tensor,  # (B, N)
+    scale: torch.Tensor,  # (B,) predicted size in [0, 1]
+    grid: tuple,  # (rows, cols)
+) -> torch.Tensor:
     "(B, 2): the centre of mass within the square of the predicted size (and one patch around it) that holds most attention."
     centers = patch_centers(grid).to(attention)
     radius = (scale * max(grid) / 2).ceil().clamp(1, max(grid)).long()
@@ -471,135 +702,200 @@ def focus(attention: torch.Tensor,  # (B, N)
 # %% ../nbs/02_model.ipynb #1963a9ca
 HEADS = {}
 
-def register_head(name: str  # the value of HEAD that chooses it
-                 ):
+
+def register_head(
+    name: str,  # the value of HEAD that chooses it
+):
     "Decorator of a function or class: `make(dim)` gives a module from (B, D) to (B, 3) in [0, 1]."
     return entering(HEADS, name)
 
+
 @register_head("mlp")
-def make_action_head(dim: int  # D
-                    ) -> nn.Sequential:
+def make_action_head(
+    dim: int,  # D
+) -> nn.Sequential:
     "The guide's MLP: D to (3,) in [0, 1]."
-    return nn.Sequential(nn.Linear(dim, 256), nn.ReLU(), nn.Dropout(0.1), nn.Linear(256, 128), nn.ReLU(), nn.Dropout(0.1), nn.Linear(128, 3), nn.Sigmoid())
+    return nn.Sequential(
+        nn.Linear(dim, 256),
+        nn.ReLU(),
+        nn.Dropout(0.1),
+        nn.Linear(256, 128),
+        nn.ReLU(),
+        nn.Dropout(0.1),
+        nn.Linear(128, 3),
+        nn.Sigmoid(),
+    )
 
 # %% ../nbs/02_model.ipynb #3d93695d
 LOSSES = {}
 
-def register_loss(name: str,  # the key in LOSS_WEIGHTS
-                  per: str = "box"  # what it is a mean over: 'box' (samples with a box) or 'sample' (all)
-                 ):
+
+def register_loss(
+    name: str,  # the key in LOSS_WEIGHTS
+    per: str = "box",  # what it is a mean over: 'box' (samples with a box) or 'sample' (all)
+):
     "Function decorator: `f(out, targets) -> scalar`; `targets` holds `action` (B, 3) and maybe `changed` (B,), `region` (B, N)."
+
     def register(f):
         LOSSES[name], f.per = f, per
         return f
+
     return register
 
-def boxed(targets: dict  # with `action` (B, 3)
-         ) -> torch.Tensor:
+
+def boxed(
+    targets: dict,  # with `action` (B, 3)
+) -> torch.Tensor:
     "(B,) bool: the rows that have a target action."
     return targets["action"].isfinite().all(-1)
 
-def mean_or_zero(x: torch.Tensor,  # any values
-                 like: torch.Tensor  # an output of the model, to hang the gradient on
-                ) -> torch.Tensor:
+
+def mean_or_zero(
+    x: torch.Tensor,  # any values
+    like: torch.Tensor,  # an output of the model, to hang the gradient on
+) -> torch.Tensor:
     "The mean of `x`; of nothing, a zero that is still part of the graph."
-    return x.mean() if x.numel() else like.sum() * 0.
+    return x.mean() if x.numel() else like.sum() * 0.0
 
 # %% ../nbs/02_model.ipynb #cf95befd
 @register_loss("mse")
-def mse_loss(out,  # dict of `VLM_ActionAgent.forward`
-             targets  # dict with `action`, `changed`, `region`
-            ):
+def mse_loss(
+    out,  # dict of `VLM_ActionAgent.forward`
+    targets,  # dict with `action`, `changed`, `region`
+):
     "Mean squared error of the action: the guide's loss."
     ok = boxed(targets)
-    return mean_or_zero((out["action_pred"][ok] - targets["action"][ok])**2, out["action_pred"])
+    return mean_or_zero((out["action_pred"][ok] - targets["action"][ok]) ** 2, out["action_pred"])
+
 
 @register_loss("smooth_l1")
-def smooth_l1_loss(out,  # dict of `VLM_ActionAgent.forward`
-                   targets  # dict with `action`, `changed`, `region`
-                  ):
+def smooth_l1_loss(
+    out,  # dict of `VLM_ActionAgent.forward`
+    targets,  # dict with `action`, `changed`, `region`
+):
     "Huber's loss of the action (Girshick 2015): quadratic below 0.05, linear above."
     ok = boxed(targets)
-    return mean_or_zero(F.smooth_l1_loss(out["action_pred"][ok], targets["action"][ok], beta=0.05, reduction="none").sum(-1), out["action_pred"])
+    return mean_or_zero(
+        F.smooth_l1_loss(
+            out["action_pred"][ok], targets["action"][ok], beta=0.05, reduction="none"
+        ).sum(-1),
+        out["action_pred"],
+    )
 
 # %% ../nbs/02_model.ipynb #99364a62
-def squares(action: torch.Tensor  # (B, 3)
-           ) -> torch.Tensor:
+def squares(
+    action: torch.Tensor,  # (B, 3)
+) -> torch.Tensor:
     "(B, 4): the square of each action as x1, y1, x2, y2 in fractions of a square image."
     return torch.cat([action[:, :2] - action[:, 2:] / 2, action[:, :2] + action[:, 2:] / 2], -1)
 
-def giou(a: torch.Tensor,  # (B, 4) boxes
-         b: torch.Tensor  # (B, 4) boxes
-        ) -> torch.Tensor:
+
+def giou(
+    a: torch.Tensor,  # (B, 4) boxes
+    b: torch.Tensor,  # (B, 4) boxes
+) -> torch.Tensor:
     "(B,) generalised IoU in (-1, 1]."
     area = lambda x: (x[:, 2:] - x[:, :2]).clamp(min=0).prod(-1)
-    inter = area(torch.cat([torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:])], -1))
-    hull = area(torch.cat([torch.minimum(a[:, :2], b[:, :2]), torch.maximum(a[:, 2:], b[:, 2:])], -1))
+    inter = area(
+        torch.cat([torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:])], -1)
+    )
+    hull = area(
+        torch.cat([torch.minimum(a[:, :2], b[:, :2]), torch.maximum(a[:, 2:], b[:, 2:])], -1)
+    )
     union = area(a) + area(b) - inter
     return inter / union.clamp(min=1e-7) - (hull - union) / hull.clamp(min=1e-7)
 
+
 @register_loss("giou")
-def giou_loss(out,  # dict of `VLM_ActionAgent.forward`
-              targets  # dict with `action`, `changed`, `region`
-             ):
+def giou_loss(
+    out,  # dict of `VLM_ActionAgent.forward`
+    targets,  # dict with `action`, `changed`, `region`
+):
     "One minus the generalised IoU of predicted and true square."
     ok = boxed(targets)
-    return mean_or_zero(1 - giou(squares(out["action_pred"][ok]), squares(targets["action"][ok])), out["action_pred"])
+    return mean_or_zero(
+        1 - giou(squares(out["action_pred"][ok]), squares(targets["action"][ok])),
+        out["action_pred"],
+    )
 
 # %% ../nbs/02_model.ipynb #2c09893c
 @register_loss("attention")
-def attention_loss(out,  # dict of `VLM_ActionAgent.forward`
-                   targets  # dict with `action`, `changed`, `region`
-                  ):
+def attention_loss(
+    out,  # dict of `VLM_ActionAgent.forward`
+    targets,  # dict with `action`, `changed`, `region`
+):
     "Cross-entropy between the region's patches and the attention."
-    if "attention" not in out: return out["action_pred"].sum() * 0.
-    if "region" not in targets: raise ValueError("the loss 'attention' needs the region of each sample on the patch grid (LevirCCActionDataset(grid=model.grid))")
+    if "attention" not in out:
+        return out["action_pred"].sum() * 0.0
+    if "region" not in targets:
+        raise ValueError(
+            "the loss 'attention' needs the region of each sample on the patch grid (LevirCCActionDataset(grid=model.grid))"
+        )
     region = targets["region"].flatten(1)
     ok = region.sum(1) > 0
     wanted = region[ok] / region[ok].sum(1, keepdim=True)
     return mean_or_zero(-(wanted * out["scores"][ok].log_softmax(-1)).sum(-1), out["scores"])
 
+
 @register_loss("change", per="sample")
-def change_loss(out,  # dict of `VLM_ActionAgent.forward`
-                targets  # dict with `action`, `changed`, `region`
-               ):
+def change_loss(
+    out,  # dict of `VLM_ActionAgent.forward`
+    targets,  # dict with `action`, `changed`, `region`
+):
     "Binary cross-entropy of the change score."
-    return F.binary_cross_entropy_with_logits(out["change_logit"].float(), targets["changed"].float())
+    return F.binary_cross_entropy_with_logits(
+        out["change_logit"].float(), targets["changed"].float()
+    )
+
 
 @register_loss("focal", per="sample")
-def focal_loss(out,  # dict of `VLM_ActionAgent.forward`
-               targets,  # dict with `action`, `changed`, `region`
-               gamma: float = 2.  # how much less the easy samples count; 0: cross-entropy
-              ):
+def focal_loss(
+    out,  # dict of `VLM_ActionAgent.forward`
+    targets,  # dict with `action`, `changed`, `region`
+    gamma: float = 2.0,  # how much less the easy samples count; 0: cross-entropy
+):
     "Focal loss of the change score."
     logit, y = out["change_logit"].float(), targets["changed"].float()
     p = torch.where(y > 0, logit.sigmoid(), 1 - logit.sigmoid())
-    return ((1 - p)**gamma * F.binary_cross_entropy_with_logits(logit, y, reduction="none")).mean()
+    return (
+        (1 - p) ** gamma * F.binary_cross_entropy_with_logits(logit, y, reduction="none")
+    ).mean()
 
 # %% ../nbs/02_model.ipynb #1b71ee76
 class VLM_ActionAgent(nn.Module):
     "Two dates and a sentence to an action: frozen encoder, language model with LoRA, fusion, pointing, head."
-    def __init__(self, vision: VisionEncoder,  # the frozen eye
-                 language: LanguageEncoder,  # the reader
-                 config  # a `Config`
-                ):
+
+    def __init__(
+        self,
+        vision: VisionEncoder,  # the frozen eye
+        language: LanguageEncoder,  # the reader
+        config,  # a `Config`
+    ):
         super().__init__()
         for setting, known in (("FUSION", FUSIONS), ("HEAD", HEADS)):
-            if getattr(config, setting) not in known: raise ValueError(f"{setting} is {getattr(config, setting)!r}; registered are {', '.join(known)}")
+            if getattr(config, setting) not in known:
+                raise ValueError(
+                    f"{setting} is {getattr(config, setting)!r}; registered are {', '.join(known)}"
+                )
         unknown = set(config.LOSS_WEIGHTS) - set(LOSSES)
-        if unknown: raise ValueError(f"LOSS_WEIGHTS names {', '.join(sorted(unknown))}; registered are {', '.join(LOSSES)}")
+        if unknown:
+            raise ValueError(
+                f"LOSS_WEIGHTS names {', '.join(sorted(unknown))}; registered are {', '.join(LOSSES)}"
+            )
         self.vision, self.language, self.config = vision, language, config
         dim, self.grid, self.patches = language.dim, vision.grid, vision.grid != (1, 1)
         self.projector = Projector(vision.dim, dim, self.grid)
         self.fusion = FUSIONS[config.FUSION](dim)
         self.text_norm = nn.LayerNorm(dim) if self.patches else nn.Identity()
-        if self.patches: self.pointer = PatchPointer(dim, self.grid, config.POINTER_DIM)
+        if self.patches:
+            self.pointer = PatchPointer(dim, self.grid, config.POINTER_DIM)
         self.action_head = HEADS[config.HEAD](dim)
         self.change_head = nn.Linear(dim + self.patches, 1)
         self.compute_dtype = torch.float32
 
     @property
-    def device(self): return self.change_head.weight.device
+    def device(self):
+        return self.change_head.weight.device
 
     def train(self, mode: bool = True):
         super().train(mode)
@@ -607,27 +903,46 @@ class VLM_ActionAgent(nn.Module):
         return self
 
 # %% ../nbs/02_model.ipynb #f16d33a9
-def _look(self, images: torch.Tensor  # (B, 3, S, S) images, or (B, N, C) features of the frozen encoder
-         ) -> torch.Tensor:
+def _look(
+    self,
+    images: torch.Tensor,  # (B, 3, S, S) images, or (B, N, C) features of the frozen encoder
+) -> torch.Tensor:
     "(B, N, C) features on the agent's device."
     if images.ndim == 3:
         n = self.grid[0] * self.grid[1]
-        if images.shape[1:] != (n, self.vision.dim): raise ValueError(f"features are {tuple(images.shape[1:])} per image; this encoder gives {(n, self.vision.dim)}")
+        if images.shape[1:] != (n, self.vision.dim):
+            raise ValueError(
+                f"features are {tuple(images.shape[1:])} per image; this encoder gives {(n, self.vision.dim)}"
+            )
         return images.to(self.device).float()
     return self.vision(images.to(self.device)).float()
 
-def _point(self, h: torch.Tensor  # (B, N, D): fused patches, or one vector (B, 1, D)
-          ) -> dict:
+
+def _point(
+    self,
+    h: torch.Tensor,  # (B, N, D): fused patches, or one vector (B, 1, D)
+) -> dict:
     "action_pred (B, 3), change_logit (B,), and with patches attention (B, N)."
     if not self.patches:
-        return dict(action_pred=self.action_head(h[:, 0]).float(), change_logit=self.change_head(h[:, 0]).squeeze(-1).float())
+        return dict(
+            action_pred=self.action_head(h[:, 0]).float(),
+            change_logit=self.change_head(h[:, 0]).squeeze(-1).float(),
+        )
     p = self.pointer(h)
     raw = self.action_head(p["attended"]).float()
     cell = raw.new_tensor([1 / self.grid[1], 1 / self.grid[0]])
     center = p["center"] if self.training else focus(p["attention"], raw[:, 2], self.grid)
     place = (center + (2 * raw[:, :2] - 1) * cell).clamp(0, 1)
-    change = self.change_head(torch.cat([p["attended"], p["evidence"][:, None].to(p["attended"].dtype)], -1))
-    return dict(action_pred=torch.cat([place, raw[:, 2:]], -1), change_logit=change.squeeze(-1).float(), attention=p["attention"], scores=p["scores"])
+    change = self.change_head(
+        torch.cat([p["attended"], p["evidence"][:, None].to(p["attended"].dtype)], -1)
+    )
+    return dict(
+        action_pred=torch.cat([place, raw[:, 2:]], -1),
+        change_logit=change.squeeze(-1).float(),
+        attention=p["attention"],
+        scores=p["scores"],
+    )
+
 
 VLM_ActionAgent.look = _look
 VLM_ActionAgent.point = _point
@@ -638,41 +953,66 @@ def _autocast(self):
     half = self.compute_dtype != torch.float32
     return torch.autocast(self.device.type, self.compute_dtype) if half else nullcontext()
 
-def _forward(self, images_t1: torch.Tensor,  # (B, 3, S, S) images or (B, N, C) features, first date
-             images_t2: torch.Tensor,  # the same of the second date
-             captions: list,  # B sentences
-             action_targets: torch.Tensor = None,  # (B, 3) in [0, 1]; NaN rows have no box
-             changed: torch.Tensor = None,  # (B,) bool: is there a change that the sentence describes?
-             region: torch.Tensor = None,  # (B, rows, cols) in [0, 1]: share of each patch inside the region
-            share: dict = None,  # factor of the losses that are means over 'box' and over 'sample'; see `losses`
-            pair_of: torch.Tensor = None  # (B,) long: the row of each caption's images, where captions share them; None: row by row
-            ) -> dict:
+
+def _forward(
+    self,
+    images_t1: torch.Tensor,  # (B, 3, S, S) images or (B, N, C) features, first date
+    images_t2: torch.Tensor,  # the same of the second date
+    captions: list,  # B sentences
+    action_targets: torch.Tensor = None,  # (B, 3) in [0, 1]; NaN rows have no box
+    changed: torch.Tensor = None,  # (B,) bool: is there a change that the sentence describes?
+    region: torch.Tensor = None,  # (B, rows, cols) in [0, 1]: share of each patch inside the region
+    share: dict = None,  # factor of the losses that are means over 'box' and over 'sample'; see `losses`
+    pair_of: torch.Tensor = None,  # (B,) long: the row of each caption's images, where captions share them; None: row by row
+) -> dict:
     "action_pred, change_logit, attention; with targets also action_loss, total_loss and each loss by name."
-    if not len(images_t1) == len(images_t2) or len(captions) != len(images_t1 if pair_of is None else pair_of):
-        raise ValueError(f"one caption per pair: {len(images_t1)} first images, {len(images_t2)} second images, {len(captions)} captions")
+    if not len(images_t1) == len(images_t2) or len(captions) != len(
+        images_t1 if pair_of is None else pair_of
+    ):
+        raise ValueError(
+            f"one caption per pair: {len(images_t1)} first images, {len(images_t2)} second images, {len(captions)} captions"
+        )
     t1, t2 = self.look(images_t1), self.look(images_t2)
     with self.autocast():
         patches = self.projector(t1, t2)
-        if pair_of is not None: patches = patches.index_select(0, pair_of.to(self.device))       # not patches[...]: its gradient is summed in no fixed order
+        if pair_of is not None:
+            patches = patches.index_select(
+                0, pair_of.to(self.device)
+            )  # not patches[...]: its gradient is summed in no fixed order
         text = self.language(captions, patches if self.fusion.uses_prefix else None)
         out = self.point(self.fusion(patches, self.text_norm(text.to(patches.dtype))))
-    if action_targets is not None: out.update(self.losses(out, action_targets, changed, region, share))
+    if action_targets is not None:
+        out.update(self.losses(out, action_targets, changed, region, share))
     return out
 
-def _losses(self, out: dict,  # of `forward`
-            action: torch.Tensor,  # (B, 3), NaN where there is no box
-            changed: torch.Tensor = None,  # (B,) bool; None: those with a box
-            region: torch.Tensor = None,  # (B, rows, cols)
-            share: dict = None  # {'box': w, 'sample': w}: this batch's part in a larger one, for accumulation and several processes
-           ) -> dict:
+
+def _losses(
+    self,
+    out: dict,  # of `forward`
+    action: torch.Tensor,  # (B, 3), NaN where there is no box
+    changed: torch.Tensor = None,  # (B,) bool; None: those with a box
+    region: torch.Tensor = None,  # (B, rows, cols)
+    share: dict = None,  # {'box': w, 'sample': w}: this batch's part in a larger one, for accumulation and several processes
+) -> dict:
     "Each loss of LOSS_WEIGHTS by name, `action_loss` (the guide's MSE) and the weighted `total_loss`."
     action = action.to(self.device).float()
-    targets = dict(action=action, changed=boxed(dict(action=action)) if changed is None else changed.to(self.device))
-    if region is not None: targets["region"] = region.to(self.device).float()
+    targets = dict(
+        action=action,
+        changed=boxed(dict(action=action)) if changed is None else changed.to(self.device),
+    )
+    if region is not None:
+        targets["region"] = region.to(self.device).float()
     each = {name: LOSSES[name](out, targets) for name in self.config.LOSS_WEIGHTS}
-    part = share or dict(box=1., sample=1.)
-    total = sum(w * part[LOSSES[name].per] * each[name] for name, w in self.config.LOSS_WEIGHTS.items())
-    return dict(total_loss=total, action_loss=mse_loss(out, targets), **{f"loss_{k}": v for k, v in each.items()})
+    part = share or dict(box=1.0, sample=1.0)
+    total = sum(
+        w * part[LOSSES[name].per] * each[name] for name, w in self.config.LOSS_WEIGHTS.items()
+    )
+    return dict(
+        total_loss=total,
+        action_loss=mse_loss(out, targets),
+        **{f"loss_{k}": v for k, v in each.items()},
+    )
+
 
 VLM_ActionAgent.autocast = _autocast
 VLM_ActionAgent.forward = _forward
@@ -688,69 +1028,103 @@ def _loaded(config, device, vision_path, llm_path):
     agent.compute_dtype = dtype
     return agent.to(device)
 
-def weightless(config,  # a `Config`
-               vision,  # configuration of the image encoder, of transformers
-               language,  # configuration of the language model
-               tokenizer  # its tokenizer
-              ) -> VLM_ActionAgent:
+
+def weightless(
+    config,  # a `Config`
+    vision,  # configuration of the image encoder, of transformers
+    language,  # configuration of the language model
+    tokenizer,  # its tokenizer
+) -> VLM_ActionAgent:
     "The agent that `create_model` would make of such base models: shapes, but no weights and no memory for them."
     cls = ENCODERS.get(vision.model_type)
     with torch.device("meta"), quiet():
-        eye = cls(getattr(vision, "vision_config", vision)) if cls else AutoModel.from_config(vision)
+        eye = (
+            cls(getattr(vision, "vision_config", vision)) if cls else AutoModel.from_config(vision)
+        )
         body = AutoModel.from_config(language).requires_grad_(False)
-        if config.USE_LORA: body = get_peft_model(body, lora_config(config))
-        return VLM_ActionAgent(VisionEncoder(eye, config.IMAGE_SIZE, config.TILES, config.VISION_FEATURES == "pooled"),
-                               LanguageEncoder(body, tokenizer, config.TEXT_POOLING, config.MAX_TEXT_LENGTH), config)
+        if config.USE_LORA:
+            body = get_peft_model(body, lora_config(config))
+        return VLM_ActionAgent(
+            VisionEncoder(eye, config.IMAGE_SIZE, config.TILES, config.VISION_FEATURES == "pooled"),
+            LanguageEncoder(body, tokenizer, config.TEXT_POOLING, config.MAX_TEXT_LENGTH),
+            config,
+        )
 
-def create_model(config=None,  # a `Config`
-                 device=None  # where to put it; None: as DEVICE says
-                ) -> VLM_ActionAgent:
+
+def create_model(
+    config=None,  # a `Config`
+    device=None,  # where to put it; None: as DEVICE says
+) -> VLM_ActionAgent:
     "An untrained agent: base models found by `config`'s paths, fresh LoRA, projector and heads."
     config = config or Config()
     device = device or get_device(config.DEVICE)
-    vision = find_model(config.CLIP_PATH, "vision", config.VISION_MODEL_NAME, allow_download=config.ALLOW_DOWNLOAD)
-    llm = find_model(config.LLM_PATH, "language", config.LLM_MODEL_NAME, allow_download=config.ALLOW_DOWNLOAD)
+    vision = find_model(
+        config.CLIP_PATH, "vision", config.VISION_MODEL_NAME, allow_download=config.ALLOW_DOWNLOAD
+    )
+    llm = find_model(
+        config.LLM_PATH, "language", config.LLM_MODEL_NAME, allow_download=config.ALLOW_DOWNLOAD
+    )
     return _loaded(config, device, vision, llm)
 
 # %% ../nbs/02_model.ipynb #2de03599
 FORMAT = 1  # of the checkpoint folder
 
+
 def head_state(self) -> dict:
     "Our own weights by name: everything but the frozen encoder and the language model."
-    return {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items() if not k.startswith(("vision.", "language."))}
+    return {
+        k: v.detach().cpu().contiguous()
+        for k, v in self.state_dict().items()
+        if not k.startswith(("vision.", "language."))
+    }
 
-def base_shape(config  # a model's configuration, of transformers
-              ) -> dict:
+
+def base_shape(
+    config,  # a model's configuration, of transformers
+) -> dict:
     "What a base model looks like, to tell another one from the right one; of a CLIP with both towers, the vision tower."
     c = getattr(config, "vision_config", config)
-    width = getattr(c, "hidden_size", None) or list(getattr(c, "hidden_sizes", [None]))[-1]            # convolutional networks have one for each stage
-    return dict(model_type=c.model_type, hidden_size=width, layers=getattr(c, "num_hidden_layers", None) or getattr(c, "depths", None))
+    width = (
+        getattr(c, "hidden_size", None) or list(getattr(c, "hidden_sizes", [None]))[-1]
+    )  # convolutional networks have one for each stage
+    return dict(
+        model_type=c.model_type,
+        hidden_size=width,
+        layers=getattr(c, "num_hidden_layers", None) or getattr(c, "depths", None),
+    )
+
 
 def base_shapes(self) -> dict:
     "`base_shape` of both base models."
-    return dict(vision=base_shape(self.vision.model.config), language=base_shape(self.language.model.config))
+    return dict(
+        vision=base_shape(self.vision.model.config), language=base_shape(self.language.model.config)
+    )
+
 
 VLM_ActionAgent.head_state = head_state
 VLM_ActionAgent.base_shapes = base_shapes
 
 # %% ../nbs/02_model.ipynb #cd726202
-def write_folder(folder,  # the folder to make
-                 fill  # function of a path: writes the contents there
-                ) -> Path:
+def write_folder(
+    folder,  # the folder to make
+    fill,  # function of a path: writes the contents there
+) -> Path:
     "Make `folder` whole or not at all: filled under a temporary name, then renamed. An older one is replaced."
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    new.chmod(0o755)                                                       # a temporary folder is closed to others, a checkpoint is not
+    new.chmod(0o755)  # a temporary folder is closed to others, a checkpoint is not
     try:
         fill(new)
         if folder.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
-            os.replace(folder, old/"old")
+            os.replace(folder, old / "old")
             os.replace(new, folder)
             shutil.rmtree(old)
-        else: os.replace(new, folder)
-    finally: shutil.rmtree(new, ignore_errors=True)
+        else:
+            os.replace(new, folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
     return folder
 
 # %% ../nbs/02_model.ipynb #925de0b8
@@ -766,8 +1140,8 @@ tags: [remote-sensing, change-detection, visual-grounding]
 
 Two satellite images of one place at two dates and a sentence about what changed go in; where to look comes out, as `[cx, cy, scale]`.
 
-- image encoder: {b['vision']['model_type']}, width {b['vision']['hidden_size']} (named {c.VISION_MODEL_NAME} in the settings; frozen, not included)
-- language model: {b['language']['model_type']}, width {b['language']['hidden_size']} (named {c.LLM_MODEL_NAME} in the settings; LoRA adapter in `adapter/`)
+- image encoder: {b["vision"]["model_type"]}, width {b["vision"]["hidden_size"]} (named {c.VISION_MODEL_NAME} in the settings; frozen, not included)
+- language model: {b["language"]["model_type"]}, width {b["language"]["hidden_size"]} (named {c.LLM_MODEL_NAME} in the settings; LoRA adapter in `adapter/`)
 - features {c.VISION_FEATURES}, fusion {c.FUSION}, sentence pooling {c.TEXT_POOLING}, grid {self.grid[0]} x {self.grid[1]}
 
     from vlm_vla.agent import ChangeAgent
@@ -775,125 +1149,213 @@ Two satellite images of one place at two dates and a sentence about what changed
     agent.act("before.png", "after.png", "a villa was built in the top-left corner")
 """
 
-def _save_pretrained(self, folder  # where to write it
-                    ) -> Path:
+
+def _save_pretrained(
+    self,
+    folder,  # where to write it
+) -> Path:
     "Write adapter, our own weights, settings and a model card; megabytes."
+
     def fill(new):
         if isinstance(self.language.model, PeftModel):
-            with quiet(): self.language.model.save_pretrained(new/"adapter", save_embedding_layers=False)
-            (new/"adapter/README.md").unlink(missing_ok=True)
-        save_file(self.head_state(), new/"head.safetensors")
-        found = {k: str(Path(v).absolute()) for k in ("CLIP_PATH", "LLM_PATH") if Path(v := getattr(self.config, k)).is_dir()}
-        self.config.replace(**found).save_json(new/"config.json")                      # so that it is found from any working folder
-        (new/"README.md").write_text(self.model_card(), encoding="utf-8")
-        (new/"agent.json").write_text(json.dumps(dict(format=FORMAT, vlm_vla=__version__, base=self.base_shapes()), indent=2), encoding="utf-8")
+            with quiet():
+                self.language.model.save_pretrained(new / "adapter", save_embedding_layers=False)
+            (new / "adapter/README.md").unlink(missing_ok=True)
+        save_file(self.head_state(), new / "head.safetensors")
+        found = {
+            k: str(Path(v).absolute())
+            for k in ("CLIP_PATH", "LLM_PATH")
+            if Path(v := getattr(self.config, k)).is_dir()
+        }
+        self.config.replace(**found).save_json(
+            new / "config.json"
+        )  # so that it is found from any working folder
+        (new / "README.md").write_text(self.model_card(), encoding="utf-8")
+        (new / "agent.json").write_text(
+            json.dumps(dict(format=FORMAT, vlm_vla=__version__, base=self.base_shapes()), indent=2),
+            encoding="utf-8",
+        )
+
     return write_folder(folder, fill)
+
 
 VLM_ActionAgent.model_card = model_card
 VLM_ActionAgent.save_pretrained = _save_pretrained
 
 # %% ../nbs/02_model.ipynb #1f19cb57
-def read_card(path  # a checkpoint folder
-             ) -> dict:
+def read_card(
+    path,  # a checkpoint folder
+) -> dict:
     "agent.json: format, version, base models."
-    try: return json.loads((Path(path)/"agent.json").read_text(encoding="utf-8"))
-    except json.JSONDecodeError as e: raise ValueError(f"{Path(path)/'agent.json'} is torn or not JSON ({e}); take another checkpoint") from None
+    try:
+        return json.loads((Path(path) / "agent.json").read_text(encoding="utf-8"))
+    except json.JSONDecodeError as e:
+        raise ValueError(
+            f"{Path(path) / 'agent.json'} is torn or not JSON ({e}); take another checkpoint"
+        ) from None
 
-def read_weights(file  # a .safetensors file
-                ) -> dict:
+
+def read_weights(
+    file,  # a .safetensors file
+) -> dict:
     "Its tensors by name."
-    try: return load_file(file)
-    except SafetensorError as e: raise ValueError(f"{file} is torn or not a safetensors file ({e}); take another checkpoint") from None
+    try:
+        return load_file(file)
+    except SafetensorError as e:
+        raise ValueError(
+            f"{file} is torn or not a safetensors file ({e}); take another checkpoint"
+        ) from None
 
-def resolve_checkpoint(path,  # a checkpoint folder, a pointer to one (`checkpoints/best`), or a run
-                       which: str = "best"  # the pointer to follow in a run: 'best' or 'last'
-                      ) -> Path:
+
+def resolve_checkpoint(
+    path,  # a checkpoint folder, a pointer to one (`checkpoints/best`), or a run
+    which: str = "best",  # the pointer to follow in a run: 'best' or 'last'
+) -> Path:
     "The checkpoint folder. `FileNotFoundError` says what is missing."
     path = Path(path)
-    if (path/"checkpoints").is_dir():
-        none_yet = which == "best" and not (path/"checkpoints/best").is_file() and (path/"checkpoints/last").is_file()
-        path = path/"checkpoints"/("last" if none_yet else which)         # stopped before its first validation: nothing is the best yet
-    if path.is_file(): path = path.parent/Path(path.read_text(encoding="utf-8").strip()).name
-    if not path.is_dir(): raise FileNotFoundError(f"{path}: there is no checkpoint here; give a run's folder, or one of its checkpoints/step_NNNNNN")
-    pickles = [p.name for p in path.rglob("*") if p.suffix in (".bin", ".pt", ".pth", ".pkl", ".ckpt") and p.parent.name != "training"]
-    if not (path/"head.safetensors").is_file() and pickles:
-        raise ValueError(f"{path} holds {', '.join(pickles)}, but weights are only read from safetensors, since a pickle can run code")
-    lacks = [n for n in ("agent.json", "config.json", "head.safetensors") if not (path/n).is_file()]
-    if lacks: raise FileNotFoundError(f"{path} is not a whole checkpoint: {', '.join(lacks)} missing")
+    if (path / "checkpoints").is_dir():
+        none_yet = (
+            which == "best"
+            and not (path / "checkpoints/best").is_file()
+            and (path / "checkpoints/last").is_file()
+        )
+        path = (
+            path / "checkpoints" / ("last" if none_yet else which)
+        )  # stopped before its first validation: nothing is the best yet
+    if path.is_file():
+        path = path.parent / Path(path.read_text(encoding="utf-8").strip()).name
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"{path}: there is no checkpoint here; give a run's folder, or one of its checkpoints/step_NNNNNN"
+        )
+    pickles = [
+        p.name
+        for p in path.rglob("*")
+        if p.suffix in (".bin", ".pt", ".pth", ".pkl", ".ckpt") and p.parent.name != "training"
+    ]
+    if not (path / "head.safetensors").is_file() and pickles:
+        raise ValueError(
+            f"{path} holds {', '.join(pickles)}, but weights are only read from safetensors, since a pickle can run code"
+        )
+    lacks = [
+        n for n in ("agent.json", "config.json", "head.safetensors") if not (path / n).is_file()
+    ]
+    if lacks:
+        raise FileNotFoundError(f"{path} is not a whole checkpoint: {', '.join(lacks)} missing")
     found = read_card(path).get("format")
-    if found != FORMAT: raise ValueError(f"{path} has checkpoint format {found}; this version of vlm_vla reads format {FORMAT}")
+    if found != FORMAT:
+        raise ValueError(
+            f"{path} has checkpoint format {found}; this version of vlm_vla reads format {FORMAT}"
+        )
     return path
 
 # %% ../nbs/02_model.ipynb #96753f65
-def find_base(config,  # the saved settings
-              kind: str  # 'vision' or 'language'
-             ) -> str:
+def find_base(
+    config,  # the saved settings
+    kind: str,  # 'vision' or 'language'
+) -> str:
     "The base model where the settings say it is; if the folder has moved, where this machine's `Config` finds one."
-    setting, name = {"vision": ("CLIP_PATH", "VISION_MODEL_NAME"), "language": ("LLM_PATH", "LLM_MODEL_NAME")}[kind]
-    try: return find_model(getattr(config, setting), kind, getattr(config, name), setting, config.ALLOW_DOWNLOAD)
+    setting, name = {
+        "vision": ("CLIP_PATH", "VISION_MODEL_NAME"),
+        "language": ("LLM_PATH", "LLM_MODEL_NAME"),
+    }[kind]
+    try:
+        return find_model(
+            getattr(config, setting), kind, getattr(config, name), setting, config.ALLOW_DOWNLOAD
+        )
     except FileNotFoundError as missing:
         here = getattr(Config, setting)
-        try: return find_model(here, kind, getattr(config, name), setting, config.ALLOW_DOWNLOAD)
-        except FileNotFoundError: raise missing from None                          # the path that was saved says more than a default
+        try:
+            return find_model(here, kind, getattr(config, name), setting, config.ALLOW_DOWNLOAD)
+        except FileNotFoundError:
+            raise missing from None  # the path that was saved says more than a default
 
-def check_base(found: dict,  # 'vision' and 'language': where the base models are
-               saved: dict,  # `base` of agent.json
-               path  # the checkpoint, for the message
-              ) -> None:
+
+def check_base(
+    found: dict,  # 'vision' and 'language': where the base models are
+    saved: dict,  # `base` of agent.json
+    path,  # the checkpoint, for the message
+) -> None:
     "`ValueError` with both shapes if the base models are not the ones that the checkpoint was trained on. Reads their configurations only."
     for kind, where in found.items():
         shape = base_shape(AutoConfig.from_pretrained(where))
         if shape != saved[kind]:
-            raise ValueError(f"{path} was trained on a {kind} model of shape {saved[kind]}; the one found in {where} has {shape}. "
-                             f"Set {'CLIP_PATH' if kind == 'vision' else 'LLM_PATH'} to the right one")
+            raise ValueError(
+                f"{path} was trained on a {kind} model of shape {saved[kind]}; the one found in {where} has {shape}. "
+                f"Set {'CLIP_PATH' if kind == 'vision' else 'LLM_PATH'} to the right one"
+            )
 
 # %% ../nbs/02_model.ipynb #f7da7dc6
-def _load_weights(self, path  # a checkpoint folder
-                 ) -> "VLM_ActionAgent":
+def _load_weights(
+    self,
+    path,  # a checkpoint folder
+) -> "VLM_ActionAgent":
     "Read adapter and our own weights into this agent; every name and shape must fit."
     path = resolve_checkpoint(path)
-    file = path/"head.safetensors"
+    file = path / "head.safetensors"
     try:
         saved = read_weights(file)
         self.load_state_dict(saved, strict=False)
-    except RuntimeError as e: raise ValueError(f"{file} does not fit this agent: {e}") from e
+    except RuntimeError as e:
+        raise ValueError(f"{file} does not fit this agent: {e}") from e
     mine = self.head_state()
     for lacking, here, there in ((file, mine, saved), ("this agent", saved, mine)):
-        if apart := sorted(set(here) - set(there)): raise ValueError(f"{lacking} lacks {', '.join(apart[:3])}: {file} was saved by an agent of another make")
+        if apart := sorted(set(here) - set(there)):
+            raise ValueError(
+                f"{lacking} lacks {', '.join(apart[:3])}: {file} was saved by an agent of another make"
+            )
     if isinstance(self.language.model, PeftModel):
-        file = path/"adapter/adapter_model.safetensors"
-        if not file.is_file(): raise ValueError(f"{file.parent} holds no {file.name}; weights are only read from safetensors")
+        file = path / "adapter/adapter_model.safetensors"
+        if not file.is_file():
+            raise ValueError(
+                f"{file.parent} holds no {file.name}; weights are only read from safetensors"
+            )
         mine, saved = get_peft_model_state_dict(self.language.model), read_weights(file)
-        wrong = [k for k in mine if k not in saved or saved[k].shape != mine[k].shape] + [k for k in saved if k not in mine]
-        if wrong: raise ValueError(f"{file} does not fit this agent, first at {wrong[0]}: another LORA_R or LORA_TARGET_MODULES")
+        wrong = [k for k in mine if k not in saved or saved[k].shape != mine[k].shape] + [
+            k for k in saved if k not in mine
+        ]
+        if wrong:
+            raise ValueError(
+                f"{file} does not fit this agent, first at {wrong[0]}: another LORA_R or LORA_TARGET_MODULES"
+            )
         set_peft_model_state_dict(self.language.model, saved)
     return self
 
-def _from_pretrained(cls, path,  # a run, or a checkpoint
-                     device=None,  # where to put it; None: as DEVICE says
-                     **overrides  # settings by name, such as CLIP_PATH, where this machine differs
-                    ) -> "VLM_ActionAgent":
+
+def _from_pretrained(
+    cls,
+    path,  # a run, or a checkpoint
+    device=None,  # where to put it; None: as DEVICE says
+    **overrides,  # settings by name, such as CLIP_PATH, where this machine differs
+) -> "VLM_ActionAgent":
     "A saved agent, in evaluation mode."
     path = resolve_checkpoint(path)
-    config = Config.from_json(path/"config.json", **overrides)
+    config = Config.from_json(path / "config.json", **overrides)
     device = device or get_device(config.DEVICE)
     found = {kind: find_base(config, kind) for kind in ("vision", "language")}
     check_base(found, read_card(path)["base"], path)
     agent = _loaded(config, device, found["vision"], found["language"])
     return agent.load_weights(path).eval()
 
+
 VLM_ActionAgent.load_weights = _load_weights
 VLM_ActionAgent.from_pretrained = classmethod(_from_pretrained)
 
 # %% ../nbs/02_model.ipynb #9a4ac63e
-def _push_to_hub(self, repo_id: str,  # owner/name on the Hugging Face hub
-                 private: bool = True  # who may see it
-                ) -> str:
+def _push_to_hub(
+    self,
+    repo_id: str,  # owner/name on the Hugging Face hub
+    private: bool = True,  # who may see it
+) -> str:
     "Upload the saved agent; its address. Needs the network and a login (`hf auth login`)."
     from huggingface_hub import HfApi
+
     api = HfApi()
     api.create_repo(repo_id, private=private, exist_ok=True)
     with tempfile.TemporaryDirectory() as d:
-        return str(api.upload_folder(repo_id=repo_id, folder_path=self.save_pretrained(Path(d)/"agent")))
+        return str(
+            api.upload_folder(repo_id=repo_id, folder_path=self.save_pretrained(Path(d) / "agent"))
+        )
+
 
 VLM_ActionAgent.push_to_hub = _push_to_hub

@@ -18,50 +18,73 @@ from safetensors.numpy import save_file
 # %% ../nbs/00f_pairtable.ipynb #43020eae
 class Texts:
     "A read-only sequence of texts over two arrays."
-    def __init__(self, data, # (n_bytes,) uint8: UTF-8
-                 ends # (n,) int64: where each text ends
-                ):
+
+    def __init__(
+        self,
+        data,  # (n_bytes,) uint8: UTF-8
+        ends,  # (n,) int64: where each text ends
+    ):
         self.data, self.ends = data, ends
 
-    def __len__(self): return len(self.ends)
+    def __len__(self):
+        return len(self.ends)
 
     def __getitem__(self, i: int) -> str:
-        if i < 0: i += len(self)
+        if i < 0:
+            i += len(self)
         start = int(self.ends[i - 1]) if i else 0
-        return bytes(self.data[start:int(self.ends[i])]).decode("utf-8", "surrogateescape")
+        return bytes(self.data[start : int(self.ends[i])]).decode("utf-8", "surrogateescape")
+
 
 class TextsBuilder:
     "Collects texts for `Texts`."
-    def __init__(self): self.data, self.ends = bytearray(), array("q")
+
+    def __init__(self):
+        self.data, self.ends = bytearray(), array("q")
 
     def add(self, text: str):
-        self.data += text.encode("utf-8", "surrogateescape") # file names may hold bytes that are no UTF-8
+        self.data += text.encode(
+            "utf-8", "surrogateescape"
+        )  # file names may hold bytes that are no UTF-8
         self.ends.append(len(self.data))
 
-    def arrays(self) -> tuple: # (uint8 data, int64 ends)
+    def arrays(self) -> tuple:  # (uint8 data, int64 ends)
         return np.frombuffer(bytes(self.data), np.uint8), np.array(self.ends, np.int64)
 
 # %% ../nbs/00f_pairtable.ipynb #85c0c689
 class Arrays(dict):
     "Named arrays with a dictionary of facts (`meta`), from a file (`path`) or in memory."
-    def __init__(self, arrays: dict, # name -> array
-                 meta: dict, # facts, as JSON knows them
-                 path=None # the file that they are in, or None
-                ):
-        super().__init__(arrays); self.meta, self.path = meta, path
+
+    def __init__(
+        self,
+        arrays: dict,  # name -> array
+        meta: dict,  # facts, as JSON knows them
+        path=None,  # the file that they are in, or None
+    ):
+        super().__init__(arrays)
+        self.meta, self.path = meta, path
 
     def __reduce__(self):
-        return (_reopen, (self.path, self.meta.get("token"))) if self.path else (Arrays, (dict(self), self.meta))
+        return (
+            (_reopen, (self.path, self.meta.get("token")))
+            if self.path
+            else (Arrays, (dict(self), self.meta))
+        )
+
 
 def _reopen(path, token):
     arrays = load_arrays(path)
-    if arrays.meta.get("token") != token: raise ValueError(f"{path} was rewritten while it was in use (did the data change?); open the dataset again")
+    if arrays.meta.get("token") != token:
+        raise ValueError(
+            f"{path} was rewritten while it was in use (did the data change?); open the dataset again"
+        )
     return arrays
 
+
 def save_arrays(
-    path, # the file to write
-    arrays: dict, # name -> array
-    meta: dict, # facts, as JSON knows them
+    path,  # the file to write
+    arrays: dict,  # name -> array
+    meta: dict,  # facts, as JSON knows them
 ):
     "Write a bundle in one step."
     path = Path(path)
@@ -69,170 +92,258 @@ def save_arrays(
     number, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
     os.close(number)
     try:
-        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary, {"meta": json.dumps(meta)})
+        save_file(
+            {k: np.ascontiguousarray(v) for k, v in arrays.items()},
+            temporary,
+            {"meta": json.dumps(meta)},
+        )
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     finally:
-        if os.path.exists(temporary): os.unlink(temporary)
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+
 
 _DTYPES = {"U8": "<u1", "I32": "<i4", "I64": "<i8", "U64": "<u8", "F32": "<f4", "F64": "<f8"}
 
+
 def load_arrays(
-    path, # a file of `save_arrays`
+    path,  # a file of `save_arrays`
 ) -> Arrays:
     "Map a bundle into memory; `ValueError` if the file is damaged, `OSError` if it is not there."
     with open(path, "rb") as f:
         try:
             n = int.from_bytes(f.read(8), "little")
-            if n > os.fstat(f.fileno()).st_size: raise ValueError("header longer than the file")
+            if n > os.fstat(f.fileno()).st_size:
+                raise ValueError("header longer than the file")
             header = json.loads(f.read(n))
-            raw = np.memmap(f, np.uint8, "r").view(np.ndarray)[8 + n:] # a plain array over the mapping: its elements are reached faster
+            raw = np.memmap(f, np.uint8, "r").view(np.ndarray)[
+                8 + n :
+            ]  # a plain array over the mapping: its elements are reached faster
             meta = json.loads(header.pop("__metadata__")["meta"])
-            arrays = {k: _view(raw, h["dtype"], h["shape"], *h["data_offsets"]) for k, h in header.items()}
-        except (ValueError, KeyError, TypeError) as e: raise ValueError(f"{path}: damaged ({e})") from None
+            arrays = {
+                k: _view(raw, h["dtype"], h["shape"], *h["data_offsets"]) for k, h in header.items()
+            }
+        except (ValueError, KeyError, TypeError) as e:
+            raise ValueError(f"{path}: damaged ({e})") from None
     return Arrays(arrays, meta, str(path))
 
+
 def _view(raw, dtype, shape, start, stop):
-    if stop > len(raw): raise ValueError("cut short")
+    if stop > len(raw):
+        raise ValueError("cut short")
     return raw[start:stop].view(_DTYPES[dtype]).reshape(shape)
 
 # %% ../nbs/00f_pairtable.ipynb #29bf6ad3
 def list_files(
-    folder, # a folder
-    suffixes: tuple, # lower-case endings that count
-) -> dict: # name -> (size in bytes, time of modification in ns), sorted by name
+    folder,  # a folder
+    suffixes: tuple,  # lower-case endings that count
+) -> dict:  # name -> (size in bytes, time of modification in ns), sorted by name
     "The files of one folder, hidden ones left out; nothing if there is no such folder."
-    if not os.path.isdir(folder): return {}
+    if not os.path.isdir(folder):
+        return {}
     with os.scandir(folder) as entries:
-        found = [(e.name, e.stat()) for e in entries if e.name.lower().endswith(suffixes) and not e.name.startswith(".") and e.is_file()]
+        found = [
+            (e.name, e.stat())
+            for e in entries
+            if e.name.lower().endswith(suffixes) and not e.name.startswith(".") and e.is_file()
+        ]
     return {name: (s.st_size, s.st_mtime_ns) for name, s in sorted(found)}
 
-def file_stamp(name: str, # of the file
-               size: int, # bytes
-               mtime_ns: int # time of the last change, in nanoseconds
-              ) -> int: # 63 bits
+
+def file_stamp(
+    name: str,  # of the file
+    size: int,  # bytes
+    mtime_ns: int,  # time of the last change, in nanoseconds
+) -> int:  # 63 bits
     "A number for one version of one file."
-    return int.from_bytes(hashlib.blake2b(f"{name}/{size}/{mtime_ns}".encode("utf-8", "surrogateescape"), digest_size=8).digest(), "little") >> 1
+    return (
+        int.from_bytes(
+            hashlib.blake2b(
+                f"{name}/{size}/{mtime_ns}".encode("utf-8", "surrogateescape"), digest_size=8
+            ).digest(),
+            "little",
+        )
+        >> 1
+    )
+
 
 def fingerprint(
-    root, # folder that the names are relative to
-    files: list, # single files that count (relative paths)
-    folders: list, # folders whose files count (relative paths)
-    suffixes: tuple, # which files of the folders
-) -> str: # hexadecimal
+    root,  # folder that the names are relative to
+    files: list,  # single files that count (relative paths)
+    folders: list,  # folders whose files count (relative paths)
+    suffixes: tuple,  # which files of the folders
+) -> str:  # hexadecimal
     "A hash of names, sizes and times; another one as soon as a file is added, removed, renamed or written."
     h, root = hashlib.blake2b(digest_size=16), Path(root)
-    def note(text): h.update(text.encode("utf-8", "surrogatepass"))
+
+    def note(text):
+        h.update(text.encode("utf-8", "surrogatepass"))
+
     for name in sorted(files):
-        s = os.stat(root/name) if os.path.isfile(root/name) else None
+        s = os.stat(root / name) if os.path.isfile(root / name) else None
         note(f"file {name}/{s.st_size}/{s.st_mtime_ns}\n" if s else f"no file {name}\n")
     for name in sorted(folders):
         note(f"folder {name}\n")
-        for n, (size, mtime) in list_files(root/name, suffixes).items(): note(f"{n}/{size}/{mtime}\n")
+        for n, (size, mtime) in list_files(root / name, suffixes).items():
+            note(f"{n}/{size}/{mtime}\n")
     return h.hexdigest()
 
 # %% ../nbs/00f_pairtable.ipynb #18d60c70
 def cached_arrays(
-    path, # where the bundle is kept
-    is_valid, # function(meta) -> bool
-    build, # function() -> (arrays, meta)
+    path,  # where the bundle is kept
+    is_valid,  # function(meta) -> bool
+    build,  # function() -> (arrays, meta)
 ) -> Arrays:
     "The bundle at `path`, rebuilt if it is missing, damaged or no longer valid."
     try:
         arrays = load_arrays(path)
-        if is_valid(arrays.meta): return arrays
-    except (OSError, ValueError): pass # not there yet, or cut short: both are remade
+        if is_valid(arrays.meta):
+            return arrays
+    except (OSError, ValueError):
+        pass  # not there yet, or cut short: both are remade
     arrays, meta = build()
     try:
         save_arrays(path, arrays, meta)
         return load_arrays(path)
     except OSError as e:
-        warnings.warn(f"the index cannot be kept in {Path(path).parent} ({e.strerror or e}); it stays in memory and is made again next time. Set CACHE_DIR to a folder that can be written.")
+        warnings.warn(
+            f"the index cannot be kept in {Path(path).parent} ({e.strerror or e}); it stays in memory and is made again next time. Set CACHE_DIR to a folder that can be written."
+        )
         return Arrays(arrays, meta)
 
 # %% ../nbs/00f_pairtable.ipynb #6b74f91c
 @dataclass(frozen=True)
 class BadSample:
     "Something in the data that cannot be used."
-    id: str # of the pair or row
-    file: str # where it stands, relative to the data folder
-    why: str # one sentence
+
+    id: str  # of the pair or row
+    file: str  # where it stands, relative to the data folder
+    why: str  # one sentence
+
 
 @dataclass
 class RawPair:
     "A pair as the data describes it."
-    id: str # unique
-    t1: str # locator of the first date: a relative path, or a cell of a table
-    t2: str # of the second date
-    mask: str = "" # of the change mask; "" if there is none
-    split: str = None # "train", "val", "test", or None where the data does not say
-    changed: bool = None # or None where the data does not say
-    captions: tuple = () # sentences
-    boxes: tuple = () # for each sentence a list of four-number boxes as they stand in the data
-    conventions: tuple = () # for each sentence (format or None, units or None), where the row itself says it
-    stamps: tuple = (0, 0) # versions of the two pictures
-    sizes: tuple = (0, 0, 0, 0) # width and height of the first date, then of the second, in pixels
+
+    id: str  # unique
+    t1: str  # locator of the first date: a relative path, or a cell of a table
+    t2: str  # of the second date
+    mask: str = ""  # of the change mask; "" if there is none
+    split: str = None  # "train", "val", "test", or None where the data does not say
+    changed: bool = None  # or None where the data does not say
+    captions: tuple = ()  # sentences
+    boxes: tuple = ()  # for each sentence a list of four-number boxes as they stand in the data
+    conventions: tuple = ()  # for each sentence (format or None, units or None), where the row itself says it
+    stamps: tuple = (0, 0)  # versions of the two pictures
+    sizes: tuple = (0, 0, 0, 0)  # width and height of the first date, then of the second, in pixels
+
 
 _SPLIT_CODES = (None, "train", "val", "test")
 _FORMATS, _UNITS = (None, "xyxy", "xywh"), (None, "pixel", "fraction", "percent")
 
+
 class PairTableBuilder:
     "Packs `RawPair`s into arrays."
+
     texts = ("id", "t1", "t2", "mask", "caption")
 
     def __init__(self):
         self.text = {k: TextsBuilder() for k in self.texts}
-        self.number = dict(split=array("B"), changed=array("B"), size=array("i"), stamp=array("q"), pair_ends=array("q"), caption_pair=array("i"),
-                           convention=array("B"), box=array("d"), box_ends=array("q"))
+        self.number = dict(
+            split=array("B"),
+            changed=array("B"),
+            size=array("i"),
+            stamp=array("q"),
+            pair_ends=array("q"),
+            caption_pair=array("i"),
+            convention=array("B"),
+            box=array("d"),
+            box_ends=array("q"),
+        )
 
-    def __len__(self): return len(self.number["split"])
+    def __len__(self):
+        return len(self.number["split"])
 
     def add(self, p: RawPair):
         n, index = self.number, len(self)
-        for k, v in zip(self.texts, (p.id, p.t1, p.t2, p.mask)): self.text[k].add(v)
-        n["split"].append(_SPLIT_CODES.index(p.split)); n["changed"].append(2 if p.changed is None else int(p.changed))
-        n["size"].extend(p.sizes); n["stamp"].extend(p.stamps)
+        for k, v in zip(self.texts, (p.id, p.t1, p.t2, p.mask)):
+            self.text[k].add(v)
+        n["split"].append(_SPLIT_CODES.index(p.split))
+        n["changed"].append(2 if p.changed is None else int(p.changed))
+        n["size"].extend(p.sizes)
+        n["stamp"].extend(p.stamps)
         for k, caption in enumerate(p.captions):
             self.text["caption"].add(caption)
             n["caption_pair"].append(index)
             fmt, units = p.conventions[k] if p.conventions else (None, None)
             n["convention"].append(4 * _FORMATS.index(fmt) + _UNITS.index(units))
-            for b in (p.boxes[k] if p.boxes else ()): n["box"].extend(b)
+            for b in p.boxes[k] if p.boxes else ():
+                n["box"].extend(b)
             n["box_ends"].append(len(n["box"]) // 4)
         n["pair_ends"].append(len(n["caption_pair"]))
 
-    def arrays(self) -> dict: # name -> array
-        out = {k: np.array(a, {"B": np.uint8, "i": np.int32, "q": np.int64, "d": np.float64}[a.typecode]) for k, a in self.number.items()}
-        out.update(size=out["size"].reshape(-1, 4), stamp=out["stamp"].reshape(-1, 2), box=out["box"].reshape(-1, 4))
-        for k, t in self.text.items(): out[k + "_data"], out[k + "_ends"] = t.arrays()
+    def arrays(self) -> dict:  # name -> array
+        out = {
+            k: np.array(
+                a, {"B": np.uint8, "i": np.int32, "q": np.int64, "d": np.float64}[a.typecode]
+            )
+            for k, a in self.number.items()
+        }
+        out.update(
+            size=out["size"].reshape(-1, 4),
+            stamp=out["stamp"].reshape(-1, 2),
+            box=out["box"].reshape(-1, 4),
+        )
+        for k, t in self.text.items():
+            out[k + "_data"], out[k + "_ends"] = t.arrays()
         return out
+
 
 class PairTable:
     "The pairs of a dataset and what it says about them; nothing is decided here."
-    def __init__(self, arrays: Arrays # of a `PairTableBuilder`
-                ):
-        self.arrays, self.meta = arrays, arrays.meta
-        self.ids, self.t1, self.t2, self.masks, self.captions = (Texts(arrays[k + "_data"], arrays[k + "_ends"]) for k in PairTableBuilder.texts)
 
-    def __reduce__(self): return (PairTable, (self.arrays,))
-    def __len__(self): return len(self.ids)
-    def __getattr__(self, name): # the number columns: split, changed, size, stamp, pair_ends, caption_pair, convention, box, box_ends
-        if name in ("arrays", "meta") or name not in self.arrays: raise AttributeError(name)
+    def __init__(
+        self,
+        arrays: Arrays,  # of a `PairTableBuilder`
+    ):
+        self.arrays, self.meta = arrays, arrays.meta
+        self.ids, self.t1, self.t2, self.masks, self.captions = (
+            Texts(arrays[k + "_data"], arrays[k + "_ends"]) for k in PairTableBuilder.texts
+        )
+
+    def __reduce__(self):
+        return (PairTable, (self.arrays,))
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __getattr__(
+        self, name
+    ):  # the number columns: split, changed, size, stamp, pair_ends, caption_pair, convention, box, box_ends
+        if name in ("arrays", "meta") or name not in self.arrays:
+            raise AttributeError(name)
         return self.arrays[name]
 
-    def caption_range(self, i: int) -> range: # numbers of the sentences of pair i
+    def caption_range(self, i: int) -> range:  # numbers of the sentences of pair i
         return range(int(self.pair_ends[i - 1]) if i else 0, int(self.pair_ends[i]))
 
-    def given_boxes(self, c: int) -> np.ndarray: # (k, 4) float64, as they stand in the data
-        return self.box[int(self.box_ends[c - 1]) if c else 0:int(self.box_ends[c])]
+    def given_boxes(self, c: int) -> np.ndarray:  # (k, 4) float64, as they stand in the data
+        return self.box[int(self.box_ends[c - 1]) if c else 0 : int(self.box_ends[c])]
 
-    def given_convention(self, c: int) -> tuple: # (format or None, units or None)
+    def given_convention(self, c: int) -> tuple:  # (format or None, units or None)
         return _FORMATS[int(self.convention[c]) // 4], _UNITS[int(self.convention[c]) % 4]
 
-    def given_split(self, i: int): return _SPLIT_CODES[int(self.split[i])]
-    def given_change(self, i: int): return (False, True, None)[int(self.changed[i])]
+    def given_split(self, i: int):
+        return _SPLIT_CODES[int(self.split[i])]
+
+    def given_change(self, i: int):
+        return (False, True, None)[int(self.changed[i])]
 
     @property
-    def n_boxes(self) -> int: return len(self.box)
+    def n_boxes(self) -> int:
+        return len(self.box)
+
     @property
-    def n_masks(self) -> int: return int(np.count_nonzero(np.diff(self.masks.ends, prepend=0)))
+    def n_masks(self) -> int:
+        return int(np.count_nonzero(np.diff(self.masks.ends, prepend=0)))

@@ -30,19 +30,21 @@ from .utils import progress_bar
 @dataclass
 class Questions:
     "The samples of a split, column by column."
-    id: list # str, "pair#number"
-    pair_id: list # str
-    pair: np.ndarray # (n,) int: 0, 1, 2 ... in order of appearance
-    caption: list # str
-    changed: np.ndarray # (n,) bool
-    box: np.ndarray # (n, 4) float64 xyxy in pixels, NaN where there is none
-    width: np.ndarray # (n,) pixels
-    height: np.ndarray # (n,) pixels
-    n_regions: np.ndarray # (n,) int: separate regions that the box covers
-    n_places: np.ndarray # (n,) int: different boxes among the sentences of the pair
-    box_source: list # str
 
-    def __len__(self): return len(self.id)
+    id: list  # str, "pair#number"
+    pair_id: list  # str
+    pair: np.ndarray  # (n,) int: 0, 1, 2 ... in order of appearance
+    caption: list  # str
+    changed: np.ndarray  # (n,) bool
+    box: np.ndarray  # (n, 4) float64 xyxy in pixels, NaN where there is none
+    width: np.ndarray  # (n,) pixels
+    height: np.ndarray  # (n,) pixels
+    n_regions: np.ndarray  # (n,) int: separate regions that the box covers
+    n_places: np.ndarray  # (n,) int: different boxes among the sentences of the pair
+    box_source: list  # str
+
+    def __len__(self):
+        return len(self.id)
 
     @property
     def boxed(self) -> np.ndarray:
@@ -54,13 +56,17 @@ class Questions:
         "Rows of pairs in which nothing changed."
         return np.flatnonzero(~np.isin(self.pair, self.pair[self.changed]))
 
-    def truth(self, rows # (k,) ints
-             ) -> np.ndarray: # (k, 3) [cx, cy, scale]
+    def truth(
+        self,
+        rows,  # (k,) ints
+    ) -> np.ndarray:  # (k, 3) [cx, cy, scale]
         "True actions."
         return box_to_action(self.box[rows], self.width[rows], self.height[rows])
 
-    def take(self, rows # (k,) ints
-            ) -> "Questions":
+    def take(
+        self,
+        rows,  # (k,) ints
+    ) -> "Questions":
         "Some of the samples."
         pick = lambda v: v[rows] if isinstance(v, np.ndarray) else [v[i] for i in rows]
         new = Questions(**{k: pick(v) for k, v in self.__dict__.items()})
@@ -68,34 +74,58 @@ class Questions:
         return new
 
 # %% ../nbs/04a_probes.ipynb #2dbbef8f
-def read_questions(dataset, # a `LevirCCActionDataset`, or one with cached features
-                  ) -> Questions:
+def read_questions(
+    dataset,  # a `LevirCCActionDataset`, or one with cached features
+) -> Questions:
     "All samples of a dataset as a table."
     s = list(dataset.samples)
     number = {p: i for i, p in enumerate(dict.fromkeys(x.pair_id for x in s))}
     places = {}
-    for x in s: places.setdefault(x.pair_id, set()).update([x.box] if x.box else [])
+    for x in s:
+        places.setdefault(x.pair_id, set()).update([x.box] if x.box else [])
     box = np.array([x.box or (np.nan,) * 4 for x in s], np.float64).reshape(-1, 4)
-    return Questions([x.id for x in s], [x.pair_id for x in s], np.array([number[x.pair_id] for x in s], int), [x.caption for x in s], np.array([x.changed for x in s], bool), box,
-                     np.array([x.width for x in s], float), np.array([x.height for x in s], float), np.array([x.n_regions for x in s], int),
-                     np.array([len(places[x.pair_id]) for x in s], int), [x.box_source for x in s])
+    return Questions(
+        [x.id for x in s],
+        [x.pair_id for x in s],
+        np.array([number[x.pair_id] for x in s], int),
+        [x.caption for x in s],
+        np.array([x.changed for x in s], bool),
+        box,
+        np.array([x.width for x in s], float),
+        np.array([x.height for x in s], float),
+        np.array([x.n_regions for x in s], int),
+        np.array([len(places[x.pair_id]) for x in s], int),
+        [x.box_source for x in s],
+    )
 
 # %% ../nbs/04a_probes.ipynb #b65b4169
 OWN, BORROWED, EMPTY, FIRST_WORD = "own", "borrowed", "empty", "first word"
 T1, T2, BLANK = 0, 1, 2
-PROBES = dict(shuffled=(BORROWED, T1, T2), empty=(EMPTY, T1, T2), first_word=(FIRST_WORD, T1, T2),
-              swapped_dates=(OWN, T2, T1), t1_twice=(OWN, T1, T1), blank=(OWN, BLANK, BLANK)) # name -> (sentence, first image, second image)
+PROBES = dict(
+    shuffled=(BORROWED, T1, T2),
+    empty=(EMPTY, T1, T2),
+    first_word=(FIRST_WORD, T1, T2),
+    swapped_dates=(OWN, T2, T1),
+    t1_twice=(OWN, T1, T1),
+    blank=(OWN, BLANK, BLANK),
+)  # name -> (sentence, first image, second image)
 
-def borrow(pair, # (n,) int: the pair of each row that needs a sentence
-           lenders, # (m,) int: the pair of each sentence that may be lent
-           seed: int = 0, # of the drawing
-          ) -> np.ndarray: # (n,) int: which sentence each row gets, -1 where there is no other pair
+
+def borrow(
+    pair,  # (n,) int: the pair of each row that needs a sentence
+    lenders,  # (m,) int: the pair of each sentence that may be lent
+    seed: int = 0,  # of the drawing
+) -> np.ndarray:  # (n,) int: which sentence each row gets, -1 where there is no other pair
     "For each row a random sentence of another pair; all rows of a pair borrow from the same one."
     pair, lenders, rng = np.asarray(pair), np.asarray(lenders), np.random.default_rng(seed)
     ring = rng.permutation(np.unique(lenders))
-    if not len(ring): return np.full(len(pair), -1)
+    if not len(ring):
+        return np.full(len(pair), -1)
     place = {p: i for i, p in enumerate(ring)}
-    after = {p: ring[(place[p] + 1) % len(ring)] if p in place else ring[rng.integers(len(ring))] for p in np.unique(pair)}
+    after = {
+        p: ring[(place[p] + 1) % len(ring)] if p in place else ring[rng.integers(len(ring))]
+        for p in np.unique(pair)
+    }
     sentences = {p: np.flatnonzero(lenders == p) for p in ring}
     return np.array([rng.choice(sentences[after[p]]) if after[p] != p else -1 for p in pair], int)
 
@@ -103,47 +133,72 @@ def borrow(pair, # (n,) int: the pair of each row that needs a sentence
 @dataclass
 class Asked:
     "What is put to the agent: for each row of the table, which sentence and which images."
-    probe: str # "plain", "described" or one of `PROBES`
-    rows: np.ndarray # (k,) int, into the table
-    captions: list # k str
-    first: int # T1, T2 or BLANK
-    second: int # likewise
 
-def some(rows, # (n,) ints
-         limit: int, # at most so many; None: all
-         seed: int = 0, # of the drawing
-        ) -> np.ndarray: # (k,) ints, in order
+    probe: str  # "plain", "described" or one of `PROBES`
+    rows: np.ndarray  # (k,) int, into the table
+    captions: list  # k str
+    first: int  # T1, T2 or BLANK
+    second: int  # likewise
+
+
+def some(
+    rows,  # (n,) ints
+    limit: int,  # at most so many; None: all
+    seed: int = 0,  # of the drawing
+) -> np.ndarray:  # (k,) ints, in order
     "A random part of some rows."
     rows = np.asarray(rows, int)
-    return rows if limit is None or len(rows) <= limit else np.sort(np.random.default_rng(seed).permutation(rows)[:limit])
+    return (
+        rows
+        if limit is None or len(rows) <= limit
+        else np.sort(np.random.default_rng(seed).permutation(rows)[:limit])
+    )
+
 
 def _caption(kind, q, rows, seed, no_words):
     "(rows, captions): those rows that can be asked this way."
-    if kind == OWN: return rows, [q.caption[i] for i in rows]
-    if kind == EMPTY: return rows, [no_words] * len(rows)
-    if kind == FIRST_WORD: return rows, [q.caption[i].split()[0] for i in rows]
+    if kind == OWN:
+        return rows, [q.caption[i] for i in rows]
+    if kind == EMPTY:
+        return rows, [no_words] * len(rows)
+    if kind == FIRST_WORD:
+        return rows, [q.caption[i].split()[0] for i in rows]
     lent = borrow(q.pair[rows], q.pair[q.boxed], seed)
     return rows[lent >= 0], [q.caption[q.boxed[j]] for j in lent if j >= 0]
 
-def ask_all(q: Questions, # the table of what can be asked
-            no_words: str = ".", # stands for an empty sentence
-            limit: int = 1000, # sentences per probe, at most; None: all
-            seed: int = 0, # of the drawing
-            probes=tuple(PROBES) # names
-           ) -> list: # of `Asked`, the plain questions first
+
+def ask_all(
+    q: Questions,  # the table of what can be asked
+    no_words: str = ".",  # stands for an empty sentence
+    limit: int = 1000,  # sentences per probe, at most; None: all
+    seed: int = 0,  # of the drawing
+    probes=tuple(PROBES),  # names
+) -> list:  # of `Asked`, the plain questions first
     "Everything that one evaluation asks."
     asked = [Asked("plain", np.arange(len(q)), q.caption, T1, T2)]
-    if len(q.unchanged): asked.append(Asked("described", *_caption(BORROWED, q, some(q.unchanged, limit, seed), seed, no_words), T1, T2))
+    if len(q.unchanged):
+        asked.append(
+            Asked(
+                "described",
+                *_caption(BORROWED, q, some(q.unchanged, limit, seed), seed, no_words),
+                T1,
+                T2,
+            )
+        )
     rows = some(q.boxed, limit, seed)
-    return asked + [Asked(name, *_caption(PROBES[name][0], q, rows, seed, no_words), *PROBES[name][1:]) for name in probes]
+    return asked + [
+        Asked(name, *_caption(PROBES[name][0], q, rows, seed, no_words), *PROBES[name][1:])
+        for name in probes
+    ]
 
 # %% ../nbs/04a_probes.ipynb #08892575
-def answer(model, # a `VLM_ActionAgent`
-           t1: torch.Tensor, # (P, N, C) features of the first date
-           t2: torch.Tensor, # (P, N, C) of the second
-           which, # (B,) ints: the pair of each sentence
-           captions: list, # B sentences
-          ) -> dict: # as `forward`: action_pred (B, 3), change_logit (B,), attention (B, N)
+def answer(
+    model,  # a `VLM_ActionAgent`
+    t1: torch.Tensor,  # (P, N, C) features of the first date
+    t2: torch.Tensor,  # (P, N, C) of the second
+    which,  # (B,) ints: the pair of each sentence
+    captions: list,  # B sentences
+) -> dict:  # as `forward`: action_pred (B, 3), change_logit (B,), attention (B, N)
     "Several sentences about each of a few pairs that were looked at before."
     with model.autocast():
         patches = model.projector(t1, t2)[torch.as_tensor(which, device=t1.device)]
@@ -154,70 +209,105 @@ def answer(model, # a `VLM_ActionAgent`
 @dataclass
 class Answers:
     "What the agent said to one `Asked`."
-    probe: str # what was asked: "plain", "described" or one of `PROBES`
-    rows: np.ndarray # (k,) int: rows of the table
-    captions: list # the sentences that were read
-    action: np.ndarray # (k, 3) float64, rounded to 6 decimals
-    logit: np.ndarray # (k,) change score, rounded to 5 decimals
-    attention: np.ndarray # (k, N) float16, or None without patches
+
+    probe: str  # what was asked: "plain", "described" or one of `PROBES`
+    rows: np.ndarray  # (k,) int: rows of the table
+    captions: list  # the sentences that were read
+    action: np.ndarray  # (k, 3) float64, rounded to 6 decimals
+    logit: np.ndarray  # (k,) change score, rounded to 5 decimals
+    attention: np.ndarray  # (k, N) float16, or None without patches
 
     @property
     def change(self) -> np.ndarray:
         "(k,) probability of a change."
         return 1 / (1 + np.exp(-np.clip(self.logit, -50, 50)))
 
+
 def _features(model, dataset, row):
     "Features (2, N, C) of the two images of a sample, on the model's device."
     item = dataset[int(row)]
     return torch.stack([model.look(item[k][None])[0] for k in ("image_t1", "image_t2")])
+
 
 def _blank(model):
     "Features (1, N, C) of an image of the mean colour."
     v = model.vision
     return model.look(torch.zeros(1, 3, v.image_size * v.tiles, v.image_size * v.tiles))
 
+
 def _my_part(chunks):
     "(this process's part, number of processes)."
     d = torch.distributed
-    if not (d.is_available() and d.is_initialized()): return chunks, 1
-    return chunks[d.get_rank()::d.get_world_size()], d.get_world_size()
+    if not (d.is_available() and d.is_initialized()):
+        return chunks, 1
+    return chunks[d.get_rank() :: d.get_world_size()], d.get_world_size()
+
 
 def _gather(found, processes):
-    if processes == 1: return found
+    if processes == 1:
+        return found
     every = [None] * processes
     torch.distributed.all_gather_object(every, found)
     return sum(every, [])
 
 # %% ../nbs/04a_probes.ipynb #b4497c01
-def put(model, # a `VLM_ActionAgent`
-        dataset, # images or cached features of the table's samples
-        q: Questions, # the table of what can be asked
-        asked: list, # of `Asked`
-        batch_size: int = 64, # questions at once
-        pairs_at_once: int = 16, # pairs whose features are held in memory
-        progress: bool = False, # show a bar
-       ) -> tuple: # (list of `Answers`, {pair number: why it could not be read})
+def put(
+    model,  # a `VLM_ActionAgent`
+    dataset,  # images or cached features of the table's samples
+    q: Questions,  # the table of what can be asked
+    asked: list,  # of `Asked`
+    batch_size: int = 64,  # questions at once
+    pairs_at_once: int = 16,  # pairs whose features are held in memory
+    progress: bool = False,  # show a bar
+) -> tuple:  # (list of `Answers`, {pair number: why it could not be read})
     "Put all questions to the agent, pair by pair."
     offset = np.cumsum([0] + [len(a.rows) for a in asked])
-    row, kind = np.concatenate([a.rows for a in asked]), np.repeat(np.arange(len(asked)), np.diff(offset))
+    row, kind = (
+        np.concatenate([a.rows for a in asked]),
+        np.repeat(np.arange(len(asked)), np.diff(offset)),
+    )
     captions = [c for a in asked for c in a.captions]
     by_pair = np.argsort(q.pair[row], kind="stable")
     first_row = {int(p): int(i) for i, p in reversed(list(enumerate(q.pair)))}
     present = np.unique(q.pair[row])
-    chunks, processes = _my_part([present[i:i + pairs_at_once] for i in range(0, len(present), pairs_at_once)])
+    chunks, processes = _my_part(
+        [present[i : i + pairs_at_once] for i in range(0, len(present), pairs_at_once)]
+    )
     found, unread = [], {}
-    with evaluating(model), progress_bar(total=sum(len(c) for c in chunks), desc="evaluate", unit="pair", disable=not progress) as bar:
+    with (
+        evaluating(model),
+        progress_bar(
+            total=sum(len(c) for c in chunks), desc="evaluate", unit="pair", disable=not progress
+        ) as bar,
+    ):
         blank = _blank(model)
         for chunk in chunks:
             images, ok = {}, []
             for p in chunk.tolist():
-                try: images[p] = _features(model, dataset, first_row[p])
-                except BadSampleError as e: unread[p] = str(e)
+                try:
+                    images[p] = _features(model, dataset, first_row[p])
+                except BadSampleError as e:
+                    unread[p] = str(e)
             mine = by_pair[np.isin(q.pair[row[by_pair]], list(images))]
-            for i in range(0, len(mine), batch_size): found.append(_batch(model, images, blank, mine[i:i + batch_size], q.pair[row], kind, asked, captions))
+            for i in range(0, len(mine), batch_size):
+                found.append(
+                    _batch(
+                        model,
+                        images,
+                        blank,
+                        mine[i : i + batch_size],
+                        q.pair[row],
+                        kind,
+                        asked,
+                        captions,
+                    )
+                )
             bar.update(len(chunk))
     found = _gather(found, processes)
-    return _sort(found, asked, offset), {p: why for part in _gather([unread], processes) for p, why in part.items()}
+    return _sort(found, asked, offset), {
+        p: why for part in _gather([unread], processes) for p, why in part.items()
+    }
+
 
 def _batch(model, images, blank, mine, pair, kind, asked, captions):
     "(numbers of the questions, action, change logit, attention) of one batch."
@@ -227,7 +317,13 @@ def _batch(model, images, blank, mine, pair, kind, asked, captions):
     t1, t2 = (torch.stack([see(k[0], k[1 + i]) for k in distinct]) for i in (0, 1))
     out = answer(model, t1, t2, [distinct[k] for k in looks], [captions[j] for j in mine])
     attention = out["attention"].half().cpu().numpy() if "attention" in out else None
-    return mine, out["action_pred"].double().cpu().numpy(), out["change_logit"].double().cpu().numpy(), attention
+    return (
+        mine,
+        out["action_pred"].double().cpu().numpy(),
+        out["change_logit"].double().cpu().numpy(),
+        attention,
+    )
+
 
 def _sort(found, asked, offset):
     "One `Answers` per `Asked`, in its order; questions about unreadable pairs are left out."
@@ -235,127 +331,214 @@ def _sort(found, asked, offset):
     place = np.argsort(order)
     action = np.concatenate([f[1] for f in found])[place].round(6) if found else np.zeros((0, 3))
     logit = np.concatenate([f[2] for f in found])[place].round(5) if found else np.zeros(0)
-    attention = np.concatenate([f[3] for f in found])[place] if found and found[0][3] is not None else None
+    attention = (
+        np.concatenate([f[3] for f in found])[place] if found and found[0][3] is not None else None
+    )
     order, out = order[place], []
     for a, lo, hi in zip(asked, offset, offset[1:]):
         s = slice(*np.searchsorted(order, [lo, hi]))
         own = order[s] - lo
-        out.append(Answers(a.probe, a.rows[own], [a.captions[i] for i in own], action[s], logit[s], None if attention is None else attention[s]))
+        out.append(
+            Answers(
+                a.probe,
+                a.rows[own],
+                [a.captions[i] for i in own],
+                action[s],
+                logit[s],
+                None if attention is None else attention[s],
+            )
+        )
     return out
 
 # %% ../nbs/04a_probes.ipynb #4163b821
 BASELINES = ("mean_action", "center", "difference", "random", "other_change")
 
-def training_actions(pairs, # an opened dataset with a training split
-                    ) -> np.ndarray: # (m, 3)
-    "The true actions of the training split."
-    if not (pairs.splits[pairs.rows] == 0).any(): return np.zeros((0, 3))
-    boxed = [s for s in pairs.select("train").samples if s.box is not None]
-    return np.array([box_to_action(s.box, s.width, s.height) for s in boxed], np.float64).reshape(-1, 3)
 
-def difference_action(t1, # (H, W, 3) uint8
-                      t2, # (H, W, 3) uint8
-                     ) -> np.ndarray: # (3,)
+def training_actions(
+    pairs,  # an opened dataset with a training split
+) -> np.ndarray:  # (m, 3)
+    "The true actions of the training split."
+    if not (pairs.splits[pairs.rows] == 0).any():
+        return np.zeros((0, 3))
+    boxed = [s for s in pairs.select("train").samples if s.box is not None]
+    return np.array([box_to_action(s.box, s.width, s.height) for s in boxed], np.float64).reshape(
+        -1, 3
+    )
+
+
+def difference_action(
+    t1,  # (H, W, 3) uint8
+    t2,  # (H, W, 3) uint8
+) -> np.ndarray:  # (3,)
     "Where the images differ: centre of mass and size of the thresholded difference; the middle, at half size, if they do not."
     mask = difference_mask(t1, t2) != 0
-    if not mask.any(): return np.array([.5, .5, .5])
+    if not mask.any():
+        return np.array([0.5, 0.5, 0.5])
     (y, x), (h, w) = np.nonzero(mask), mask.shape
-    return np.array([(x.mean() + .5) / w, (y.mean() + .5) / h, np.sqrt(mask.mean())])
+    return np.array([(x.mean() + 0.5) / w, (y.mean() + 0.5) / h, np.sqrt(mask.mean())])
 
 # %% ../nbs/04a_probes.ipynb #5dd49049
-def other_places(q: Questions, # the table of what can be asked
-                 rows, # (k,) ints, with boxes
-                 seed: int = 0 # of the drawing
-                ) -> tuple: # (rows that have another place (m,), their actions (m, 3))
+def other_places(
+    q: Questions,  # the table of what can be asked
+    rows,  # (k,) ints, with boxes
+    seed: int = 0,  # of the drawing
+) -> tuple:  # (rows that have another place (m,), their actions (m, 3))
     "For each row the box of another change that the sentences of its pair tell of."
     rng, boxes = np.random.default_rng(seed), {}
-    for i in q.boxed: boxes.setdefault(int(q.pair[i]), []).append(tuple(q.box[i]))
+    for i in q.boxed:
+        boxes.setdefault(int(q.pair[i]), []).append(tuple(q.box[i]))
     kept, chosen = [], []
     for i in rows:
         others = sorted(set(boxes[int(q.pair[i])]) - {tuple(q.box[i])})
-        if others: kept.append(i); chosen.append(others[rng.integers(len(others))])
+        if others:
+            kept.append(i)
+            chosen.append(others[rng.integers(len(others))])
     kept = np.array(kept, int)
     return kept, box_to_action(np.array(chosen).reshape(-1, 4), q.width[kept], q.height[kept])
 
-def baseline_actions(q: Questions, # the table of what can be asked
-                     dataset, # for the images of `difference`
-                     train, # (m, 3) of `training_actions`
-                     seed: int = 0, # of the drawing
-                     names=BASELINES # which of them
-                    ) -> dict: # name -> (rows (k,), actions (k, 3))
+
+def baseline_actions(
+    q: Questions,  # the table of what can be asked
+    dataset,  # for the images of `difference`
+    train,  # (m, 3) of `training_actions`
+    seed: int = 0,  # of the drawing
+    names=BASELINES,  # which of them
+) -> dict:  # name -> (rows (k,), actions (k, 3))
     "The answers of each baseline to the rows that have a box."
     rows, rng = q.boxed, np.random.default_rng(seed)
-    mean = train.mean(0) if len(train) else np.array([.5, .5, .5])
-    sizes = train[:, 2] if len(train) else np.array([.5])
-    make = dict(mean_action=lambda: (rows, np.tile(mean, (len(rows), 1))), center=lambda: (rows, np.tile([.5, .5, mean[2]], (len(rows), 1))),
-                random=lambda: (rows, np.stack([*rng.random((2, len(rows))), rng.choice(sizes, len(rows))], 1)),
-                difference=lambda: _difference(q, dataset, rows), other_change=lambda: other_places(q, rows, seed))
+    mean = train.mean(0) if len(train) else np.array([0.5, 0.5, 0.5])
+    sizes = train[:, 2] if len(train) else np.array([0.5])
+    make = dict(
+        mean_action=lambda: (rows, np.tile(mean, (len(rows), 1))),
+        center=lambda: (rows, np.tile([0.5, 0.5, mean[2]], (len(rows), 1))),
+        random=lambda: (
+            rows,
+            np.stack([*rng.random((2, len(rows))), rng.choice(sizes, len(rows))], 1),
+        ),
+        difference=lambda: _difference(q, dataset, rows),
+        other_change=lambda: other_places(q, rows, seed),
+    )
     return {name: make[name]() for name in names}
+
 
 def _difference(q, dataset, rows):
     seen, kept = {}, []
     for i in rows.tolist():
         p = int(q.pair[i])
         if p not in seen:
-            try: t1, t2 = (r.open() for r in dataset.refs(i))
-            except BadImage: seen[p] = None
+            try:
+                t1, t2 = (r.open() for r in dataset.refs(i))
+            except BadImage:
+                seen[p] = None
             else:
-                small = tuple(max(1, round(v * min(1, 128 / max(t2.size)))) for v in t2.size) # enough for a centre of mass
-                seen[p] = difference_action(*(np.asarray(t.resize(small, Image.Resampling.BOX)) for t in (t1, t2)))
-        if seen[p] is not None: kept.append(i)
+                small = tuple(
+                    max(1, round(v * min(1, 128 / max(t2.size)))) for v in t2.size
+                )  # enough for a centre of mass
+                seen[p] = difference_action(
+                    *(np.asarray(t.resize(small, Image.Resampling.BOX)) for t in (t1, t2))
+                )
+        if seen[p] is not None:
+            kept.append(i)
     return np.array(kept, int), np.array([seen[int(q.pair[i])] for i in kept]).reshape(-1, 3)
 
 # %% ../nbs/04a_probes.ipynb #54f72b95
 class Part:
     "Some samples of a dataset."
-    def __init__(self, dataset, # with `samples` and `refs`
-                 rows, # indices of the samples
-                ): self.dataset, self.rows, self.samples = dataset, [int(i) for i in rows], [dataset.samples[int(i)] for i in rows]
-    def __len__(self): return len(self.rows)
-    def __getitem__(self, i): return self.dataset[self.rows[i]]
-    def __getattr__(self, name):
-        if name.startswith("__") or name == "dataset": raise AttributeError(name)
-        return getattr(self.dataset, name)
-    def refs(self, i): return self.dataset.refs(self.rows[i])
 
-def some_pairs(dataset, # with `samples`
-               limit: int, # pairs at most; None: all
-               seed: int = 0, # of the drawing
-              ): # the dataset, or a `Part` of it
+    def __init__(
+        self,
+        dataset,  # with `samples` and `refs`
+        rows,  # indices of the samples
+    ):
+        self.dataset, self.rows, self.samples = (
+            dataset,
+            [int(i) for i in rows],
+            [dataset.samples[int(i)] for i in rows],
+        )
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, i):
+        return self.dataset[self.rows[i]]
+
+    def __getattr__(self, name):
+        if name.startswith("__") or name == "dataset":
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def refs(self, i):
+        return self.dataset.refs(self.rows[i])
+
+
+def some_pairs(
+    dataset,  # with `samples`
+    limit: int,  # pairs at most; None: all
+    seed: int = 0,  # of the drawing
+):  # the dataset, or a `Part` of it
     "Some whole pairs of a dataset, drawn at random."
     ids = [s.pair_id for s in dataset.samples] if limit is not None else []
     distinct = list(dict.fromkeys(ids))
-    if len(distinct) <= (limit or 0) or limit is None: return dataset
+    if len(distinct) <= (limit or 0) or limit is None:
+        return dataset
     chosen = {distinct[i] for i in np.random.default_rng(seed).permutation(len(distinct))[:limit]}
     return Part(dataset, [i for i, p in enumerate(ids) if p in chosen])
 
 # %% ../nbs/04a_probes.ipynb #0d6962b4
-AGENTS = ("IMAGE_SIZE", "TILES", "VISION_FEATURES", "CLIP_PATH", "LLM_PATH", "VISION_MODEL_NAME", "LLM_MODEL_NAME", "MAX_TEXT_LENGTH") # settings that come with an agent
+AGENTS = (
+    "IMAGE_SIZE",
+    "TILES",
+    "VISION_FEATURES",
+    "CLIP_PATH",
+    "LLM_PATH",
+    "VISION_MODEL_NAME",
+    "LLM_MODEL_NAME",
+    "MAX_TEXT_LENGTH",
+)  # settings that come with an agent
 
-def load_agent(model_or_path, # a `VLM_ActionAgent`, a run, or a checkpoint
-               config=None, # settings for this machine and this data
-               device=None, # None: as DEVICE says
-              ) -> VLM_ActionAgent:
+
+def load_agent(
+    model_or_path,  # a `VLM_ActionAgent`, a run, or a checkpoint
+    config=None,  # settings for this machine and this data
+    device=None,  # None: as DEVICE says
+) -> VLM_ActionAgent:
     "The agent, in evaluation mode."
-    if isinstance(model_or_path, torch.nn.Module): return model_or_path
+    if isinstance(model_or_path, torch.nn.Module):
+        return model_or_path
     folder = resolve_checkpoint(model_or_path)
-    saved = Config.from_json(folder/"config.json")
-    moved = {} if config is None else {k: getattr(config, k) for k in ("CLIP_PATH", "LLM_PATH") if not Path(getattr(saved, k)).is_dir() and Path(getattr(config, k)).is_dir()}
-    if config is not None: moved["DEVICE"] = config.DEVICE
+    saved = Config.from_json(folder / "config.json")
+    moved = (
+        {}
+        if config is None
+        else {
+            k: getattr(config, k)
+            for k in ("CLIP_PATH", "LLM_PATH")
+            if not Path(getattr(saved, k)).is_dir() and Path(getattr(config, k)).is_dir()
+        }
+    )
+    if config is not None:
+        moved["DEVICE"] = config.DEVICE
     return VLM_ActionAgent.from_pretrained(folder, device, **moved)
 
-def data_settings(model, # a `VLM_ActionAgent`
-                  config=None, # settings of the data; None: the agent's own
-                 ) -> Config:
+
+def data_settings(
+    model,  # a `VLM_ActionAgent`
+    config=None,  # settings of the data; None: the agent's own
+) -> Config:
     "The settings to read data with for this agent."
-    if config is None: return model.config
+    if config is None:
+        return model.config
     config = config() if isinstance(config, type) else config
     return config.replace(**{k: getattr(model.config, k) for k in AGENTS})
 
-def open_split(config, # settings
-               split: str, # "train", "val" or "test"
-              ) -> tuple: # (`Pairs` with the training and validation split as in training, `LevirCCActionDataset` of the wanted split, never augmented)
+
+def open_split(
+    config,  # settings
+    split: str,  # "train", "val" or "test"
+) -> tuple:  # (`Pairs` with the training and validation split as in training, `LevirCCActionDataset` of the wanted split, never augmented)
     "The data of one split, divided as in training."
     pairs = open_pairs(config.DATASET_PATH, config=config)
     divided = train_and_val(pairs, seed=config.SEED)
-    return divided, LevirCCActionDataset(split, config=config, pairs=pairs if split == "test" else divided, augment=False)
+    return divided, LevirCCActionDataset(
+        split, config=config, pairs=pairs if split == "test" else divided, augment=False
+    )

@@ -21,26 +21,37 @@ from .drawing import draw_box, drawable, show_image, wrap
 from .geometry import action_to_box
 
 # %% ../nbs/04b_report.ipynb #942266f3
-def zoom_box(action, # [cx, cy, scale]
-             width: int, # image width in pixels
-             height: int, # image height in pixels
-             margin: float = 0., # room around the square on each side, as a share of its side
-             least: int = 16, # pixels: smallest side
-            ) -> tuple: # (x1, y1, x2, y2) ints inside the image
+def zoom_box(
+    action,  # [cx, cy, scale]
+    width: int,  # image width in pixels
+    height: int,  # image height in pixels
+    margin: float = 0.0,  # room around the square on each side, as a share of its side
+    least: int = 16,  # pixels: smallest side
+) -> tuple:  # (x1, y1, x2, y2) ints inside the image
     "The window that a camera shows for an action: the action's square, moved so that it stays inside the frame."
     cx, cy, scale = (float(v) for v in action)
-    if not all(map(math.isfinite, (cx, cy, scale))): raise ValueError(f"action {(cx, cy, scale)} is not finite: there is nothing to zoom to")
+    if not all(map(math.isfinite, (cx, cy, scale))):
+        raise ValueError(f"action {(cx, cy, scale)} is not finite: there is nothing to zoom to")
     side = max(scale * math.sqrt(width * height) * (1 + 2 * margin), min(least, width, height))
     w, h = (max(1, min(round(side), n)) for n in (width, height))
-    x, y = (min(max(round(c * n - s / 2), 0), n - s) for c, n, s in ((cx, width, w), (cy, height, h)))
+    x, y = (
+        min(max(round(c * n - s / 2), 0), n - s) for c, n, s in ((cx, width, w), (cy, height, h))
+    )
     return x, y, x + w, y + h
 
 # %% ../nbs/04b_report.ipynb #2f621171
-INK, AGENT, PROBE, PLAIN, GOOD = "#22303c", "#1b6ca8", "#c8553d", "#9aa5b1", "#4f8a5b" # colours: text, the agent, the agent asked wrongly, others, the oracle
+INK, AGENT, PROBE, PLAIN, GOOD = (
+    "#22303c",
+    "#1b6ca8",
+    "#c8553d",
+    "#9aa5b1",
+    "#4f8a5b",
+)  # colours: text, the agent, the agent asked wrongly, others, the oracle
 
 # %% ../nbs/04b_report.ipynb #0978ee15
 class Picture(Figure):
     "A matplotlib figure made without pyplot, which notebooks show all the same."
+
     def _repr_png_(self):
         out = io.BytesIO()
         self.savefig(out, format="png")
@@ -50,37 +61,64 @@ class Picture(Figure):
 @dataclass
 class Case:
     "One question and its answer, to be drawn."
-    t1: object # first date: PIL image or (H, W, 3) array
-    t2: object # second date
-    caption: str # the sentence
-    action: tuple # predicted (cx, cy, scale)
-    box: tuple = None # true box xyxy in pixels of the second date, if there is one
-    attention: object = None # (rows, cols), if the agent has patches
-    note: str = "" # shown under the sentence
+
+    t1: object  # first date: PIL image or (H, W, 3) array
+    t2: object  # second date
+    caption: str  # the sentence
+    action: tuple  # predicted (cx, cy, scale)
+    box: tuple = None  # true box xyxy in pixels of the second date, if there is one
+    attention: object = None  # (rows, cols), if the agent has patches
+    note: str = ""  # shown under the sentence
+
 
 PANELS = ("first date", "second date", "attention", "zoom")
 
-def draw_case(axes, # as many matplotlib axes as `panels`
-              case: Case, # what to draw
-              panels=PANELS, # which pictures
-             ) -> None:
+
+def draw_case(
+    axes,  # as many matplotlib axes as `panels`
+    case: Case,  # what to draw
+    panels=PANELS,  # which pictures
+) -> None:
     "Draw one case into a row of axes."
     t1, t2 = np.asarray(case.t1), np.asarray(case.t2)
     (h, w), mine = t2.shape[:2], action_to_box(case.action, t2.shape[1], t2.shape[0])
+
     def boxes(ax):
-        if case.box is not None: draw_box(ax, case.box, "white", linewidth=1.4)
+        if case.box is not None:
+            draw_box(ax, case.box, "white", linewidth=1.4)
         draw_box(ax, mine, "#ff8c1a", linewidth=1.4)
-        ax.plot(case.action[0] * w, case.action[1] * h, "+", color="#ff8c1a", markersize=7, markeredgewidth=1.6)
+        ax.plot(
+            case.action[0] * w,
+            case.action[1] * h,
+            "+",
+            color="#ff8c1a",
+            markersize=7,
+            markeredgewidth=1.6,
+        )
+
     for ax, panel in zip(axes, panels):
-        if panel == "first date": show_image(ax, t1)
-        elif panel == "second date": show_image(ax, t2); boxes(ax)
+        if panel == "first date":
+            show_image(ax, t1)
+        elif panel == "second date":
+            show_image(ax, t2)
+            boxes(ax)
         elif panel == "zoom":
             x1, y1, x2, y2 = zoom_box(case.action, w, h)
             show_image(ax, t2[y1:y2, x1:x2])
-            if case.box is not None: draw_box(ax, np.subtract(case.box, (x1, y1, x1, y1)), "white", linewidth=1.2, clip_on=True)
-            for s in ax.spines.values(): s.set(color="#ff8c1a", linewidth=2)
+            if case.box is not None:
+                draw_box(
+                    ax,
+                    np.subtract(case.box, (x1, y1, x1, y1)),
+                    "white",
+                    linewidth=1.2,
+                    clip_on=True,
+                )
+            for s in ax.spines.values():
+                s.set(color="#ff8c1a", linewidth=2)
             ax.set(xlim=(0, x2 - x1), ylim=(y2 - y1, 0))
-        elif panel == "attention": _draw_attention(ax, t2, case)
+        elif panel == "attention":
+            _draw_attention(ax, t2, case)
+
 
 def _draw_attention(ax, image, case):
     "The attention over a faded picture; its own frame says if there is none."
@@ -88,293 +126,647 @@ def _draw_attention(ax, image, case):
     grey = image[..., :3].mean(-1) if image.ndim == 3 else image
     ax.imshow(grey, cmap="gray", vmin=-160, vmax=330, extent=(0, w, h, 0))
     ax.set(xticks=[], yticks=[])
-    if case.attention is None: return ax.text(w / 2, h / 2, "no patches", ha="center", va="center", color="#555555", fontsize=8)
+    if case.attention is None:
+        return ax.text(
+            w / 2, h / 2, "no patches", ha="center", va="center", color="#555555", fontsize=8
+        )
     a = np.asarray(case.attention, np.float32)
-    ax.imshow(a / max(a.max(), 1e-9), cmap="inferno", alpha=np.clip(a / max(a.max(), 1e-9), 0, 1)**.5 * .85, extent=(0, w, h, 0), interpolation="nearest", vmin=0, vmax=1)
-    if case.box is not None: draw_box(ax, case.box, "white", linewidth=1.)
+    ax.imshow(
+        a / max(a.max(), 1e-9),
+        cmap="inferno",
+        alpha=np.clip(a / max(a.max(), 1e-9), 0, 1) ** 0.5 * 0.85,
+        extent=(0, w, h, 0),
+        interpolation="nearest",
+        vmin=0,
+        vmax=1,
+    )
+    if case.box is not None:
+        draw_box(ax, case.box, "white", linewidth=1.0)
 
 # %% ../nbs/04b_report.ipynb #b58c5af6
-def gallery(cases, # of `Case`
-            path=None, # write the picture here too
-            panels=PANELS, # which pictures of each case
-            columns: int = 1, # cases side by side
-            size: float = 1.75, # inches: side of one picture
-            dpi: int = 100, # dots per inch
-            titles: bool = True, # the sentences above the pictures
-           ): # matplotlib figure
+def gallery(
+    cases,  # of `Case`
+    path=None,  # write the picture here too
+    panels=PANELS,  # which pictures of each case
+    columns: int = 1,  # cases side by side
+    size: float = 1.75,  # inches: side of one picture
+    dpi: int = 100,  # dots per inch
+    titles: bool = True,  # the sentences above the pictures
+):  # matplotlib figure
     "Cases as one picture: both dates, sentence, true (white) and predicted (orange) box, zoomed crop."
     cases = list(cases)
-    if not cases: raise ValueError("a gallery needs at least one case")
-    rows, k, head = -(-len(cases) // columns), len(panels), .5 if titles else 0.
-    gap, width, height = .07, columns * (k * (size + .07) + .2) - .2 + .07, rows * (size + head + .07) + .07
+    if not cases:
+        raise ValueError("a gallery needs at least one case")
+    rows, k, head = -(-len(cases) // columns), len(panels), 0.5 if titles else 0.0
+    gap, width, height = (
+        0.07,
+        columns * (k * (size + 0.07) + 0.2) - 0.2 + 0.07,
+        rows * (size + head + 0.07) + 0.07,
+    )
     fig = Picture(figsize=(width, height), dpi=dpi)
     for i, case in enumerate(cases):
         row, col = divmod(i, columns)
-        x, y = gap + col * (k * (size + gap) + .2), height - (row + 1) * (size + head + gap)
-        axes = [fig.add_axes([(x + j * (size + gap)) / width, y / height, size / width, size / height]) for j in range(k)]
+        x, y = gap + col * (k * (size + gap) + 0.2), height - (row + 1) * (size + head + gap)
+        axes = [
+            fig.add_axes([(x + j * (size + gap)) / width, y / height, size / width, size / height])
+            for j in range(k)
+        ]
         draw_case(axes, case, panels)
-        if titles: text, fonts = drawable(wrap(case.caption, round(k * size * 12.5)) + (f"\n{case.note}" if case.note else ""))
-        if titles: axes[0].set_title(text, fontsize=8, loc="left", fontfamily=fonts)
+        if titles:
+            text, fonts = drawable(
+                wrap(case.caption, round(k * size * 12.5)) + (f"\n{case.note}" if case.note else "")
+            )
+        if titles:
+            axes[0].set_title(text, fontsize=8, loc="left", fontfamily=fonts)
         for ax, panel in zip(axes, panels):
-            if row == 0: ax.text(.03, .97, panel, transform=ax.transAxes, va="top", fontsize=6.5, color=INK, bbox=dict(facecolor="white", alpha=.75, edgecolor="none", pad=1.5))
-    if path is not None: fig.savefig(path)
+            if row == 0:
+                ax.text(
+                    0.03,
+                    0.97,
+                    panel,
+                    transform=ax.transAxes,
+                    va="top",
+                    fontsize=6.5,
+                    color=INK,
+                    bbox=dict(facecolor="white", alpha=0.75, edgecolor="none", pad=1.5),
+                )
+    if path is not None:
+        fig.savefig(path)
     return fig
 
 # %% ../nbs/04b_report.ipynb #1338a3e3
 def _axes(width=4.5, height=3.2):
     fig = Picture(figsize=(width, height), dpi=110, layout="constrained")
     ax = fig.add_subplot()
-    for side in ("top", "right"): ax.spines[side].set_visible(False)
-    for side in ("left", "bottom"): ax.spines[side].set_color("#b8c0c8")
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set_color("#b8c0c8")
     ax.tick_params(labelsize=8, colors=INK, length=3)
-    for label in (ax.xaxis.label, ax.yaxis.label): label.set(size=9, color=INK)
+    for label in (ax.xaxis.label, ax.yaxis.label):
+        label.set(size=9, color=INK)
     return fig, ax
 
-def _column(predictions, name, where=None): # (n,) floats of the rows that have a true box
-    return np.array([p[name] for p in predictions if p["true_cx"] is not None and (where is None or where(p))], float)
+
+def _column(predictions, name, where=None):  # (n,) floats of the rows that have a true box
+    return np.array(
+        [p[name] for p in predictions if p["true_cx"] is not None and (where is None or where(p))],
+        float,
+    )
+
 
 def _empty(ax, why):
-    ax.text(.5, .5, why, ha="center", va="center", transform=ax.transAxes, color="#667", fontsize=9)
+    ax.text(
+        0.5, 0.5, why, ha="center", va="center", transform=ax.transAxes, color="#667", fontsize=9
+    )
     ax.set(xticks=[], yticks=[])
 
 # %% ../nbs/04b_report.ipynb #c7c94e62
-def plot_iou(predictions: list, # of a report
-            ): # Figure
+def plot_iou(
+    predictions: list,  # of a report
+):  # Figure
     "How well the squares fit: IoU with the true box, and with the oracle square."
     fig, ax = _axes()
     box, square = _column(predictions, "iou"), _column(predictions, "iou_square")
-    if not len(box): _empty(ax, "no sample has a box"); return fig
+    if not len(box):
+        _empty(ax, "no sample has a box")
+        return fig
     bins = np.linspace(0, 1, 21)
-    ax.hist(square, bins, color=GOOD, alpha=.35, label=f"with the oracle square, mean {square.mean():.2f}")
-    ax.hist(box, bins, histtype="step", color=AGENT, lw=1.8, label=f"with the true box, mean {box.mean():.2f}")
-    ax.axvline(.5, color=INK, lw=.8, ls=":")
+    ax.hist(
+        square,
+        bins,
+        color=GOOD,
+        alpha=0.35,
+        label=f"with the oracle square, mean {square.mean():.2f}",
+    )
+    ax.hist(
+        box,
+        bins,
+        histtype="step",
+        color=AGENT,
+        lw=1.8,
+        label=f"with the true box, mean {box.mean():.2f}",
+    )
+    ax.axvline(0.5, color=INK, lw=0.8, ls=":")
     ax.set(xlabel="IoU of the predicted square", ylabel="sentences", xlim=(0, 1))
     ax.legend(fontsize=8, framealpha=1, edgecolor="none")
     return fig
 
-def plot_success(predictions: list, # of a report
-                ): # Figure
+
+def plot_success(
+    predictions: list,  # of a report
+):  # Figure
     "Share of squares that fit at least so well, for every threshold: Pr@0.5 and the others are points on it."
     fig, ax = _axes()
     box, square, oracle = (_column(predictions, k) for k in ("iou", "iou_square", "oracle_iou"))
-    if not len(box): _empty(ax, "no sample has a box"); return fig
+    if not len(box):
+        _empty(ax, "no sample has a box")
+        return fig
     t = np.linspace(0, 1, 101)
-    for values, color, style, label in ((square, GOOD, "-", "with the oracle square"), (box, AGENT, "-", "with the true box"), (oracle, INK, ":", "the oracle square with the true box")):
-        ax.plot(t, [100 * (values >= v).mean() for v in np.maximum(t, 1e-9)], style, color=color, lw=1.6, label=label)
+    for values, color, style, label in (
+        (square, GOOD, "-", "with the oracle square"),
+        (box, AGENT, "-", "with the true box"),
+        (oracle, INK, ":", "the oracle square with the true box"),
+    ):
+        ax.plot(
+            t,
+            [100 * (values >= v).mean() for v in np.maximum(t, 1e-9)],
+            style,
+            color=color,
+            lw=1.6,
+            label=label,
+        )
     ax.set(xlabel="IoU of at least", ylabel="sentences, %", xlim=(0, 1), ylim=(0, 103))
     ax.legend(fontsize=8, frameon=False, loc="lower left")
     return fig
 
-def plot_offsets(predictions: list, # of a report
-                ): # Figure
+
+def plot_offsets(
+    predictions: list,  # of a report
+):  # Figure
     "Where the points land, seen from the true centre."
     fig, ax = _axes(4.5, 3.4)
     dx, dy = (_column(predictions, f"d{a}_px") for a in "xy")
-    if not len(dx): _empty(ax, "no sample has a box"); return fig
+    if not len(dx):
+        _empty(ax, "no sample has a box")
+        return fig
     size = float(np.median(_column(predictions, "width")))
     reach = size / 2
-    count, xs, ys = np.histogram2d(np.clip(dx, -reach, reach), np.clip(dy, -reach, reach), bins=41, range=[[-reach, reach]] * 2)
+    count, xs, ys = np.histogram2d(
+        np.clip(dx, -reach, reach), np.clip(dy, -reach, reach), bins=41, range=[[-reach, reach]] * 2
+    )
     from matplotlib.colors import LogNorm
-    shown = ax.pcolormesh(xs, ys, np.where(count.T > 0, count.T, np.nan), cmap="YlGnBu", norm=LogNorm(1, max(2, count.max())), rasterized=True)
+
+    shown = ax.pcolormesh(
+        xs,
+        ys,
+        np.where(count.T > 0, count.T, np.nan),
+        cmap="YlGnBu",
+        norm=LogNorm(1, max(2, count.max())),
+        rasterized=True,
+    )
     t = np.linspace(0, 2 * np.pi, 100)
     ax.plot(15 * np.cos(t), 15 * np.sin(t), color=PROBE, lw=1)
-    ax.axhline(0, color=INK, lw=.5, alpha=.4); ax.axvline(0, color=INK, lw=.5, alpha=.4)
-    ax.set(xlabel="too far right, pixels", ylabel="too far down, pixels", aspect="equal", ylim=(reach, -reach), facecolor="#fbfcfd")
-    fig.colorbar(shown, ax=ax, shrink=.8).set_label("sentences (ring: 15 px)", size=8)
+    ax.axhline(0, color=INK, lw=0.5, alpha=0.4)
+    ax.axvline(0, color=INK, lw=0.5, alpha=0.4)
+    ax.set(
+        xlabel="too far right, pixels",
+        ylabel="too far down, pixels",
+        aspect="equal",
+        ylim=(reach, -reach),
+        facecolor="#fbfcfd",
+    )
+    fig.colorbar(shown, ax=ax, shrink=0.8).set_label("sentences (ring: 15 px)", size=8)
     return fig
 
-def plot_where(predictions: list, # of a report
-               cells: int = 6, # per side
-              ): # Figure
+
+def plot_where(
+    predictions: list,  # of a report
+    cells: int = 6,  # per side
+):  # Figure
     "Pointing accuracy by the true place in the image."
     fig, ax = _axes(4.5, 3.4)
     x, y, hit = (_column(predictions, k) for k in ("true_cx", "true_cy", "hit"))
-    if not len(x): _empty(ax, "no sample has a box"); return fig
+    if not len(x):
+        _empty(ax, "no sample has a box")
+        return fig
     edges = np.linspace(0, 1, cells + 1)
     n, *_ = np.histogram2d(y, x, bins=[edges, edges])
     s, *_ = np.histogram2d(y, x, bins=[edges, edges], weights=hit)
     share = np.divide(s, n, out=np.full_like(s, np.nan), where=n > 0)
-    shown = ax.imshow(share, vmin=0, vmax=1, cmap="RdYlGn", extent=(0, 1, 1, 0), alpha=.6)
+    shown = ax.imshow(share, vmin=0, vmax=1, cmap="RdYlGn", extent=(0, 1, 1, 0), alpha=0.6)
     for r in range(cells):
         for c in range(cells):
-            if n[r, c]: ax.text((c + .5) / cells, (r + .5) / cells, f"{100 * share[r, c]:.0f}\n" + f"n={n[r, c]:.0f}", ha="center", va="center", fontsize=7.5, color=INK)
+            if n[r, c]:
+                ax.text(
+                    (c + 0.5) / cells,
+                    (r + 0.5) / cells,
+                    f"{100 * share[r, c]:.0f}\n" + f"n={n[r, c]:.0f}",
+                    ha="center",
+                    va="center",
+                    fontsize=7.5,
+                    color=INK,
+                )
     ax.set(xticks=[], yticks=[])
-    fig.colorbar(shown, ax=ax, shrink=.8).set_label("pointing, true centre there", size=8)
+    fig.colorbar(shown, ax=ax, shrink=0.8).set_label("pointing, true centre there", size=8)
     return fig
 
 # %% ../nbs/04b_report.ipynb #478c6560
-PROBE_NAMES = dict(shuffled="sentence of another pair", empty="no sentence", first_word="first word only", swapped_dates="dates swapped", t1_twice="first date, twice", blank="blank images")
-BASELINE_NAMES = dict(mean_action="mean training action", center="centre of the image", difference="image difference", random="random", other_change="another change of the pair")
+PROBE_NAMES = dict(
+    shuffled="sentence of another pair",
+    empty="no sentence",
+    first_word="first word only",
+    swapped_dates="dates swapped",
+    t1_twice="first date, twice",
+    blank="blank images",
+)
+BASELINE_NAMES = dict(
+    mean_action="mean training action",
+    center="centre of the image",
+    difference="image difference",
+    random="random",
+    other_change="another change of the pair",
+)
 
-def plot_probes(metrics: dict, # of a report
-               ): # Figure
+
+def plot_probes(
+    metrics: dict,  # of a report
+):  # Figure
     "Pointing accuracy when something is taken away."
-    rows = [("whole question", "pointing", AGENT)] + [(PROBE_NAMES.get(n[9:], n[9:]), n, PROBE) for n in (f"pointing_{p}" for p in PROBE_NAMES) if n in metrics]
-    fig, ax = _axes(4.9, .7 + .36 * len(rows))
+    rows = [("whole question", "pointing", AGENT)] + [
+        (PROBE_NAMES.get(n[9:], n[9:]), n, PROBE)
+        for n in (f"pointing_{p}" for p in PROBE_NAMES)
+        if n in metrics
+    ]
+    fig, ax = _axes(4.9, 0.7 + 0.36 * len(rows))
     for i, (name, key, color) in enumerate(rows):
         value, (low, high) = metrics[key], metrics.get(f"{key}_ci", (np.nan, np.nan))
-        if value is None or not np.isfinite(value): continue
-        ax.barh(i, 100 * value, color=color, height=.62)
+        if value is None or not np.isfinite(value):
+            continue
+        ax.barh(i, 100 * value, color=color, height=0.62)
         ax.plot([100 * low, 100 * high], [i, i], color=INK, lw=1.4)
-        ax.text(100 * max(value, high if np.isfinite(high) else 0) + 1.5, i, f"{100 * value:.1f}", va="center", fontsize=8, color=INK)
+        ax.text(
+            100 * max(value, high if np.isfinite(high) else 0) + 1.5,
+            i,
+            f"{100 * value:.1f}",
+            va="center",
+            fontsize=8,
+            color=INK,
+        )
     mean = metrics.get("baselines", {}).get("mean_action", {}).get("pointing")
-    if mean is not None and np.isfinite(mean): ax.axvline(100 * mean, color=INK, lw=.9, ls=":", label=f"mean training action, {100 * mean:.1f}"); ax.legend(fontsize=7, frameon=False, loc="lower right")
-    ax.set(yticks=range(len(rows)), yticklabels=[r[0] for r in rows], xlim=(0, 108), xlabel="pointing accuracy, %")
+    if mean is not None and np.isfinite(mean):
+        ax.axvline(
+            100 * mean, color=INK, lw=0.9, ls=":", label=f"mean training action, {100 * mean:.1f}"
+        )
+        ax.legend(fontsize=7, frameon=False, loc="lower right")
+    ax.set(
+        yticks=range(len(rows)),
+        yticklabels=[r[0] for r in rows],
+        xlim=(0, 108),
+        xlabel="pointing accuracy, %",
+    )
     ax.invert_yaxis()
     return fig
 
-def plot_risk(metrics: dict, # of a report
-             ): # Figure
+
+def plot_risk(
+    metrics: dict,  # of a report
+):  # Figure
     "Wrong points among the answers that the change score is surest of."
     fig, ax = _axes()
     curve = metrics.get("risk_coverage") or {}
-    if not curve.get("coverage"): _empty(ax, "no sample has a box"); return fig
-    ax.plot(100 * np.array(curve["coverage"]), 100 * np.array(curve["risk"]), color=AGENT, lw=1.8, label="surest first, by change score")
-    if curve.get("peak"): ax.plot(100 * np.array(curve["coverage_peak"]), 100 * np.array(curve["peak"]), color=GOOD, lw=1.8, label="surest first, by peak of attention")
-    ax.axhline(100 * (1 - metrics["pointing"]), color=INK, lw=.8, ls=":", label="all answers")
-    ax.set(xlabel="sentences answered, %", ylabel="points outside the box, %", xlim=(0, 100), ylim=(0, None))
+    if not curve.get("coverage"):
+        _empty(ax, "no sample has a box")
+        return fig
+    ax.plot(
+        100 * np.array(curve["coverage"]),
+        100 * np.array(curve["risk"]),
+        color=AGENT,
+        lw=1.8,
+        label="surest first, by change score",
+    )
+    if curve.get("peak"):
+        ax.plot(
+            100 * np.array(curve["coverage_peak"]),
+            100 * np.array(curve["peak"]),
+            color=GOOD,
+            lw=1.8,
+            label="surest first, by peak of attention",
+        )
+    ax.axhline(100 * (1 - metrics["pointing"]), color=INK, lw=0.8, ls=":", label="all answers")
+    ax.set(
+        xlabel="sentences answered, %",
+        ylabel="points outside the box, %",
+        xlim=(0, 100),
+        ylim=(0, None),
+    )
     ax.legend(fontsize=8, frameon=False)
     return fig
 
-def share_interval(share, # (n,) in [0, 1]
-                   count, # (n,) cases behind each share
-                  ) -> tuple: # (low, high), each (n,)
+
+def share_interval(
+    share,  # (n,) in [0, 1]
+    count,  # (n,) cases behind each share
+) -> tuple:  # (low, high), each (n,)
     "Wilson's 95 % interval of shares."
     z, n = 1.96, np.asarray(count, float)
-    middle, half = (share + z**2 / (2 * n)) / (1 + z**2 / n), z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    middle, half = (
+        (share + z**2 / (2 * n)) / (1 + z**2 / n),
+        z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n),
+    )
     return middle - half, middle + half
 
-def plot_calibration(metrics: dict, # of a report
-                    ): # Figure
+
+def plot_calibration(
+    metrics: dict,  # of a report
+):  # Figure
     "Said and true share of changes."
     fig, ax = _axes(4.2, 3.6)
-    ax.plot([0, 1], [0, 1], color=INK, lw=.8, ls=":")
-    for key, color, label in (("calibration", AGENT, "sentences as they are"), ("calibration_described", PROBE, "unchanged pairs read with a borrowed sentence")):
+    ax.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":")
+    for key, color, label in (
+        ("calibration", AGENT, "sentences as they are"),
+        ("calibration_described", PROBE, "unchanged pairs read with a borrowed sentence"),
+    ):
         c = metrics.get(key)
-        if not c or not c["count"]: continue
+        if not c or not c["count"]:
+            continue
         said, share, count = (np.array(c[k], float) for k in ("mean_probability", "share", "count"))
-        ax.vlines(said, *share_interval(share, count), color=color, lw=1.2, alpha=.45)
-        ax.scatter(said, share, s=14 + 90 * count / count.max(), color=color, zorder=3, label=f"{label}, ECE {c['ece']:.3f}")
-    ax.set(xlabel="predicted probability of a change", ylabel="share that changed", xlim=(-.03, 1.03), ylim=(-.03, 1.03))
-    for handle in fig.legend(fontsize=7.5, frameon=False, loc="outside upper left").legend_handles: handle.set_sizes([30])
+        ax.vlines(said, *share_interval(share, count), color=color, lw=1.2, alpha=0.45)
+        ax.scatter(
+            said,
+            share,
+            s=14 + 90 * count / count.max(),
+            color=color,
+            zorder=3,
+            label=f"{label}, ECE {c['ece']:.3f}",
+        )
+    ax.set(
+        xlabel="predicted probability of a change",
+        ylabel="share that changed",
+        xlim=(-0.03, 1.03),
+        ylim=(-0.03, 1.03),
+    )
+    for handle in fig.legend(fontsize=7.5, frameon=False, loc="outside upper left").legend_handles:
+        handle.set_sizes([30])
     return fig
 
-def plot_scores(predictions: list, # of a report
-                threshold: float = None, # chosen on validation
-               ): # Figure
+
+def plot_scores(
+    predictions: list,  # of a report
+    threshold: float = None,  # chosen on validation
+):  # Figure
     "The change score of three kinds of question."
     fig, ax = _axes()
-    groups = (("changed", AGENT, [p["change"] for p in predictions if p["changed"]]), ("unchanged, its own sentence", PLAIN, [p["change"] for p in predictions if not p["changed"]]),
-              ("unchanged, a borrowed sentence", PROBE, [p["described_change"] for p in predictions if p.get("described_change") is not None]))
+    groups = (
+        ("changed", AGENT, [p["change"] for p in predictions if p["changed"]]),
+        (
+            "unchanged, its own sentence",
+            PLAIN,
+            [p["change"] for p in predictions if not p["changed"]],
+        ),
+        (
+            "unchanged, a borrowed sentence",
+            PROBE,
+            [p["described_change"] for p in predictions if p.get("described_change") is not None],
+        ),
+    )
     bins = np.linspace(0, 1, 26)
     for label, color, values in groups:
-        if len(values): ax.hist(values, bins, weights=np.full(len(values), 100 / len(values)), histtype="stepfilled", alpha=.3, color=color); ax.hist(values, bins, weights=np.full(len(values), 100 / len(values)), histtype="step", color=color, lw=1.5, label=f"{label} ({len(values)})")
-    if threshold is not None and np.isfinite(threshold): ax.axvline(threshold, color=INK, lw=.9, ls="--", label=f"threshold {threshold:.2f}")
+        if len(values):
+            ax.hist(
+                values,
+                bins,
+                weights=np.full(len(values), 100 / len(values)),
+                histtype="stepfilled",
+                alpha=0.3,
+                color=color,
+            )
+            ax.hist(
+                values,
+                bins,
+                weights=np.full(len(values), 100 / len(values)),
+                histtype="step",
+                color=color,
+                lw=1.5,
+                label=f"{label} ({len(values)})",
+            )
+    if threshold is not None and np.isfinite(threshold):
+        ax.axvline(threshold, color=INK, lw=0.9, ls="--", label=f"threshold {threshold:.2f}")
     ax.set(xlabel="predicted probability of a change", ylabel="% of the kind", xlim=(0, 1))
     ax.legend(fontsize=7.5, frameon=False)
     return fig
 
 # %% ../nbs/04b_report.ipynb #e3952058
-COLUMNS = (("pointing", "pointing", "pct"), ("pointing_15px", "15 px", "pct"), ("miou", "mIoU", "num"), ("miou_square", "mIoU□", "num"), ("iou50", "Pr@0.5", "pct"), ("iou50_square", "Pr@0.5□", "pct"),
-           ("center_error_px", "error", "px"), ("mse", "MSE", "mse"), ("n", "n", "int")) # (figure, heading, how to write it); a small square marks figures against the oracle square
+COLUMNS = (
+    ("pointing", "pointing", "pct"),
+    ("pointing_15px", "15 px", "pct"),
+    ("miou", "mIoU", "num"),
+    ("miou_square", "mIoU□", "num"),
+    ("iou50", "Pr@0.5", "pct"),
+    ("iou50_square", "Pr@0.5□", "pct"),
+    ("center_error_px", "error", "px"),
+    ("mse", "MSE", "mse"),
+    ("n", "n", "int"),
+)  # (figure, heading, how to write it); a small square marks figures against the oracle square
 
-def number(value, # float, int or None
-           kind: str = "num", # "pct", "num", "px", "mse" or "int"
-          ) -> str:
+
+def number(
+    value,  # float, int or None
+    kind: str = "num",  # "pct", "num", "px", "mse" or "int"
+) -> str:
     "A figure as text; a dash where there is none."
-    if value is None or not np.isfinite(value): return "-"
-    return {"pct": f"{100 * value:.1f} %", "num": f"{value:.3f}", "px": f"{value:.1f} px", "mse": f"{value:.4f}", "int": f"{value:.0f}"}[kind]
+    if value is None or not np.isfinite(value):
+        return "-"
+    return {
+        "pct": f"{100 * value:.1f} %",
+        "num": f"{value:.3f}",
+        "px": f"{value:.1f} px",
+        "mse": f"{value:.4f}",
+        "int": f"{value:.0f}",
+    }[kind]
 
-def markdown_table(head: list, # headings
-                   rows: list, # of lists of str
-                  ) -> str:
+
+def markdown_table(
+    head: list,  # headings
+    rows: list,  # of lists of str
+) -> str:
     "A Markdown table, padded so that it reads as plain text too; all columns but the first are right-aligned."
     rows = [[str(v).replace("|", "\\|") for v in r] for r in [head, *rows]]
     width = [max(map(len, column)) for column in zip(*rows)]
-    lines = ["| " + " | ".join(v.ljust(w) if i == 0 else v.rjust(w) for i, (v, w) in enumerate(zip(r, width))) + " |" for r in rows]
-    return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(width)) + "|", *lines[1:]])
+    lines = [
+        "| "
+        + " | ".join(v.ljust(w) if i == 0 else v.rjust(w) for i, (v, w) in enumerate(zip(r, width)))
+        + " |"
+        for r in rows
+    ]
+    return "\n".join(
+        [
+            lines[0],
+            "|"
+            + "|".join(
+                "-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(width)
+            )
+            + "|",
+            *lines[1:],
+        ]
+    )
 
-def answerers(metrics: dict, # of a report
-              name: str = "agent", # what to call the agent
-             ) -> list: # of (kind, label, figures)
+
+def answerers(
+    metrics: dict,  # of a report
+    name: str = "agent",  # what to call the agent
+) -> list:  # of (kind, label, figures)
     "Everyone who answered the same questions: the agent, the agent asked wrongly, the baselines, the oracle."
     rows = [("agent", name, {**metrics, "n": metrics["n_boxes"]})]
     for p, label in PROBE_NAMES.items():
-        if f"pointing_{p}" in metrics: rows.append(("probe", f"↳ {label}", {k: metrics.get(f"n_{p}" if k == "n" else f"{k[:-3]}_{p}_ci" if k.endswith("_ci") else f"{k}_{p}") for k in ("pointing_ci", *(c[0] for c in COLUMNS))}))
+        if f"pointing_{p}" in metrics:
+            rows.append(
+                (
+                    "probe",
+                    f"↳ {label}",
+                    {
+                        k: metrics.get(
+                            f"n_{p}"
+                            if k == "n"
+                            else f"{k[:-3]}_{p}_ci"
+                            if k.endswith("_ci")
+                            else f"{k}_{p}"
+                        )
+                        for k in ("pointing_ci", *(c[0] for c in COLUMNS))
+                    },
+                )
+            )
     for b, figures in metrics.get("baselines", {}).items():
-        if b != "oracle": rows.append(("baseline", BASELINE_NAMES.get(b, b), figures))
-    if "oracle" in metrics.get("baselines", {}): rows.append(("oracle", "oracle square", metrics["baselines"]["oracle"]))
+        if b != "oracle":
+            rows.append(("baseline", BASELINE_NAMES.get(b, b), figures))
+    if "oracle" in metrics.get("baselines", {}):
+        rows.append(("oracle", "oracle square", metrics["baselines"]["oracle"]))
     return rows
 
-def other_agents(others # name -> metrics of other agents on the same data, or None
-                ) -> list: # of (kind, label, figures)
+
+def other_agents(
+    others,  # name -> metrics of other agents on the same data, or None
+) -> list:  # of (kind, label, figures)
     "Rows of agents to compare with."
     return [("other", other, {**m, "n": m["n_boxes"]}) for other, m in (others or {}).items()]
 
-def results_table(metrics: dict, # of a report
-                  name: str = "agent", # of the agent
-                  others: dict = None, # name -> metrics of other agents on the same data
-                 ) -> str:
+
+def results_table(
+    metrics: dict,  # of a report
+    name: str = "agent",  # of the agent
+    others: dict = None,  # name -> metrics of other agents on the same data
+) -> str:
     "The Markdown table of everyone who answered."
     rows = answerers(metrics, name)
     rows[1:1] = other_agents(others)
-    return markdown_table(["", *(c[1] for c in COLUMNS)], [[label, *(number(f.get(key), kind) for key, _, kind in COLUMNS)] for _, label, f in rows])
+    return markdown_table(
+        ["", *(c[1] for c in COLUMNS)],
+        [[label, *(number(f.get(key), kind) for key, _, kind in COLUMNS)] for _, label, f in rows],
+    )
 
 # %% ../nbs/04b_report.ipynb #ae29a0a9
-PLACE_FIGURES = dict(pointing=("pointing: point in the box", "pct"), pointing_15px=("point at most 15 px from the box", "pct"), pointing_mask=("point on the changed pixels", "pct"),
-                     pointing_mask_15px=("point at most 15 px from them", "pct"), miou=("mIoU", "num"), cum_iou=("cumulative IoU", "num"), **{f"iou{t}": (f"Pr@{t / 100:g}", "pct") for t in range(50, 100, 10)},
-                     miou_square=("mIoU□", "num"), **{f"iou{t}_square": (f"Pr@{t / 100:g}□", "pct") for t in range(50, 100, 10)}, center_error_px=("error of the centre, mean", "px"),
-                     center_error_px_median=("error of the centre, median", "px"), center_error=("error of the centre / image side", "num"), mse=("MSE of [cx, cy, scale]", "mse"), mae_cx=("MAE of cx", "num"),
-                     mae_cy=("MAE of cy", "num"), mae_scale=("MAE of scale", "num"), cell_accuracy=("3 x 3 grid: cell of the centre", "pct"), cell_f1=("3 x 3 grid: F1 of the cells touched", "num")) # figure -> (what it is, how to write it)
-CHANGE_FIGURES = dict(auroc=("AUROC", "num"), ap=("average precision", "num"), ece=("calibration error (ECE)", "num"))
+PLACE_FIGURES = dict(
+    pointing=("pointing: point in the box", "pct"),
+    pointing_15px=("point at most 15 px from the box", "pct"),
+    pointing_mask=("point on the changed pixels", "pct"),
+    pointing_mask_15px=("point at most 15 px from them", "pct"),
+    miou=("mIoU", "num"),
+    cum_iou=("cumulative IoU", "num"),
+    **{f"iou{t}": (f"Pr@{t / 100:g}", "pct") for t in range(50, 100, 10)},
+    miou_square=("mIoU□", "num"),
+    **{f"iou{t}_square": (f"Pr@{t / 100:g}□", "pct") for t in range(50, 100, 10)},
+    center_error_px=("error of the centre, mean", "px"),
+    center_error_px_median=("error of the centre, median", "px"),
+    center_error=("error of the centre / image side", "num"),
+    mse=("MSE of [cx, cy, scale]", "mse"),
+    mae_cx=("MAE of cx", "num"),
+    mae_cy=("MAE of cy", "num"),
+    mae_scale=("MAE of scale", "num"),
+    cell_accuracy=("3 x 3 grid: cell of the centre", "pct"),
+    cell_f1=("3 x 3 grid: F1 of the cells touched", "num"),
+)  # figure -> (what it is, how to write it)
+CHANGE_FIGURES = dict(
+    auroc=("AUROC", "num"), ap=("average precision", "num"), ece=("calibration error (ECE)", "num")
+)
 
-def between(interval, # [low, high], or None
-            kind: str, # see `number`
-           ) -> str:
+
+def between(
+    interval,  # [low, high], or None
+    kind: str,  # see `number`
+) -> str:
     "An interval as text; empty where there is none."
-    return "" if interval is None or None in interval or not np.isfinite(interval).all() else f"{number(interval[0], kind).split(' ')[0]} to {number(interval[1], kind)}"
+    return (
+        ""
+        if interval is None or None in interval or not np.isfinite(interval).all()
+        else f"{number(interval[0], kind).split(' ')[0]} to {number(interval[1], kind)}"
+    )
 
-def place_rows(metrics: dict # of a report
-              ) -> tuple: # (headings, rows of str)
+
+def place_rows(
+    metrics: dict,  # of a report
+) -> tuple:  # (headings, rows of str)
     "All figures about the place."
     columns = [metrics, *(metrics.get("baselines", {}).get(b) for b in ("mean_action", "oracle"))]
-    rows = [[label, number(metrics.get(k), kind), between(metrics.get(f"{k}_ci"), kind), *(number(c.get(k), kind) if c else "-" for c in columns[1:])] for k, (label, kind) in PLACE_FIGURES.items() if k in metrics]
+    rows = [
+        [
+            label,
+            number(metrics.get(k), kind),
+            between(metrics.get(f"{k}_ci"), kind),
+            *(number(c.get(k), kind) if c else "-" for c in columns[1:]),
+        ]
+        for k, (label, kind) in PLACE_FIGURES.items()
+        if k in metrics
+    ]
     return ["", "agent", "95 %", "mean action", "oracle square"], rows
 
-def change_rows(metrics: dict # of a report
-               ) -> tuple: # (headings, rows of str)
+
+def change_rows(
+    metrics: dict,  # of a report
+) -> tuple:  # (headings, rows of str)
     "All figures of the change score."
-    def pair(key, kind): return [number(metrics.get(key), kind), between(metrics.get(f"{key}_ci"), kind)]
-    rows = [[label, *pair(k, kind), *pair(f"{k}_described", kind)] for k, (label, kind) in CHANGE_FIGURES.items()]
+
+    def pair(key, kind):
+        return [number(metrics.get(key), kind), between(metrics.get(f"{key}_ci"), kind)]
+
+    rows = [
+        [label, *pair(k, kind), *pair(f"{k}_described", kind)]
+        for k, (label, kind) in CHANGE_FIGURES.items()
+    ]
     at = number(metrics.get("threshold"))
-    rows += [[f"changed called changed, at {at}", *pair("accuracy_changed", "pct"), "", ""], [f"unchanged called unchanged, at {at}", *pair("accuracy_unchanged", "pct"), *pair("accuracy_described", "pct")]]
-    for k, label in (("aurc", "wrong points, mean over all coverages (AURC), by change score"), ("aurc_peak", "the same, by peak of attention")): rows += [[label, number(metrics.get(k)), "", "", ""]] if k in metrics else []
-    return ["", "sentences as they are", "95 %", "unchanged pairs with a borrowed sentence", "95 %"], rows
+    rows += [
+        [f"changed called changed, at {at}", *pair("accuracy_changed", "pct"), "", ""],
+        [
+            f"unchanged called unchanged, at {at}",
+            *pair("accuracy_unchanged", "pct"),
+            *pair("accuracy_described", "pct"),
+        ],
+    ]
+    for k, label in (
+        ("aurc", "wrong points, mean over all coverages (AURC), by change score"),
+        ("aurc_peak", "the same, by peak of attention"),
+    ):
+        rows += [[label, number(metrics.get(k)), "", "", ""]] if k in metrics else []
+    return [
+        "",
+        "sentences as they are",
+        "95 %",
+        "unchanged pairs with a borrowed sentence",
+        "95 %",
+    ], rows
 
 # %% ../nbs/04b_report.ipynb #233bbf66
-def picture(fig, # matplotlib Figure
-            kind: str = "png", # or "jpeg", for photographs
-            alt: str = "", # what is to be read where pictures are not shown
-           ) -> str:
+def picture(
+    fig,  # matplotlib Figure
+    kind: str = "png",  # or "jpeg", for photographs
+    alt: str = "",  # what is to be read where pictures are not shown
+) -> str:
     "A figure as an HTML image with its bytes inside."
     out = io.BytesIO()
     fig.savefig(out, format=kind, **(dict(pil_kwargs=dict(quality=88)) if kind == "jpeg" else {}))
     return f'<img alt="{html.escape(alt, quote=True)}" src="data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode()}">'
 
-def html_table(head: list, # headings
-               rows: list, # of lists of HTML
-               classes: list = None, # CSS class of each row
-              ) -> str:
+
+def html_table(
+    head: list,  # headings
+    rows: list,  # of lists of HTML
+    classes: list = None,  # CSS class of each row
+) -> str:
     "An HTML table."
     classes = classes or [""] * len(rows)
-    body = "".join(f'<tr class="{c}">' + "".join(f"<td>{v}</td>" for v in r) + "</tr>" for r, c in zip(rows, classes))
+    body = "".join(
+        f'<tr class="{c}">' + "".join(f"<td>{v}</td>" for v in r) + "</tr>"
+        for r, c in zip(rows, classes)
+    )
     return f'<div class="scroll"><table><thead><tr>{"".join(f"<th>{html.escape(h)}</th>" for h in head)}</tr></thead><tbody>{body}</tbody></table></div>'
 
-def bar(value, # in [0, 1], or None
-        interval=None, # [low, high]
-       ) -> str:
+
+def bar(
+    value,  # in [0, 1], or None
+    interval=None,  # [low, high]
+) -> str:
     "A share as a number with a small bar, and its interval as a line on it."
-    if value is None or not np.isfinite(value): return "-"
+    if value is None or not np.isfinite(value):
+        return "-"
     line = ""
     if interval is not None and np.isfinite(interval).all():
         line = f'<i style="left:{100 * interval[0]:.1f}%;width:{100 * (interval[1] - interval[0]):.1f}%" title="95 %: {100 * interval[0]:.1f} to {100 * interval[1]:.1f}"></i>'
@@ -399,70 +791,149 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 16px;font-size:13.
 @media print{body{background:#fff}.case,.plots figure,.tile{break-inside:avoid}}@media(max-width:600px){.plots{grid-template-columns:1fr}dl{grid-template-columns:1fr}}
 """
 
-def tile(value: str, # large text
-         label: str, # what it is
-         detail: str, # one or two lines of explanation
-        ) -> str:
+
+def tile(
+    value: str,  # large text
+    label: str,  # what it is
+    detail: str,  # one or two lines of explanation
+) -> str:
     "One headline figure."
     return f'<div class="tile"><div class="k">{label}</div><div class="v">{value}</div><div class="d">{detail}</div></div>'
 
-def page(title: str, # of the page
-         subtitle: str, # below it
-         sections: list # of (heading, HTML)
-        ) -> str:
+
+def page(
+    title: str,  # of the page
+    subtitle: str,  # below it
+    sections: list,  # of (heading, HTML)
+) -> str:
     "A whole HTML document."
     body = "".join((f"<h2>{html.escape(h)}</h2>" if h else "") + s for h, s in sections)
-    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{html.escape(title)}</title>'
-            f'<style>{STYLE}</style></head><body><main><h1>{html.escape(title)}</h1><p class="sub">{html.escape(subtitle)}</p>{body}</main></body></html>\n')
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{html.escape(title)}</title>'
+        f'<style>{STYLE}</style></head><body><main><h1>{html.escape(title)}</h1><p class="sub">{html.escape(subtitle)}</p>{body}</main></body></html>\n'
+    )
 
 # %% ../nbs/04b_report.ipynb #11fc7336
-def headline(metrics: dict, # of a report
-            ) -> str:
+def headline(
+    metrics: dict,  # of a report
+) -> str:
     "The figures to see first, as tiles."
     m, ci = metrics, lambda k: metrics.get(f"{k}_ci") or [np.nan, np.nan]
-    between = lambda k: "" if not np.isfinite(ci(k)).all() else f"95 %: {100 * ci(k)[0]:.1f} to {100 * ci(k)[1]:.1f} %. "
+    between = lambda k: (
+        ""
+        if not np.isfinite(ci(k)).all()
+        else f"95 %: {100 * ci(k)[0]:.1f} to {100 * ci(k)[1]:.1f} %. "
+    )
     pct = lambda k: number(m.get(k), "pct")
     mean = m.get("baselines", {}).get("mean_action", {})
-    return '<div class="tiles">' + "".join((
-        tile(pct("pointing"), "Pointing accuracy", f"{between('pointing')}The predicted centre lies inside the true box. Always giving the mean training action: {number(mean.get('pointing'), 'pct')}."),
-        tile(number(m.get("miou")), "Mean IoU", f"Of the predicted square with the true box; the true action's square has {number(m.get('oracle_miou'))}, since a square cannot fit every box. With that square: {number(m.get('miou_square'))}."),
-        tile(pct("pointing_shuffled"), "With another pair's sentence", f"{between('pointing_shuffled')}Pointing accuracy when the sentence does not belong to the images: the lower, the more it reads."),
-        tile(number(m.get("auroc_described")), "Change or not (AUROC)", f"Unchanged pairs are read with a sentence about a change. With their own sentences, which give the answer away: {number(m.get('auroc'))}."))) + "</div>"
+    return (
+        '<div class="tiles">'
+        + "".join(
+            (
+                tile(
+                    pct("pointing"),
+                    "Pointing accuracy",
+                    f"{between('pointing')}The predicted centre lies inside the true box. Always giving the mean training action: {number(mean.get('pointing'), 'pct')}.",
+                ),
+                tile(
+                    number(m.get("miou")),
+                    "Mean IoU",
+                    f"Of the predicted square with the true box; the true action's square has {number(m.get('oracle_miou'))}, since a square cannot fit every box. With that square: {number(m.get('miou_square'))}.",
+                ),
+                tile(
+                    pct("pointing_shuffled"),
+                    "With another pair's sentence",
+                    f"{between('pointing_shuffled')}Pointing accuracy when the sentence does not belong to the images: the lower, the more it reads.",
+                ),
+                tile(
+                    number(m.get("auroc_described")),
+                    "Change or not (AUROC)",
+                    f"Unchanged pairs are read with a sentence about a change. With their own sentences, which give the answer away: {number(m.get('auroc'))}.",
+                ),
+            )
+        )
+        + "</div>"
+    )
 
-def results_html(metrics: dict, # of a report
-                 name: str = "agent", # of the agent
-                 others: dict = None # name -> metrics of other agents on the same data
-                ) -> str:
+
+def results_html(
+    metrics: dict,  # of a report
+    name: str = "agent",  # of the agent
+    others: dict = None,  # name -> metrics of other agents on the same data
+) -> str:
     "Everyone who answered, as an HTML table with bars."
     rows = answerers(metrics, name)
     rows[1:1] = other_agents(others)
-    def cell(figures, key, kind):
-        if key == "pointing": return bar(figures.get(key), figures.get("pointing_ci"))
-        return number(figures.get(key), kind)
-    head = ["", "pointing, %", *(c[1] for c in COLUMNS[1:])]
-    return html_table(head, [[html.escape(label), *(cell(f, key, kind) for key, _, kind in COLUMNS)] for _, label, f in rows], [kind for kind, *_ in rows])
 
-def breakdown_html(breakdown: dict # group -> value -> figures
-                  ) -> str:
+    def cell(figures, key, kind):
+        if key == "pointing":
+            return bar(figures.get(key), figures.get("pointing_ci"))
+        return number(figures.get(key), kind)
+
+    head = ["", "pointing, %", *(c[1] for c in COLUMNS[1:])]
+    return html_table(
+        head,
+        [
+            [html.escape(label), *(cell(f, key, kind) for key, _, kind in COLUMNS)]
+            for _, label, f in rows
+        ],
+        [kind for kind, *_ in rows],
+    )
+
+
+def breakdown_html(
+    breakdown: dict,  # group -> value -> figures
+) -> str:
     "Figures of parts of the data."
     rows, classes = [], []
     for group, values in breakdown.items():
-        rows.append([html.escape(group)] + [""] * 6); classes.append("group")
+        rows.append([html.escape(group)] + [""] * 6)
+        classes.append("group")
         for value, f in values.items():
-            rows.append([html.escape(str(value)), number(f["n"], "int"), number(f["n_pairs"], "int"), bar(f["pointing"], f.get("pointing_ci")), number(f["miou"]), number(f["miou_square"]), number(f["center_error_px"], "px")])
+            rows.append(
+                [
+                    html.escape(str(value)),
+                    number(f["n"], "int"),
+                    number(f["n_pairs"], "int"),
+                    bar(f["pointing"], f.get("pointing_ci")),
+                    number(f["miou"]),
+                    number(f["miou_square"]),
+                    number(f["center_error_px"], "px"),
+                ]
+            )
             classes.append("")
     return html_table(["", "n", "pairs", "pointing, %", "mIoU", "mIoU□", "error"], rows, classes)
 
-def case_html(case: Case # what to show
-             ) -> str:
+
+def case_html(
+    case: Case,  # what to show
+) -> str:
     "One case as a card."
     fig = gallery([case], size=2.35, titles=False)
     return f'<div class="case"><p class="t">{html.escape(case.caption)} <span class="n">{html.escape(case.note)}</span></p>{picture(fig, "jpeg", case.caption)}</div>'
 
-GLOSSARY = (("pointing", "the predicted centre lies inside the true box; 15 px: or at most 15 pixels beside it"), ("mIoU", "mean intersection over union of the predicted square and the true box"),
-            ("□", "against the oracle square, the square that the true action describes, instead of the box"), ("Pr@0.5", "share of squares with an IoU of at least 0.5"),
-            ("error", "distance between predicted and true centre"), ("MSE", "mean squared error of [cx, cy, scale]"), ("n", "sentences; intervals are 95 % bootstrap intervals over pairs"))
+
+GLOSSARY = (
+    (
+        "pointing",
+        "the predicted centre lies inside the true box; 15 px: or at most 15 pixels beside it",
+    ),
+    ("mIoU", "mean intersection over union of the predicted square and the true box"),
+    (
+        "□",
+        "against the oracle square, the square that the true action describes, instead of the box",
+    ),
+    ("Pr@0.5", "share of squares with an IoU of at least 0.5"),
+    ("error", "distance between predicted and true centre"),
+    ("MSE", "mean squared error of [cx, cy, scale]"),
+    ("n", "sentences; intervals are 95 % bootstrap intervals over pairs"),
+)
+
 
 def glossary_html() -> str:
     "What the headings mean."
-    return "<details><summary>What the columns mean</summary><dl>" + "".join(f"<dt>{k}</dt><dd>{v}</dd>" for k, v in GLOSSARY) + "</dl></details>"
+    return (
+        "<details><summary>What the columns mean</summary><dl>"
+        + "".join(f"<dt>{k}</dt><dd>{v}</dd>" for k, v in GLOSSARY)
+        + "</dl></details>"
+    )

@@ -17,29 +17,48 @@ class DatasetError(ValueError):
 # %% ../nbs/00e_rows.ipynb #f1101682
 class _JsonText:
     "A window on a JSON file: whitespace, single characters and whole values."
-    chunk, limit = 1 << 20, 1 << 26 # characters: read at a time, and longest entry
 
-    def __init__(self, file, name): self.file, self.name, self.text, self.at, self.base, self.ended = file, name, "", 0, 0, False
+    chunk, limit = 1 << 20, 1 << 26  # characters: read at a time, and longest entry
+
+    def __init__(self, file, name):
+        self.file, self.name, self.text, self.at, self.base, self.ended = (
+            file,
+            name,
+            "",
+            0,
+            0,
+            False,
+        )
 
     def more(self):
         "Read on; False at the end of the file."
-        self.base, self.text, self.at = self.base + self.at, self.text[self.at:], 0
-        try: new = self.file.read(max(self.chunk, len(self.text)))
-        except UnicodeDecodeError as e: raise DatasetError(f"{self.name}: not UTF-8 text ({e.reason} near byte {e.start})") from None
+        self.base, self.text, self.at = self.base + self.at, self.text[self.at :], 0
+        try:
+            new = self.file.read(max(self.chunk, len(self.text)))
+        except UnicodeDecodeError as e:
+            raise DatasetError(
+                f"{self.name}: not UTF-8 text ({e.reason} near byte {e.start})"
+            ) from None
         self.text, self.ended = self.text + new, not new
         return bool(new)
 
     def peek(self):
         "The next character that is not whitespace, or '' at the end."
         while True:
-            while self.at < len(self.text) and self.text[self.at] in " \t\r\n": self.at += 1
-            if self.at < len(self.text): return self.text[self.at]
-            if not self.more(): return ""
+            while self.at < len(self.text) and self.text[self.at] in " \t\r\n":
+                self.at += 1
+            if self.at < len(self.text):
+                return self.text[self.at]
+            if not self.more():
+                return ""
 
     def take(self, expected):
         "Consume one of the `expected` characters and return it."
         c = self.peek()
-        if not c or c not in expected: self.fail(f"expected {' or '.join(map(repr, expected))}, found {repr(c) if c else 'the end of the file'}")
+        if not c or c not in expected:
+            self.fail(
+                f"expected {' or '.join(map(repr, expected))}, found {repr(c) if c else 'the end of the file'}"
+            )
         self.at += 1
         return c
 
@@ -50,105 +69,165 @@ class _JsonText:
             try:
                 value, end = _decoder.raw_decode(self.text, self.at)
                 length = end - self.at
-                if end < len(self.text) or self.ended or not self.more(): break # a number at the window's edge may go on behind it
-            except json.JSONDecodeError as e: # unless it is only cut by the window
-                if len(self.text) - self.at > self.limit: self.fail(f"an entry is broken or longer than {self.limit:,} characters")
-                if not self.more(): self.fail(e.msg)
-            except RecursionError: self.fail("nested too deeply")
-            except ValueError as e: self.fail(e) # a number of thousands of digits
+                if end < len(self.text) or self.ended or not self.more():
+                    break  # a number at the window's edge may go on behind it
+            except json.JSONDecodeError as e:  # unless it is only cut by the window
+                if len(self.text) - self.at > self.limit:
+                    self.fail(f"an entry is broken or longer than {self.limit:,} characters")
+                if not self.more():
+                    self.fail(e.msg)
+            except RecursionError:
+                self.fail("nested too deeply")
+            except ValueError as e:
+                self.fail(e)  # a number of thousands of digits
         self.at += length
         return value
 
-    def fail(self, why): raise DatasetError(f"{self.name}: broken JSON at character {self.base + self.at:,}: {why}")
+    def fail(self, why):
+        raise DatasetError(f"{self.name}: broken JSON at character {self.base + self.at:,}: {why}")
+
 
 _decoder = json.JSONDecoder()
 
 # %% ../nbs/00e_rows.ipynb #d7d3e4f4
 def iter_json(
-    path, # a JSON file
+    path,  # a JSON file
 ):
     "Yield `(key, number, value)` for each entry of the outermost array (key None) or of the arrays in the outermost object, and `(key, None, value)` for its other fields."
     with open(path, encoding="utf-8-sig") as f:
         text = _JsonText(f, Path(path).name)
-        if not text.peek(): raise DatasetError(f"{text.name}: the file is empty")
-        if text.take("[{") == "[": yield from _entries(text, None)
-        else: yield from _fields(text)
-        if text.peek(): text.fail("there is more after the end of the document")
+        if not text.peek():
+            raise DatasetError(f"{text.name}: the file is empty")
+        if text.take("[{") == "[":
+            yield from _entries(text, None)
+        else:
+            yield from _fields(text)
+        if text.peek():
+            text.fail("there is more after the end of the document")
+
 
 def _entries(text, key):
     "The entries of an array whose bracket has been taken."
-    if text.peek() == "]": text.take("]"); return
+    if text.peek() == "]":
+        text.take("]")
+        return
     number = 0
     while True:
         yield key, number, text.value()
         number += 1
-        if text.take(",]") == "]": return
+        if text.take(",]") == "]":
+            return
+
 
 def _fields(text):
     "The fields of an object whose brace has been taken."
-    if text.peek() == "}": text.take("}"); return
+    if text.peek() == "}":
+        text.take("}")
+        return
     while True:
-        if text.peek() != '"': text.fail("expected a name in quotes")
+        if text.peek() != '"':
+            text.fail("expected a name in quotes")
         key = text.value()
         text.take(":")
-        if text.peek() == "[": text.take("["); yield from _entries(text, key)
-        else: yield key, None, text.value()
-        if text.take(",}") == "}": return
+        if text.peek() == "[":
+            text.take("[")
+            yield from _entries(text, key)
+        else:
+            yield key, None, text.value()
+        if text.take(",}") == "}":
+            return
 
 # %% ../nbs/00e_rows.ipynb #f1dc544f
 class BadRow(str):
     "Stands for a row that cannot be read; the text says why."
 
+
 ROW_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
-MAX_LINE = 1 << 24 # characters in one line of JSON Lines
+MAX_LINE = 1 << 24  # characters in one line of JSON Lines
+
 
 def _is_json_lines(path):
     "Does a file hold one JSON object per line?"
-    if Path(path).suffix.lower() in (".jsonl", ".ndjson"): return True
-    with open(path, "rb") as f: first, second = f.readline(MAX_LINE).strip(), f.readline(64).strip()
-    if not (first.startswith(b"{") and second.startswith(b"{")): return False
-    try: return isinstance(json.loads(first), dict)
-    except (ValueError, RecursionError): return False
+    if Path(path).suffix.lower() in (".jsonl", ".ndjson"):
+        return True
+    with open(path, "rb") as f:
+        first, second = f.readline(MAX_LINE).strip(), f.readline(64).strip()
+    if not (first.startswith(b"{") and second.startswith(b"{")):
+        return False
+    try:
+        return isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return False
+
 
 def _json_lines(path):
     with open(path, "rb") as f:
         for number in range(1, 1 << 62):
             line = f.readline(MAX_LINE)
-            if not line: return
-            if not line.strip(): continue
-            try: row = json.loads(line.decode("utf-8-sig"))
-            except UnicodeDecodeError: row = BadRow("not UTF-8 text")
-            except RecursionError: row = BadRow("nested too deeply")
-            except ValueError as e: row = BadRow(f"broken JSON ({getattr(e, 'msg', e)})")
+            if not line:
+                return
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line.decode("utf-8-sig"))
+            except UnicodeDecodeError:
+                row = BadRow("not UTF-8 text")
+            except RecursionError:
+                row = BadRow("nested too deeply")
+            except ValueError as e:
+                row = BadRow(f"broken JSON ({getattr(e, 'msg', e)})")
             yield f"line {number}", row
 
+
 def _table_lines(path):
-    with open(path, "rb") as f: head = f.readline(MAX_LINE)
+    with open(path, "rb") as f:
+        head = f.readline(MAX_LINE)
     with open(path, newline="", encoding="utf-8-sig") as f:
-        reader = csv.DictReader(f, delimiter=max(",;\t", key=lambda c: head.count(c.encode())), strict=True)
+        reader = csv.DictReader(
+            f, delimiter=max(",;\t", key=lambda c: head.count(c.encode())), strict=True
+        )
         try:
             for row in reader:
                 extra = row.pop(None, None)
                 short = [k for k, v in row.items() if v is None]
-                why = f"more values than columns ({len(extra)} extra)" if extra else f"fewer values than columns (no {short[0]!r})" if short else ""
+                why = (
+                    f"more values than columns ({len(extra)} extra)"
+                    if extra
+                    else f"fewer values than columns (no {short[0]!r})"
+                    if short
+                    else ""
+                )
                 yield f"line {reader.line_num}", BadRow(why) if why else row
-        except csv.Error as e: raise DatasetError(f"{Path(path).name}: broken table near line {reader.line_num}: {e}") from None
-        except UnicodeDecodeError as e: raise DatasetError(f"{Path(path).name}: not UTF-8 text ({e.reason}); save it as UTF-8") from None
+        except csv.Error as e:
+            raise DatasetError(
+                f"{Path(path).name}: broken table near line {reader.line_num}: {e}"
+            ) from None
+        except UnicodeDecodeError as e:
+            raise DatasetError(
+                f"{Path(path).name}: not UTF-8 text ({e.reason}); save it as UTF-8"
+            ) from None
+
 
 def _json_rows(path, fields):
     for key, number, value in iter_json(path):
-        if number is not None: yield f"entry {number}" if key is None else f"{key}[{number}]", value
-        elif isinstance(value, dict): yield f"entry {key!r}", {"id": key, **value}
-        else: fields[key] = value
+        if number is not None:
+            yield f"entry {number}" if key is None else f"{key}[{number}]", value
+        elif isinstance(value, dict):
+            yield f"entry {key!r}", {"id": key, **value}
+        else:
+            fields[key] = value
+
 
 def iter_rows(
-    path, # a .json, .jsonl, .ndjson, .csv or .tsv file
-    fields: dict = None, # receives what a JSON document says beside its rows
+    path,  # a .json, .jsonl, .ndjson, .csv or .tsv file
+    fields: dict = None,  # receives what a JSON document says beside its rows
 ):
     "Yield `(where, row)`; a row is a dict, or whatever stands in a dict's place."
     path, fields = Path(path), {} if fields is None else fields
-    if path.stat().st_size == 0: raise DatasetError(f"{path.name}: the file is empty (0 bytes)")
-    if path.suffix.lower() in (".csv", ".tsv"): return _table_lines(path)
+    if path.stat().st_size == 0:
+        raise DatasetError(f"{path.name}: the file is empty (0 bytes)")
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return _table_lines(path)
     return _json_lines(path) if _is_json_lines(path) else _json_rows(path, fields)
 
 # %% ../nbs/00e_rows.ipynb #40324039
@@ -162,105 +241,177 @@ ROLES = dict(
     name="filename imagename name image img file imageid id key",
     id="id pairid imgid imageid imagename filename name key",
     changed="changed changeflag ischanged haschange haschanged",
-    box_format="bboxformat boxformat", box_units="bboxunits bboxunit boxunits boxunit")
+    box_format="bboxformat boxformat",
+    box_units="bboxunits bboxunit boxunits boxunit",
+)
 ROLES = {role: names.split() for role, names in ROLES.items()}
-BOX_COLUMNS = {"x1 y1 x2 y2": "xyxy", "xmin ymin xmax ymax": "xyxy", "left top right bottom": "xyxy", "x y w h": "xywh", "x y width height": "xywh"}
+BOX_COLUMNS = {
+    "x1 y1 x2 y2": "xyxy",
+    "xmin ymin xmax ymax": "xyxy",
+    "left top right bottom": "xyxy",
+    "x y w h": "xywh",
+    "x y width height": "xywh",
+}
+
 
 def column_roles(
-    names, # column names, in any order
-) -> dict: # role -> column name, for the roles that are there
+    names,  # column names, in any order
+) -> dict:  # role -> column name, for the roles that are there
     "Which column holds the first date, the second date, the caption, the box ..."
     plain = {}
-    for n in names: plain.setdefault(re.sub(r"[^a-z0-9]", "", str(n).lower()), n)
-    roles = {role: next((plain[k] for k in known if k in plain), None) for role, known in ROLES.items()}
+    for n in names:
+        plain.setdefault(re.sub(r"[^a-z0-9]", "", str(n).lower()), n)
+    roles = {
+        role: next((plain[k] for k in known if k in plain), None) for role, known in ROLES.items()
+    }
     return {role: n for role, n in roles.items() if n is not None}
 
 # %% ../nbs/00e_rows.ipynb #0cd8ab38
 SPLITS = ("train", "val", "test")
-_SPLIT_NAMES = dict(train="train", training="train", trn="train", val="val", valid="val", validation="val", dev="val", test="test", testing="test", tst="test")
+_SPLIT_NAMES = dict(
+    train="train",
+    training="train",
+    trn="train",
+    val="val",
+    valid="val",
+    validation="val",
+    dev="val",
+    test="test",
+    testing="test",
+    tst="test",
+)
+
 
 def read_split(
-    value, # text, or None
-): # "train", "val", "test", or None where nothing is said
+    value,  # text, or None
+):  # "train", "val", "test", or None where nothing is said
     "The split that a folder name or a value names; `ValueError` if it is none."
-    if value is None or value == "": return None
+    if value is None or value == "":
+        return None
     name = _SPLIT_NAMES.get(str(value).strip().lower())
-    if name is None: raise ValueError(f"split {value!r:.40} is unknown; expected train, val (validation) or test")
+    if name is None:
+        raise ValueError(
+            f"split {value!r:.40} is unknown; expected train, val (validation) or test"
+        )
     return name
 
+
 def read_flag(
-    value, # bool, 0, 1, or their spelling; or None
-): # bool, or None where nothing is said
+    value,  # bool, 0, 1, or their spelling; or None
+):  # bool, or None where nothing is said
     "A yes or no; `ValueError` if it is neither."
-    if value is None or value == "": return None
+    if value is None or value == "":
+        return None
     word = str(value).strip().lower()
-    if word in ("1", "true", "yes", "1.0", "changed"): return True
-    if word in ("0", "false", "no", "0.0", "unchanged"): return False
+    if word in ("1", "true", "yes", "1.0", "changed"):
+        return True
+    if word in ("0", "false", "no", "0.0", "unchanged"):
+        return False
     raise ValueError(f"change flag {value!r:.40} is neither true nor false")
 
 # %% ../nbs/00e_rows.ipynb #1caf09a7
-MAX_CAPTION = 2000 # characters; a longer "sentence" is a mistake in the file
+MAX_CAPTION = 2000  # characters; a longer "sentence" is a mistake in the file
+
 
 def read_captions(
-    value, # text, a list of texts, or LEVIR's list of {raw, tokens}
-) -> list: # of str; in the place of one that cannot be used, a `BadRow`
+    value,  # text, a list of texts, or LEVIR's list of {raw, tokens}
+) -> list:  # of str; in the place of one that cannot be used, a `BadRow`
     "The sentences that a value holds."
-    if value is None: return []
-    if isinstance(value, dict): # a list of records may be stored as a record of lists
-        lists = [value[k] for k in ("raw", "caption", "sentence", "tokens") if isinstance(value.get(k), (list, tuple))]
-        if lists and not (lists[0] is value.get("tokens") and all(isinstance(t, str) for t in lists[0])): return read_captions([{"tokens": v} if isinstance(v, list) else v for v in lists[0]])
+    if value is None:
+        return []
+    if isinstance(value, dict):  # a list of records may be stored as a record of lists
+        lists = [
+            value[k]
+            for k in ("raw", "caption", "sentence", "tokens")
+            if isinstance(value.get(k), (list, tuple))
+        ]
+        if lists and not (
+            lists[0] is value.get("tokens") and all(isinstance(t, str) for t in lists[0])
+        ):
+            return read_captions([{"tokens": v} if isinstance(v, list) else v for v in lists[0]])
     return [_caption(v) for v in value] if isinstance(value, (list, tuple)) else [_caption(value)]
+
 
 def _caption(value):
     if isinstance(value, dict):
-        value = value.get("raw") or value.get("caption") or value.get("sentence") or value.get("tokens")
-        if isinstance(value, (list, tuple)) and all(isinstance(t, str) for t in value): value = " ".join(value)
-    if value is None: return BadRow("the caption is missing")
-    if not isinstance(value, str): return BadRow(f"the caption is {value!r:.60} ({type(value).__name__}), not text")
+        value = (
+            value.get("raw") or value.get("caption") or value.get("sentence") or value.get("tokens")
+        )
+        if isinstance(value, (list, tuple)) and all(isinstance(t, str) for t in value):
+            value = " ".join(value)
+    if value is None:
+        return BadRow("the caption is missing")
+    if not isinstance(value, str):
+        return BadRow(f"the caption is {value!r:.60} ({type(value).__name__}), not text")
     text = " ".join(value.split())
-    if not text: return BadRow("the caption is empty")
-    if len(text) > MAX_CAPTION: return BadRow(f"the caption has {len(text):,} characters, more than {MAX_CAPTION:,}: {text[:40]!r} ...")
+    if not text:
+        return BadRow("the caption is empty")
+    if len(text) > MAX_CAPTION:
+        return BadRow(
+            f"the caption has {len(text):,} characters, more than {MAX_CAPTION:,}: {text[:40]!r} ..."
+        )
     return text.encode("utf-8", "replace").decode()
 
 # %% ../nbs/00e_rows.ipynb #d12dd297
 def read_boxes(
-    value, # a box, a list of boxes, or None
-    text_allowed: bool = False, # in a CSV file everything is text
-) -> tuple: # (list of (x, y, x, y) or (x, y, w, h) floats, "xyxy" | "xywh" | None where it is not said)
+    value,  # a box, a list of boxes, or None
+    text_allowed: bool = False,  # in a CSV file everything is text
+) -> (
+    tuple
+):  # (list of (x, y, x, y) or (x, y, w, h) floats, "xyxy" | "xywh" | None where it is not said)
     "The boxes that one caption has; `ValueError` if they are not numbers."
-    if value is None: return [], None
+    if value is None:
+        return [], None
     if isinstance(value, str):
-        if not text_allowed: raise ValueError(f"the box is text, {value!r:.60}; expected four numbers")
+        if not text_allowed:
+            raise ValueError(f"the box is text, {value!r:.60}; expected four numbers")
         value = _box_from_text(value)
-    if isinstance(value, dict): return _box_from_dict(value)
-    if not isinstance(value, (list, tuple)): raise ValueError(f"the box is {value!r:.60}; expected four numbers")
+    if isinstance(value, dict):
+        return _box_from_dict(value)
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"the box is {value!r:.60}; expected four numbers")
     if len(value) and all(isinstance(v, (list, tuple, dict)) for v in value):
         many = [read_boxes(v) for v in value]
         formats = {fmt for _, fmt in many}
-        if len(formats) > 1: raise ValueError(f"boxes in different formats: {value!r:.80}")
+        if len(formats) > 1:
+            raise ValueError(f"boxes in different formats: {value!r:.80}")
         return [b for boxes, _ in many for b in boxes], formats.pop()
     return ([tuple(_number(v, value) for v in _four(value))] if len(value) else []), None
 
+
 def _four(value):
-    if len(value) != 4: raise ValueError(f"the box has {len(value)} values, {value!r:.60}; expected four numbers")
+    if len(value) != 4:
+        raise ValueError(f"the box has {len(value)} values, {value!r:.60}; expected four numbers")
     return value
 
+
 def _number(v, value):
-    if isinstance(v, bool) or not isinstance(v, (int, float)): raise ValueError(f"the box holds {v!r:.40}, not a number: {value!r:.60}")
-    try: return float(v)
-    except OverflowError: return math.inf
+    if isinstance(v, bool) or not isinstance(v, (int, float)):
+        raise ValueError(f"the box holds {v!r:.40}, not a number: {value!r:.60}")
+    try:
+        return float(v)
+    except OverflowError:
+        return math.inf
+
 
 def _box_from_dict(value):
     plain = {str(k).lower().replace("_", ""): v for k, v in value.items()}
     for names, fmt in BOX_COLUMNS.items():
-        if all(n in plain for n in names.split()): return [tuple(_number(plain[n], value) for n in names.split())], fmt
+        if all(n in plain for n in names.split()):
+            return [tuple(_number(plain[n], value) for n in names.split())], fmt
     raise ValueError(f"the box is {value!r:.60}; expected x1, y1, x2, y2 or x, y, w, h")
+
 
 def _box_from_text(text):
     text = text.strip()
-    if text.lower() in ("", "null", "none", "nan"): return []
+    if text.lower() in ("", "null", "none", "nan"):
+        return []
     if text[0] in "[{(":
-        try: return json.loads(text.replace("(", "[").replace(")", "]"))
-        except (ValueError, RecursionError): raise ValueError(f"the box {text!r:.60} cannot be read") from None
-    try: return [float(t) for t in re.split(r"[\s,;]+", text)]
-    except ValueError: raise ValueError(f"the box {text!r:.60} cannot be read as numbers") from None
+        try:
+            return json.loads(text.replace("(", "[").replace(")", "]"))
+        except (ValueError, RecursionError):
+            raise ValueError(f"the box {text!r:.60} cannot be read") from None
+    try:
+        return [float(t) for t in re.split(r"[\s,;]+", text)]
+    except ValueError:
+        raise ValueError(f"the box {text!r:.60} cannot be read as numbers") from None

@@ -16,31 +16,42 @@ import numpy as np, torch
 from .model import resolve_checkpoint
 
 # %% ../nbs/03b_rundir.ipynb #e59a0d43
-def write_text(path: Path,  # file to write
-               text: str  # its contents
-              ) -> None:
+def write_text(
+    path: Path,  # file to write
+    text: str,  # its contents
+) -> None:
     "Replace a small file in one step."
     new = path.with_name(f".{path.name}.new")
     new.write_text(text, encoding="utf-8")
     os.replace(new, path)
 
-def append_row(file: Path,  # metrics.jsonl
-               row: dict  # names and values
-              ) -> None:
+
+def append_row(
+    file: Path,  # metrics.jsonl
+    row: dict,  # names and values
+) -> None:
     "Add one line of JSON; what is not a number becomes null."
-    clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-    with open(file, "a", encoding="utf-8") as f: f.write(json.dumps(clean) + "\n")
+    clean = {
+        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()
+    }
+    with open(file, "a", encoding="utf-8") as f:
+        f.write(json.dumps(clean) + "\n")
 
-def keep_rows(file: Path,  # metrics.jsonl
-              rows: int  # how many belong to the run so far
-             ) -> None:
+
+def keep_rows(
+    file: Path,  # metrics.jsonl
+    rows: int,  # how many belong to the run so far
+) -> None:
     "Drop the rows that were written after the moment that a run goes back to."
-    if file.is_file(): write_text(file, "".join(file.read_text(encoding="utf-8").splitlines(keepends=True)[:rows]))
+    if file.is_file():
+        write_text(file, "".join(file.read_text(encoding="utf-8").splitlines(keepends=True)[:rows]))
 
-def read_metrics(run  # a run's folder
-                ) -> list:
+
+def read_metrics(
+    run,  # a run's folder
+) -> list:
     "The rows of metrics.jsonl; a last row that is only half written is left out."
-    file = Path(run)/"metrics.jsonl"
+    file = Path(run) / "metrics.jsonl"
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.is_file() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
@@ -48,75 +59,114 @@ def read_metrics(run  # a run's folder
 def random_state() -> dict:
     "The state of all random number generators, in types that a safe loader reads."
     kind, keys, *rest = np.random.get_state()
-    state = dict(python=list(random.getstate()[1]), numpy=[torch.from_numpy(keys.astype(np.int64)), *rest], torch=torch.get_rng_state())
-    if torch.cuda.is_available(): state["cuda"] = torch.cuda.get_rng_state()
+    state = dict(
+        python=list(random.getstate()[1]),
+        numpy=[torch.from_numpy(keys.astype(np.int64)), *rest],
+        torch=torch.get_rng_state(),
+    )
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
     return state
 
-def set_random_state(state: dict  # of `random_state`
-                    ) -> None:
+
+def set_random_state(
+    state: dict,  # of `random_state`
+) -> None:
     "Put all random number generators back."
     random.setstate((3, tuple(state["python"]), None))
     keys, *rest = state["numpy"]
     np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"])
-    if "cuda" in state and torch.cuda.is_available(): torch.cuda.set_rng_state(state["cuda"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
 
 # %% ../nbs/03b_rundir.ipynb #df455b8f
 SEAL = "training/files.json"
 
-def _hash(file): return hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
 
-def seal(folder: Path  # a checkpoint with all its files
-        ) -> None:
+def _hash(file):
+    return hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
+
+
+def seal(
+    folder: Path,  # a checkpoint with all its files
+) -> None:
     "Write the list of files."
-    files = {p.relative_to(folder).as_posix(): [p.stat().st_size, _hash(p)] for p in sorted(folder.rglob("*")) if p.is_file()}
-    (folder/SEAL).write_text(json.dumps(files, indent=1), encoding="utf-8")
+    files = {
+        p.relative_to(folder).as_posix(): [p.stat().st_size, _hash(p)]
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
+    (folder / SEAL).write_text(json.dumps(files, indent=1), encoding="utf-8")
 
-def check_whole(folder: Path  # a checkpoint
-               ) -> None:
+
+def check_whole(
+    folder: Path,  # a checkpoint
+) -> None:
     "`ValueError` that names the first file which is not as it was written."
-    if not (folder/SEAL).is_file(): raise ValueError(f"{SEAL} is missing")
-    for name, (size, digest) in json.loads((folder/SEAL).read_text(encoding="utf-8")).items():
-        file = folder/name
-        if not file.is_file(): raise ValueError(f"{name} is missing")
-        if file.stat().st_size != size: raise ValueError(f"{name} has {file.stat().st_size:,} bytes of {size:,}")
-        if _hash(file) != digest: raise ValueError(f"{name} is not as it was written")
+    if not (folder / SEAL).is_file():
+        raise ValueError(f"{SEAL} is missing")
+    for name, (size, digest) in json.loads((folder / SEAL).read_text(encoding="utf-8")).items():
+        file = folder / name
+        if not file.is_file():
+            raise ValueError(f"{name} is missing")
+        if file.stat().st_size != size:
+            raise ValueError(f"{name} has {file.stat().st_size:,} bytes of {size:,}")
+        if _hash(file) != digest:
+            raise ValueError(f"{name} is not as it was written")
 
-def step_folders(points: Path,  # a run's checkpoints
-                 upto: float = math.inf  # steps: leave out later ones
-                ) -> list:
+
+def step_folders(
+    points: Path,  # a run's checkpoints
+    upto: float = math.inf,  # steps: leave out later ones
+) -> list:
     "The checkpoint folders, oldest first."
-    found = [(int(m[1]), p) for p in points.glob("step_*") if (m := re.fullmatch(r"step_(\d+)", p.name))]
+    found = [
+        (int(m[1]), p) for p in points.glob("step_*") if (m := re.fullmatch(r"step_(\d+)", p.name))
+    ]
     return [p for step, p in sorted(found) if step <= upto]
 
-def clear_leftovers(points: Path  # a run's checkpoints
-                   ) -> None:
-    "Remove what a killed run was writing when it was killed."
-    for p in points.glob(".step_*"): shutil.rmtree(p)
-    for p in points.glob(".*.new"): p.unlink()
 
-def prune(points: Path,  # a run's checkpoints
-          keep: int,  # newest ones to keep
-          best: str,  # name of the one to keep in any case
-          step: int  # newer ones than this are torn, and count for nothing
-         ) -> None:
+def clear_leftovers(
+    points: Path,  # a run's checkpoints
+) -> None:
+    "Remove what a killed run was writing when it was killed."
+    for p in points.glob(".step_*"):
+        shutil.rmtree(p)
+    for p in points.glob(".*.new"):
+        p.unlink()
+
+
+def prune(
+    points: Path,  # a run's checkpoints
+    keep: int,  # newest ones to keep
+    best: str,  # name of the one to keep in any case
+    step: int,  # newer ones than this are torn, and count for nothing
+) -> None:
     "Remove old checkpoints."
     older = step_folders(points, step)
     for p in older[:-keep]:
-        if p.name != best: shutil.rmtree(p)
+        if p.name != best:
+            shutil.rmtree(p)
 
 # %% ../nbs/03b_rundir.ipynb #32ab43b6
-def same_run(a, b  # two runs' folders
-            ) -> bool:
+def same_run(
+    a,  # folder of one run
+    b,  # folder of the other
+) -> bool:
     "Do two runs end with the same weights, to the bit, and the same metrics file?"
     last = [resolve_checkpoint(r, "last") for r in (a, b)]
     files = [sorted(p.relative_to(f).as_posix() for p in f.rglob("*.safetensors")) for f in last]
-    return (files[0] == files[1] and all((last[0]/n).read_bytes() == (last[1]/n).read_bytes() for n in files[0])
-            and (Path(a)/"metrics.jsonl").read_bytes() == (Path(b)/"metrics.jsonl").read_bytes())
+    return (
+        files[0] == files[1]
+        and all((last[0] / n).read_bytes() == (last[1] / n).read_bytes() for n in files[0])
+        and (Path(a) / "metrics.jsonl").read_bytes() == (Path(b) / "metrics.jsonl").read_bytes()
+    )
 
 # %% ../nbs/03b_rundir.ipynb #ff3c5028
-def plot_curves(run  # a run's folder
-               ):
+def plot_curves(
+    run,  # a run's folder
+):
     "Training loss, and the validation figures that it should bring up."
     rows = read_metrics(run)
     fig, axes = plt.subplots(1, 3, figsize=(9, 2.6), dpi=80, layout="constrained")
@@ -126,7 +176,11 @@ def plot_curves(run  # a run's folder
         axes[0].plot([r["step"] for r in part], points(part, key), style, ms=3, label=kind)
     val = [r for r in rows if r["kind"] == "val"]
     for ax, keys in ((axes[1], ("pointing", "miou_square")), (axes[2], ("auroc",))):
-        for key in keys: ax.plot([r["step"] for r in val], points(val, key), "o-", ms=3, label=f"val {key}")
+        for key in keys:
+            ax.plot([r["step"] for r in val], points(val, key), "o-", ms=3, label=f"val {key}")
         ax.set_ylim(0, 1.02)
-    for ax, title in zip(axes, ("loss", "where", "change or not")): ax.set(title=title, xlabel="step"); ax.legend(fontsize=8); ax.grid(alpha=0.3)
+    for ax, title in zip(axes, ("loss", "where", "change or not")):
+        ax.set(title=title, xlabel="step")
+        ax.legend(fontsize=8)
+        ax.grid(alpha=0.3)
     return fig

@@ -13,90 +13,128 @@ from contextlib import contextmanager
 import numpy as np, torch
 
 # %% ../nbs/03a_schedule.ipynb #ef0ece91
-def epoch_order(changed: np.ndarray,  # (n,) bool: does the sample show a change?
-                seed: int,  # SEED
-                epoch: int,  # counts from 0
-                no_change_share: float = 1.  # of the no-change samples, visited in this epoch
-               ) -> np.ndarray:
+def epoch_order(
+    changed: np.ndarray,  # (n,) bool: does the sample show a change?
+    seed: int,  # SEED
+    epoch: int,  # counts from 0
+    no_change_share: float = 1.0,  # of the no-change samples, visited in this epoch
+) -> np.ndarray:
     "Indices of one epoch's samples in random order."
     rng = np.random.default_rng((seed, epoch))
     still = rng.permutation(np.flatnonzero(~changed))
-    return rng.permutation(np.concatenate([np.flatnonzero(changed), still[:round(no_change_share * len(still))]]))
+    return rng.permutation(
+        np.concatenate([np.flatnonzero(changed), still[: round(no_change_share * len(still))]])
+    )
 
-def bucket(order: np.ndarray,  # indices in random order
-           lengths: np.ndarray,  # (n,) length of each sample's sentence
-           batch_size: int,  # samples per batch
-           seed: int,  # any number
-           window: int = 50  # batches that are sorted together
-          ) -> np.ndarray:
+
+def bucket(
+    order: np.ndarray,  # indices in random order
+    lengths: np.ndarray,  # (n,) length of each sample's sentence
+    batch_size: int,  # samples per batch
+    seed: int,  # any number
+    window: int = 50,  # batches that are sorted together
+) -> np.ndarray:
     "The same indices, with sentences of similar length side by side; the batches stay in random order."
-    if not batch_size < len(order): return order
+    if not batch_size < len(order):
+        return order
     span = window * batch_size
-    near = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in np.split(order, range(span, len(order), span))])
+    near = np.concatenate(
+        [
+            part[np.argsort(lengths[part], kind="stable")]
+            for part in np.split(order, range(span, len(order), span))
+        ]
+    )
     whole = len(near) // batch_size * batch_size
     batches = np.random.default_rng(seed).permutation(near[:whole].reshape(-1, batch_size))
     return np.concatenate([batches.reshape(-1), near[whole:]])
 
-def together(order: np.ndarray,  # indices in random order
-             pairs: np.ndarray,  # (n,) number of each sample's pair
-             seed: int  # any number
-            ) -> np.ndarray:
+
+def together(
+    order: np.ndarray,  # indices in random order
+    pairs: np.ndarray,  # (n,) number of each sample's pair
+    seed: int,  # any number
+) -> np.ndarray:
     "The same indices, with the sentences of a pair side by side; the pairs in random order, whether many of their sentences are in or few."
     place = np.random.default_rng(seed).permutation(pairs.max() + 1)
     return order[np.argsort(place[pairs[order]], kind="stable")]
 
 # %% ../nbs/03a_schedule.ipynb #50e4ba89
-def borrow_captions(captions: list,  # B sentences
-                    changed: torch.Tensor,  # (B,) bool
-                    ids: list,  # B names of the samples
-                    pool: list,  # sentences about changes
-                    share: float,  # of the no-change samples that borrow one
-                    key: tuple  # integers that the choice depends on, beside the sample: seed, epoch
-                   ) -> list:
+def borrow_captions(
+    captions: list,  # B sentences
+    changed: torch.Tensor,  # (B,) bool
+    ids: list,  # B names of the samples
+    pool: list,  # sentences about changes
+    share: float,  # of the no-change samples that borrow one
+    key: tuple,  # integers that the choice depends on, beside the sample: seed, epoch
+) -> list:
     "The captions, with some of the no-change ones exchanged; the same whichever batch or process a sample is in."
-    if not share or not pool: return captions
+    if not share or not pool:
+        return captions
+
     def exchange(caption, name):
         rng = np.random.default_rng((*key, zlib.crc32(name.encode())))
         return pool[rng.integers(len(pool))] if rng.random() < share else caption
-    return [caption if c else exchange(caption, name) for caption, c, name in zip(captions, changed.tolist(), ids)]
+
+    return [
+        caption if c else exchange(caption, name)
+        for caption, c, name in zip(captions, changed.tolist(), ids)
+    ]
 
 # %% ../nbs/03a_schedule.ipynb #9847e9ac
-def lr_factor(step: int,  # optimizer steps done
-              total: int,  # optimizer steps of the run
-              warmup: int  # of these
-             ) -> float:
+def lr_factor(
+    step: int,  # optimizer steps done
+    total: int,  # optimizer steps of the run
+    warmup: int,  # of these
+) -> float:
     "Factor of the peak learning rate (Loshchilov and Hutter 2017, with a floor of 0.1)."
-    if step < warmup: return (step + 1) / warmup
-    done = min(1., (step - warmup) / max(1, total - warmup))
+    if step < warmup:
+        return (step + 1) / warmup
+    done = min(1.0, (step - warmup) / max(1, total - warmup))
     return 0.1 + 0.45 * (1 + math.cos(math.pi * done))
 
-def warmup_steps(wanted: int,  # WARMUP_STEPS
-                 total: int  # optimizer steps of the run
-                ) -> int:
+
+def warmup_steps(
+    wanted: int,  # WARMUP_STEPS
+    total: int,  # optimizer steps of the run
+) -> int:
     "The warm-up that a run of this length gets."
     return min(wanted, total // 5)
 
 # %% ../nbs/03a_schedule.ipynb #b4d0263f
-def parameter_groups(model,  # a `VLM_ActionAgent`
-                     config  # a `Config`
-                    ) -> list:
+def parameter_groups(
+    model,  # a `VLM_ActionAgent`
+    config,  # a `Config`
+) -> list:
     "AdamW's groups: LoRA and the rest, each with and without weight decay (none on biases and norms)."
     groups = {}
     for name, p in model.named_parameters():
-        if not p.requires_grad: continue
+        if not p.requires_grad:
+            continue
         lora, decay = name.startswith("language."), p.ndim >= 2
-        lr = config.LORA_LEARNING_RATE if lora and config.LORA_LEARNING_RATE is not None else config.LEARNING_RATE
-        g = groups.setdefault((lora, decay), dict(params=[], lr=lr, initial_lr=lr, weight_decay=config.WEIGHT_DECAY if decay else 0.))
+        lr = (
+            config.LORA_LEARNING_RATE
+            if lora and config.LORA_LEARNING_RATE is not None
+            else config.LEARNING_RATE
+        )
+        g = groups.setdefault(
+            (lora, decay),
+            dict(
+                params=[], lr=lr, initial_lr=lr, weight_decay=config.WEIGHT_DECAY if decay else 0.0
+            ),
+        )
         g["params"].append(p)
     return list(groups.values())
 
 # %% ../nbs/03a_schedule.ipynb #d9bd3041
 class WeightAverage:
     "The exponential mean of a model's trained weights."
-    def __init__(self, model,  # any module
-                 decay: float,  # EMA_DECAY
-                 count: int = 0  # steps averaged so far
-                ):
+
+    def __init__(
+        self,
+        model,  # any module
+        decay: float,  # EMA_DECAY
+        count: int = 0,  # steps averaged so far
+    ):
         self.live = [p for p in model.parameters() if p.requires_grad]
         self.kept, self.decay, self.count = [p.detach().clone() for p in self.live], decay, count
 
@@ -104,16 +142,20 @@ class WeightAverage:
         "Take in the weights after one more step."
         self.count += 1
         decay = min(self.decay, (1 + self.count) / (10 + self.count))
-        for kept, p in zip(self.kept, self.live): kept.lerp_(p.detach(), 1 - decay)
+        for kept, p in zip(self.kept, self.live):
+            kept.lerp_(p.detach(), 1 - decay)
 
     @contextmanager
     def applied(self):
         "Inside the `with` block the model has the averaged weights."
         own = [p.detach().clone() for p in self.live]
         self._write(self.kept)
-        try: yield
-        finally: self._write(own)
+        try:
+            yield
+        finally:
+            self._write(own)
 
     @torch.no_grad()
     def _write(self, values):
-        for p, v in zip(self.live, values): p.copy_(v)
+        for p, v in zip(self.live, values):
+            p.copy_(v)

@@ -28,113 +28,176 @@ from .rows import SPLITS, DatasetError, read_split
 from .targets import difference_of, open_verdicts, region_in, spread, target_statistics
 
 # %% ../nbs/01a_sources.ipynb #ba92771f
-_all_ = ["BadImage", "BadSample", "DatasetError", "DatasetNotFound", "ImageRef", "Source", "find_dataset", "register_format"]
+_all_ = [
+    "BadImage",
+    "BadSample",
+    "DatasetError",
+    "DatasetNotFound",
+    "ImageRef",
+    "Source",
+    "find_dataset",
+    "register_format",
+]
 
 # %% ../nbs/01a_sources.ipynb #fd525f54
 @dataclass(frozen=True)
 class PairRecord:
     "Two pictures of one place, and what is said about them."
-    id: str # unique in the dataset
-    split: str # "train", "val" or "test"
-    t1: ImageRef # first date
-    t2: ImageRef # second date
-    captions: tuple # of str
-    boxes: tuple # one per caption: (x1, y1, x2, y2) in pixels of the second date, or None
-    mask: ImageRef # change mask, or None
-    changed: bool # did anything change?
+
+    id: str  # unique in the dataset
+    split: str  # "train", "val" or "test"
+    t1: ImageRef  # first date
+    t2: ImageRef  # second date
+    captions: tuple  # of str
+    boxes: tuple  # one per caption: (x1, y1, x2, y2) in pixels of the second date, or None
+    mask: ImageRef  # change mask, or None
+    changed: bool  # did anything change?
+
 
 @dataclass(frozen=True)
 class Sample:
     "One sentence about one pair."
-    id: str # the pair's id, "#", the sentence's number
-    pair_id: str # of the pair
-    pair: PairRecord # the two pictures and all that is known of them
-    caption: str # the sentence
-    box: tuple # (x1, y1, x2, y2) floats in pixels of the second date, or None
-    box_source: str # "bbox", "mask", "diff" or "none"
-    changed: bool # does the sentence tell of a change?
-    width: int # pixels, of the second date
-    height: int # pixels, of the second date
-    n_regions: int # separate things that the box covers
-    ambiguous: bool # the sentence means one thing, and there are several
-    reason: str = "" # why there is no sample; always empty in `Pairs.samples`
+
+    id: str  # the pair's id, "#", the sentence's number
+    pair_id: str  # of the pair
+    pair: PairRecord  # the two pictures and all that is known of them
+    caption: str  # the sentence
+    box: tuple  # (x1, y1, x2, y2) floats in pixels of the second date, or None
+    box_source: str  # "bbox", "mask", "diff" or "none"
+    changed: bool  # does the sentence tell of a change?
+    width: int  # pixels, of the second date
+    height: int  # pixels, of the second date
+    n_regions: int  # separate things that the box covers
+    ambiguous: bool  # the sentence means one thing, and there are several
+    reason: str = ""  # why there is no sample; always empty in `Pairs.samples`
+
 
 class Samples(Sequence):
     "The samples of some pairs, made when they are asked for."
-    def __init__(self, pairs, # the `Pairs` that they belong to
-                 rows # numbers of the sentences in the table
-                ):
+
+    def __init__(
+        self,
+        pairs,  # the `Pairs` that they belong to
+        rows,  # numbers of the sentences in the table
+    ):
         self.pairs, self.rows = pairs, rows
-    def __len__(self): return len(self.rows)
+
+    def __len__(self):
+        return len(self.rows)
+
     def __getitem__(self, i):
-        if isinstance(i, slice): return [self[k] for k in range(*i.indices(len(self)))]
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
         return self.pairs._sample(int(self.rows[i]))
 
 # %% ../nbs/01a_sources.ipynb #151db7a2
 class Pairs(Sequence):
     "The pairs of a dataset, or of one split of it."
-    def __init__(self, source, # the dataset on disk
-                 table, # what it says about its pairs
-                 verdicts, # a box, or why there is none, for every sentence
-                 splits, # (n,) codes of `SPLITS` for all pairs of the table, -1 for none
-                 settings, # where boxes come from, and how
-                 bad, # of `BadSample`
-                 rows=None, # (m,) numbers of the pairs that belong here; None: all
-                 per_pair=0 # at most this many samples of each pair; 0: all
-                ):
-        self.source, self.table, self.verdicts, self.splits, self.settings, self.bad, self.per_pair = source, table, verdicts, splits, settings, bad, per_pair
+
+    def __init__(
+        self,
+        source,  # the dataset on disk
+        table,  # what it says about its pairs
+        verdicts,  # a box, or why there is none, for every sentence
+        splits,  # (n,) codes of `SPLITS` for all pairs of the table, -1 for none
+        settings,  # where boxes come from, and how
+        bad,  # of `BadSample`
+        rows=None,  # (m,) numbers of the pairs that belong here; None: all
+        per_pair=0,  # at most this many samples of each pair; 0: all
+    ):
+        (
+            self.source,
+            self.table,
+            self.verdicts,
+            self.splits,
+            self.settings,
+            self.bad,
+            self.per_pair,
+        ) = source, table, verdicts, splits, settings, bad, per_pair
         self.rows = np.flatnonzero(splits >= 0) if rows is None else rows
         self.samples = Samples(self, self._sample_rows())
-        self._mask = None # the mask read last, with its key
-        self._last = None # the record made last: the sentences of a pair are usually asked for one after the other
+        self._mask = None  # the mask read last, with its key
+        self._last = None  # the record made last: the sentences of a pair are usually asked for one after the other
 
     @property
-    def root(self) -> Path: return self.source.root # the dataset's folder
-    @property
-    def box_source(self) -> str: return self.settings["source"] # "bbox", "mask", "diff" or "none"
+    def root(self) -> Path:
+        return self.source.root  # the dataset's folder
 
-    def __repr__(self): return f"Pairs({len(self)} pairs, {len(self.samples)} samples, boxes from {self.box_source}, {self.source.kind})"
-    def __len__(self): return len(self.rows)
+    @property
+    def box_source(self) -> str:
+        return self.settings["source"]  # "bbox", "mask", "diff" or "none"
+
+    def __repr__(self):
+        return f"Pairs({len(self)} pairs, {len(self.samples)} samples, boxes from {self.box_source}, {self.source.kind})"
+
+    def __len__(self):
+        return len(self.rows)
+
     def __getitem__(self, i) -> PairRecord:
-        if isinstance(i, slice): return [self[k] for k in range(*i.indices(len(self)))]
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
         return self._record(int(self.rows[i]))
 
-    def select(self,
-               split: str, # "train", "val" or "test"
-              ):
+    def select(
+        self,
+        split: str,  # "train", "val" or "test"
+    ):
         "The pairs of one split."
         rows = self.rows[self.splits[self.rows] == SPLITS.index(read_split(split))]
         return self.with_rows(rows)
 
-    def with_rows(self,
-                  rows, # (m,) numbers of pairs in the table
-                  splits=None, # (n,) codes of `SPLITS` for all pairs of the table; None: as they are
-                 ):
+    def with_rows(
+        self,
+        rows,  # (m,) numbers of pairs in the table
+        splits=None,  # (n,) codes of `SPLITS` for all pairs of the table; None: as they are
+    ):
         "Some pairs of the same dataset."
-        return Pairs(self.source, self.table, self.verdicts, self.splits if splits is None else splits, self.settings, self.bad, rows, self.per_pair)
+        return Pairs(
+            self.source,
+            self.table,
+            self.verdicts,
+            self.splits if splits is None else splits,
+            self.settings,
+            self.bad,
+            rows,
+            self.per_pair,
+        )
 
     def _sentence_rows(self):
         "Numbers of all sentences of these pairs, in the table's order."
         wanted = np.zeros(len(self.table), bool)
         wanted[self.rows] = True
-        return np.flatnonzero(wanted[self.table.caption_pair]) if len(self.table.captions) else np.zeros(0, np.int64)
+        return (
+            np.flatnonzero(wanted[self.table.caption_pair])
+            if len(self.table.captions)
+            else np.zeros(0, np.int64)
+        )
 
     def _sample_rows(self):
         "Numbers of the sentences that are samples."
         rows = self._sentence_rows()
         rows = rows[self.verdicts["reason"][rows] == 0]
-        if self.per_pair and len(rows): # the first samples of each pair
+        if self.per_pair and len(rows):  # the first samples of each pair
             pair = self.table.caption_pair[rows]
             rows = rows[np.arange(len(rows)) - np.searchsorted(pair, pair) < self.per_pair]
         return rows
 
     def _record(self, i):
-        if self._last and self._last[0] == i: return self._last[1]
+        if self._last and self._last[0] == i:
+            return self._last[1]
         t, numbers = self.table, self.table.caption_range(i)
         s1, s2 = t.stamp[i].tolist()
-        boxes, mask = self.verdicts["box"][numbers.start:numbers.stop].tolist(), t.masks[i]
-        record = PairRecord(t.ids[i], SPLITS[self.splits[i]], self.source.ref(t.t1[i], s1), self.source.ref(t.t2[i], s2), tuple(t.captions[c] for c in numbers),
-                            tuple(None if b[0] != b[0] else tuple(b) for b in boxes), self.source.ref(mask, 0) if mask else None, bool(self.verdicts["pair_changed"][i]))
+        boxes, mask = self.verdicts["box"][numbers.start : numbers.stop].tolist(), t.masks[i]
+        record = PairRecord(
+            t.ids[i],
+            SPLITS[self.splits[i]],
+            self.source.ref(t.t1[i], s1),
+            self.source.ref(t.t2[i], s2),
+            tuple(t.captions[c] for c in numbers),
+            tuple(None if b[0] != b[0] else tuple(b) for b in boxes),
+            self.source.ref(mask, 0) if mask else None,
+            bool(self.verdicts["pair_changed"][i]),
+        )
         self._last = i, record
         return record
 
@@ -142,138 +205,240 @@ class Pairs(Sequence):
         v, i = self.verdicts, int(self.table.caption_pair[c])
         pair, k = self._record(i), c - self.table.caption_range(i).start
         box, (width, height) = pair.boxes[k], self.table.size[i, 2:].tolist()
-        return Sample(f"{pair.id}#{k}", pair.id, pair, pair.captions[k], box, self.box_source if box else "none", bool(v["changed"][c]), width, height, int(v["n_regions"][c]), bool(v["ambiguous"][c]))
+        return Sample(
+            f"{pair.id}#{k}",
+            pair.id,
+            pair,
+            pair.captions[k],
+            box,
+            self.box_source if box else "none",
+            bool(v["changed"][c]),
+            width,
+            height,
+            int(v["n_regions"][c]),
+            bool(v["ambiguous"][c]),
+        )
 
 # %% ../nbs/01a_sources.ipynb #b350aac8
 def assign_splits(
-    ids, # names of pairs
-    seed: int = 42, # of the division
-    val_fraction: float = 0.1, # share of the pairs that goes to val
-) -> np.ndarray: # (n,) int8 codes of `SPLITS`: 0 train, 1 val
+    ids,  # names of pairs
+    seed: int = 42,  # of the division
+    val_fraction: float = 0.1,  # share of the pairs that goes to val
+) -> np.ndarray:  # (n,) int8 codes of `SPLITS`: 0 train, 1 val
     "Divide pairs into train and val by seed and name."
     ids = list(ids)
-    rank = [hashlib.blake2b(f"{seed}/{i}".encode("utf-8", "surrogateescape"), digest_size=8).digest() for i in ids]
+    rank = [
+        hashlib.blake2b(f"{seed}/{i}".encode("utf-8", "surrogateescape"), digest_size=8).digest()
+        for i in ids
+    ]
     n = round(len(ids) * val_fraction)
     n = max(n, 1) if len(ids) > 1 and val_fraction > 0 else n
     out = np.zeros(len(ids), np.int8)
     out[sorted(range(len(ids)), key=rank.__getitem__)[:n]] = 1
     return out
 
+
 def _splits(table, seed):
     "(n,) codes of `SPLITS`, -1 for pairs without one, and what is wrong with those."
-    if not (table.split > 0).any(): return assign_splits((table.ids[i] for i in range(len(table))), seed), []
+    if not (table.split > 0).any():
+        return assign_splits((table.ids[i] for i in range(len(table))), seed), []
     splits = np.asarray(table.split).astype(np.int8) - 1
-    return splits, [BadSample(table.ids[i], table.t2[i], "no split, while other pairs have one") for i in np.flatnonzero(splits < 0).tolist()]
+    return splits, [
+        BadSample(table.ids[i], table.t2[i], "no split, while other pairs have one")
+        for i in np.flatnonzero(splits < 0).tolist()
+    ]
 
 # %% ../nbs/01a_sources.ipynb #33a4dba4
 def choose_boxes(
-    sources: list, # the formats that the data can be read as
-    box_source: str, # "auto", "bbox", "mask", "diff" or "none"
-    cache_dir, # folder for the index
-) -> tuple: # (source, table, "bbox" | "mask" | "diff" | "none")
+    sources: list,  # the formats that the data can be read as
+    box_source: str,  # "auto", "bbox", "mask", "diff" or "none"
+    cache_dir,  # folder for the index
+) -> tuple:  # (source, table, "bbox" | "mask" | "diff" | "none")
     "Which format to read, and where boxes come from; `DatasetError` if there are none."
-    for s in sources: # an unclear annotation file must not be passed over for something lesser
-        if s.problem and (len(sources) == 1 or (s.kind == "annotation file" and box_source in ("auto", "bbox"))): raise DatasetError(s.problem)
-    tables = [(s, open_table(s, cache_dir)) for s in sorted(sources, key=lambda s: s.kind != "annotation file") if not s.problem]
+    for s in sources:  # an unclear annotation file must not be passed over for something lesser
+        if s.problem and (
+            len(sources) == 1 or (s.kind == "annotation file" and box_source in ("auto", "bbox"))
+        ):
+            raise DatasetError(s.problem)
+    tables = [
+        (s, open_table(s, cache_dir))
+        for s in sorted(sources, key=lambda s: s.kind != "annotation file")
+        if not s.problem
+    ]
     if box_source in ("auto", "bbox"):
         for s, t in tables:
-            if t.n_boxes: return s, t, "bbox"
+            if t.n_boxes:
+                return s, t, "bbox"
     folders_first = sorted(tables, key=lambda st: st[0].kind == "annotation file")
     if box_source in ("auto", "mask"):
         for s, t in folders_first:
-            if t.n_masks: return s, t, "mask"
-    if box_source in ("diff", "none"): return *max(folders_first, key=lambda st: len(st[1].captions)), box_source
+            if t.n_masks:
+                return s, t, "mask"
+    if box_source in ("diff", "none"):
+        return *max(folders_first, key=lambda st: len(st[1].captions)), box_source
     raise DatasetError(_no_boxes(*folders_first[0], box_source))
+
 
 def _no_boxes(source, table, box_source):
     what = f"{source.root} ({source.kind}, {len(table)} pairs)"
-    if not len(table): return f"{what} has no pair of images that fit together" + (f", for example {table.meta['unmatched'][0]}" if table.meta["unmatched"] else "") + (f"; {table.meta['bad'][0]['why']}" if table.meta["bad"] else "")
-    if box_source == "bbox": return f"{what} has no boxes; use BOX_SOURCE='auto' or 'mask', or add an annotation file with boxes"
-    return (f"{what} has no {'boxes and no masks' if box_source == 'auto' else 'masks'}, so there is nothing to point at. If it is LEVIR-CC, attach LEVIR-MCI instead: the same images and sentences "
-            f"with masks in label/. (BOX_SOURCE='diff' guesses boxes from the images' difference.)")
+    if not len(table):
+        return (
+            f"{what} has no pair of images that fit together"
+            + (f", for example {table.meta['unmatched'][0]}" if table.meta["unmatched"] else "")
+            + (f"; {table.meta['bad'][0]['why']}" if table.meta["bad"] else "")
+        )
+    if box_source == "bbox":
+        return f"{what} has no boxes; use BOX_SOURCE='auto' or 'mask', or add an annotation file with boxes"
+    return (
+        f"{what} has no {'boxes and no masks' if box_source == 'auto' else 'masks'}, so there is nothing to point at. If it is LEVIR-CC, attach LEVIR-MCI instead: the same images and sentences "
+        f"with masks in label/. (BOX_SOURCE='diff' guesses boxes from the images' difference.)"
+    )
+
 
 def open_pairs(
-    path, # the dataset, a folder to search, a file, or a hub id
-    split: str = None, # "train", "val" or "test"; None: all
-    box_source: str = "auto", # "auto" (as BOX_SOURCE says), "bbox", "mask", "diff", or "none" to look at pairs without boxes
-    config: Config = None, # settings; None: the defaults
+    path,  # the dataset, a folder to search, a file, or a hub id
+    split: str = None,  # "train", "val" or "test"; None: all
+    box_source: str = "auto",  # "auto" (as BOX_SOURCE says), "bbox", "mask", "diff", or "none" to look at pairs without boxes
+    config: Config = None,  # settings; None: the defaults
 ) -> Pairs:
     "Find and open a dataset; boxes are decided, bad input is counted and named."
     config = Config() if config is None else config
     box_source = config.BOX_SOURCE if box_source == "auto" else box_source
-    if box_source not in ("auto", "bbox", "mask", "diff", "none"): raise ValueError(f"box_source {box_source!r} is unknown; expected auto, bbox, mask, diff or none")
-    source, table, kind = choose_boxes(find_sources(path, config.ALLOW_DOWNLOAD), box_source, config.cache_dir)
-    settings = dict(source=kind, region=config.REGION, merge_px=config.MERGE_PX, **_convention(source, table.meta["fields"], config))
-    verdicts = open_verdicts(source, table, settings, cache_file(config.cache_dir, "boxes", source, settings))
+    if box_source not in ("auto", "bbox", "mask", "diff", "none"):
+        raise ValueError(
+            f"box_source {box_source!r} is unknown; expected auto, bbox, mask, diff or none"
+        )
+    source, table, kind = choose_boxes(
+        find_sources(path, config.ALLOW_DOWNLOAD), box_source, config.cache_dir
+    )
+    settings = dict(
+        source=kind,
+        region=config.REGION,
+        merge_px=config.MERGE_PX,
+        **_convention(source, table.meta["fields"], config),
+    )
+    verdicts = open_verdicts(
+        source, table, settings, cache_file(config.cache_dir, "boxes", source, settings)
+    )
     splits, unplaced = _splits(table, config.SEED)
     bad = [BadSample(**b) for b in table.meta["bad"] + verdicts.meta["bad"]] + unplaced
-    _check_bad(source, bad, table.meta["lost"] + len(verdicts.meta["bad"]) + len(unplaced), table.meta["lost"] + len(table.captions), config)
+    _check_bad(
+        source,
+        bad,
+        table.meta["lost"] + len(verdicts.meta["bad"]) + len(unplaced),
+        table.meta["lost"] + len(table.captions),
+        config,
+    )
     pairs = Pairs(source, table, verdicts, splits, settings, bad, per_pair=config.CAPTIONS_PER_PAIR)
     return pairs if split is None else pairs.select(split)
 
+
 def _convention(source, fields, config):
     "Format and units of boxes: what the file says about itself, else the settings."
-    fmt, units = fields.get("bbox_format", config.BBOX_FORMAT), fields.get("bbox_units", config.BBOX_UNITS)
-    if fmt not in ("xyxy", "xywh"): raise DatasetError(f"{source.root}: bbox_format is {fmt!r}; expected xyxy or xywh")
-    if units not in ("pixel", "fraction", "percent"): raise DatasetError(f"{source.root}: bbox_units is {units!r}; expected pixel, fraction or percent")
+    fmt, units = (
+        fields.get("bbox_format", config.BBOX_FORMAT),
+        fields.get("bbox_units", config.BBOX_UNITS),
+    )
+    if fmt not in ("xyxy", "xywh"):
+        raise DatasetError(f"{source.root}: bbox_format is {fmt!r}; expected xyxy or xywh")
+    if units not in ("pixel", "fraction", "percent"):
+        raise DatasetError(
+            f"{source.root}: bbox_units is {units!r}; expected pixel, fraction or percent"
+        )
     return dict(format=fmt, units=units)
 
 # %% ../nbs/01a_sources.ipynb #a6b74b2b
 def write_bad_samples(
-    bad: list, # of `BadSample`
-    path, # a .jsonl file
+    bad: list,  # of `BadSample`
+    path,  # a .jsonl file
 ) -> Path:
     "Name bad samples, one JSON object in a line."
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text("".join(json.dumps(asdict(b), ensure_ascii=False) + "\n" for b in bad), encoding="utf-8", errors="backslashreplace")
+    Path(path).write_text(
+        "".join(json.dumps(asdict(b), ensure_ascii=False) + "\n" for b in bad),
+        encoding="utf-8",
+        errors="backslashreplace",
+    )
     return Path(path)
+
 
 def _check_bad(source, bad, n_bad, n_all, config):
     "Stop if bad samples are not wanted, or are too many."
     share = n_bad / max(1, n_all)
-    if not bad or (config.ON_BAD_SAMPLE == "skip" and share <= config.MAX_BAD_FRACTION): return
-    try: named = f" All are named in {write_bad_samples(bad, Path(config.OUTPUT_DIR)/'bad_samples.jsonl')}."
-    except OSError: named = "" # the list is a help; what matters is the sentence itself
+    if not bad or (config.ON_BAD_SAMPLE == "skip" and share <= config.MAX_BAD_FRACTION):
+        return
+    try:
+        named = f" All are named in {write_bad_samples(bad, Path(config.OUTPUT_DIR) / 'bad_samples.jsonl')}."
+    except OSError:
+        named = ""  # the list is a help; what matters is the sentence itself
     first = "; ".join(f"{b.id} ({b.file}): {b.why}" for b in bad[:3])
-    if config.ON_BAD_SAMPLE == "raise": raise DatasetError(f"{source.root}: {n_bad} bad samples, and ON_BAD_SAMPLE is 'raise'. {first}.{named}")
-    raise DatasetError(f"{source.root}: {n_bad} of {n_all} samples are bad ({share:.1%}), more than MAX_BAD_FRACTION={config.MAX_BAD_FRACTION:g} allows. {first}.{named}")
+    if config.ON_BAD_SAMPLE == "raise":
+        raise DatasetError(
+            f"{source.root}: {n_bad} bad samples, and ON_BAD_SAMPLE is 'raise'. {first}.{named}"
+        )
+    raise DatasetError(
+        f"{source.root}: {n_bad} of {n_all} samples are bad ({share:.1%}), more than MAX_BAD_FRACTION={config.MAX_BAD_FRACTION:g} allows. {first}.{named}"
+    )
 
 # %% ../nbs/01a_sources.ipynb #53f2a170
-def _region_mask(self,
-                 sample: Sample, # one of `samples`
-                ) -> np.ndarray: # (H, W) bool in pixels of the second date, or None
+def _region_mask(
+    self,
+    sample: Sample,  # one of `samples`
+) -> np.ndarray:  # (H, W) bool in pixels of the second date, or None
     "The pixels that a sample's sentence means; None where only the box is known."
-    if sample.box is None or (sample.pair.mask is None and sample.box_source != "diff"): return None
-    if sample.box_source == "bbox" and not read_caption(sample.caption).classes: return None
+    if sample.box is None or (sample.pair.mask is None and sample.box_source != "diff"):
+        return None
+    if sample.box_source == "bbox" and not read_caption(sample.caption).classes:
+        return None
     mask, coded = self._pixels(sample), self.verdicts.meta["coded"] and sample.box_source != "diff"
-    if sample.box_source == "bbox": return _inside_box(mask, sample)
+    if sample.box_source == "bbox":
+        return _inside_box(mask, sample)
     region = region_in(mask, sample.caption, self.settings, coded).mask
     return None if region is None else _resized(region, sample.width, sample.height)
+
 
 def _pixels(self, sample):
     "The mask of a sample's pair, kept until another pair is asked for."
     key = (sample.pair_id, sample.box_source == "diff")
     if self._mask is None or self._mask[0] != key:
         pair = sample.pair
-        self._mask = key, difference_of(pair.t1.open(), pair.t2.open()) if key[1] else decode_mask(pair.mask.open_raw(), pair.mask.name)
+        self._mask = (
+            key,
+            difference_of(pair.t1.open(), pair.t2.open())
+            if key[1]
+            else decode_mask(pair.mask.open_raw(), pair.mask.name),
+        )
     return self._mask[1]
 
+
 Pairs._pixels = _pixels
+
 
 def _resized(mask, width, height):
     "A mask at another size, without mixing its values."
     h, w = mask.shape
-    return mask if (h, w) == (height, width) else mask[(np.arange(height) * h // height)[:, None], np.arange(width) * w // width]
+    return (
+        mask
+        if (h, w) == (height, width)
+        else mask[(np.arange(height) * h // height)[:, None], np.arange(width) * w // width]
+    )
+
 
 def _inside_box(mask, sample):
     "The pixels in a given box that the mask marks with the classes of the sentence; None if there are none."
     classes = read_caption(sample.caption).classes
-    if not classes: return None
-    region = _resized(((mask == ROAD) & ("road" in classes)) | ((mask == BUILDING) & ("building" in classes)), sample.width, sample.height)
+    if not classes:
+        return None
+    region = _resized(
+        ((mask == ROAD) & ("road" in classes)) | ((mask == BUILDING) & ("building" in classes)),
+        sample.width,
+        sample.height,
+    )
     x1, y1, x2, y2 = (round(v) for v in sample.box)
     inside = np.zeros_like(region)
     inside[y1:y2, x1:x2] = region[y1:y2, x1:x2]
     return inside if inside.any() else None
+
 
 Pairs.region_mask = _region_mask
 
@@ -281,39 +446,47 @@ Pairs.region_mask = _region_mask
 @dataclass
 class PairsReport:
     "What there is in a dataset; `str()` is a page, `to_dict()` everything."
-    root: str # the folder
-    kind: str # the format, in words
-    box_source: str # "bbox", "mask", "diff" or "none"
-    pairs: int # how many
-    samples: int # sentences that can be used
-    pairs_changed: int # pairs with a change
-    pairs_unchanged: int # pairs without one
-    splits: dict # split -> pairs and samples
-    box_sources: dict # origin of the box -> samples
-    left_out: dict # reason -> sentences without a box
-    left_out_examples: dict # reason -> a few of these sentences
-    unmatched: list # files and entries without their partner
-    bad: list # of dicts: id, file, why
-    image_sizes: dict # "width x height" of the second date -> pairs
-    different_sizes: int # pairs whose two dates differ in size
-    targets: dict # of `target_statistics`
-    regions: dict # spread of the number of regions in a box
-    ambiguous: int # samples whose sentence means one thing where there are several
-    notes: list # sentences about what was noticed
 
-    def to_dict(self) -> dict: return asdict(self)
-    def __str__(self): return _page(self)
+    root: str  # the folder
+    kind: str  # the format, in words
+    box_source: str  # "bbox", "mask", "diff" or "none"
+    pairs: int  # how many
+    samples: int  # sentences that can be used
+    pairs_changed: int  # pairs with a change
+    pairs_unchanged: int  # pairs without one
+    splits: dict  # split -> pairs and samples
+    box_sources: dict  # origin of the box -> samples
+    left_out: dict  # reason -> sentences without a box
+    left_out_examples: dict  # reason -> a few of these sentences
+    unmatched: list  # files and entries without their partner
+    bad: list  # of dicts: id, file, why
+    image_sizes: dict  # "width x height" of the second date -> pairs
+    different_sizes: int  # pairs whose two dates differ in size
+    targets: dict  # of `target_statistics`
+    regions: dict  # spread of the number of regions in a box
+    ambiguous: int  # samples whose sentence means one thing where there are several
+    notes: list  # sentences about what was noticed
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    def __str__(self):
+        return _page(self)
+
 
 def _examples(pairs, rows, reasons):
     "Up to three different sentences for each reason."
     out = {}
     for c in rows.tolist():
         found = out.setdefault(reasons[pairs.verdicts["reason"][c]], [])
-        if len(found) < 3 and (text := pairs.table.captions[c]) not in found: found.append(text)
+        if len(found) < 3 and (text := pairs.table.captions[c]) not in found:
+            found.append(text)
     return out
+
 
 def _count(names):
     return dict(Counter(names).most_common())
+
 
 def _report(self) -> PairsReport:
     "Count everything."
@@ -323,21 +496,58 @@ def _report(self) -> PairsReport:
     changed = v["pair_changed"][rows] > 0
     with_box = samples[~np.isnan(v["box"][samples, 0])]
     sizes = t.size[rows]
-    splits = {s: dict(pairs=int((self.splits[rows] == k).sum()), samples=int((self.splits[t.caption_pair[samples]] == k).sum())) for k, s in enumerate(SPLITS)}
+    splits = {
+        s: dict(
+            pairs=int((self.splits[rows] == k).sum()),
+            samples=int((self.splits[t.caption_pair[samples]] == k).sum()),
+        )
+        for k, s in enumerate(SPLITS)
+    }
     return PairsReport(
-        str(self.root), self.source.kind, self.box_source, len(rows), len(samples), int(changed.sum()), int((~changed).sum()), {s: n for s, n in splits.items() if n["pairs"]},
-        {k: n for k, n in ((self.box_source, len(with_box)), ("none", len(samples) - len(with_box))) if n}, _count(reasons[r] for r in v["reason"][out_rows]), _examples(self, out_rows, reasons),
-        list(t.meta["unmatched"]), [asdict(b) for b in self.bad], _count(f"{w} x {h}" for w, h in sizes[:, 2:].tolist()), int((sizes[:, :2] != sizes[:, 2:]).any(1).sum()),
-        target_statistics(v["box"][with_box], t.size[t.caption_pair[with_box], 2:]), spread(v["n_regions"][with_box]), int(v["ambiguous"][with_box].sum()), _notes(self, t, v))
+        str(self.root),
+        self.source.kind,
+        self.box_source,
+        len(rows),
+        len(samples),
+        int(changed.sum()),
+        int((~changed).sum()),
+        {s: n for s, n in splits.items() if n["pairs"]},
+        {
+            k: n
+            for k, n in ((self.box_source, len(with_box)), ("none", len(samples) - len(with_box)))
+            if n
+        },
+        _count(reasons[r] for r in v["reason"][out_rows]),
+        _examples(self, out_rows, reasons),
+        list(t.meta["unmatched"]),
+        [asdict(b) for b in self.bad],
+        _count(f"{w} x {h}" for w, h in sizes[:, 2:].tolist()),
+        int((sizes[:, :2] != sizes[:, 2:]).any(1).sum()),
+        target_statistics(v["box"][with_box], t.size[t.caption_pair[with_box], 2:]),
+        spread(v["n_regions"][with_box]),
+        int(v["ambiguous"][with_box].sum()),
+        _notes(self, t, v),
+    )
+
 
 def _notes(pairs, t, v):
     notes = list(t.meta["notes"])
-    if not (t.split > 0).any(): notes.append("the data has no splits: one pair in ten went to val")
-    if not len(t.captions): notes.append("the data has no sentences: add LevirCCcaptions.json or an annotation file")
-    if pairs.box_source == "mask": notes.append(f"masks tell roads from buildings ({v.meta['coded_by']})" if v.meta["coded"] else f"masks say only that something changed, and every sentence means all of it at its place ({v.meta['coded_by']})")
-    if pairs.box_source == "diff": notes.append("boxes are guesses from the difference of the images, not labels")
-    if pairs.per_pair: notes.append(f"at most {pairs.per_pair} samples of each pair (CAPTIONS_PER_PAIR)")
+    if not (t.split > 0).any():
+        notes.append("the data has no splits: one pair in ten went to val")
+    if not len(t.captions):
+        notes.append("the data has no sentences: add LevirCCcaptions.json or an annotation file")
+    if pairs.box_source == "mask":
+        notes.append(
+            f"masks tell roads from buildings ({v.meta['coded_by']})"
+            if v.meta["coded"]
+            else f"masks say only that something changed, and every sentence means all of it at its place ({v.meta['coded_by']})"
+        )
+    if pairs.box_source == "diff":
+        notes.append("boxes are guesses from the difference of the images, not labels")
+    if pairs.per_pair:
+        notes.append(f"at most {pairs.per_pair} samples of each pair (CAPTIONS_PER_PAIR)")
     return notes
+
 
 Pairs.report = _report
 
@@ -345,75 +555,149 @@ Pairs.report = _report
 def _lines(title, items, n=5):
     "A heading with its first few items, if there are any."
     items = list(items)
-    return [f"{title}:"] + [f"  {x}" for x in items[:n]] + ([f"  ... and {len(items) - n} more"] if len(items) > n else []) if items else []
+    return (
+        [f"{title}:"]
+        + [f"  {x}" for x in items[:n]]
+        + ([f"  ... and {len(items) - n} more"] if len(items) > n else [])
+        if items
+        else []
+    )
+
 
 def _page(r):
     "A report as text."
-    def counts(d): return ", ".join(f"{n} {k}" for k, n in d.items()) or "none"
-    def quantiles(d, f="{:.2f}"): return ", ".join(f"{q} {f.format(v)}" for q, v in d.items())
-    lines = [f"{r.root} ({r.kind})", f"pairs    {r.pairs}: {r.pairs_changed} changed, {r.pairs_unchanged} unchanged", f"samples  {r.samples}: boxes {counts(r.box_sources)}",
-             "splits   " + ("; ".join(f"{s} {n['pairs']} pairs, {n['samples']} samples" for s, n in r.splits.items()) or "none"),
-             f"sizes    {counts({k: n for k, n in list(r.image_sizes.items())[:4]})}{' ...' if len(r.image_sizes) > 4 else ''}" + (f"; the dates differ in {r.different_sizes} pairs" if r.different_sizes else "")]
+
+    def counts(d):
+        return ", ".join(f"{n} {k}" for k, n in d.items()) or "none"
+
+    def quantiles(d, f="{:.2f}"):
+        return ", ".join(f"{q} {f.format(v)}" for q, v in d.items())
+
+    lines = [
+        f"{r.root} ({r.kind})",
+        f"pairs    {r.pairs}: {r.pairs_changed} changed, {r.pairs_unchanged} unchanged",
+        f"samples  {r.samples}: boxes {counts(r.box_sources)}",
+        "splits   "
+        + (
+            "; ".join(
+                f"{s} {n['pairs']} pairs, {n['samples']} samples" for s, n in r.splits.items()
+            )
+            or "none"
+        ),
+        f"sizes    {counts({k: n for k, n in list(r.image_sizes.items())[:4]})}{' ...' if len(r.image_sizes) > 4 else ''}"
+        + (f"; the dates differ in {r.different_sizes} pairs" if r.different_sizes else ""),
+    ]
     if r.targets:
         t = r.targets
-        lines += [f"boxes    share of the image: {quantiles(t['area'])}", f"         regions in a box: {quantiles(r.regions, '{:g}')}; {r.ambiguous} ambiguous",
-                  f"to beat  the mean action: IoU {t['mean_action_iou']:.3f}, pointing {t['mean_action_pointing']:.1%}; a perfect square reaches IoU {t['oracle_square_iou']:.3f}"]
-    lines += _lines(f"{sum(r.left_out.values())} sentences have no box and are left out", (f"{n} {why}: {'; '.join(r.left_out_examples[why][:2])}" for why, n in r.left_out.items()))
+        lines += [
+            f"boxes    share of the image: {quantiles(t['area'])}",
+            f"         regions in a box: {quantiles(r.regions, '{:g}')}; {r.ambiguous} ambiguous",
+            f"to beat  the mean action: IoU {t['mean_action_iou']:.3f}, pointing {t['mean_action_pointing']:.1%}; a perfect square reaches IoU {t['oracle_square_iou']:.3f}",
+        ]
+    lines += _lines(
+        f"{sum(r.left_out.values())} sentences have no box and are left out",
+        (f"{n} {why}: {'; '.join(r.left_out_examples[why][:2])}" for why, n in r.left_out.items()),
+    )
     lines += _lines(f"{len(r.unmatched)} files or entries have no partner", r.unmatched)
-    lines += _lines(f"{len(r.bad)} bad samples", (f"{b['id']} ({b['file']}): {b['why']}" for b in r.bad))
-    return "\n".join(lines + _lines("notes", r.notes, 20)).encode("utf-8", "backslashreplace").decode() # a file name may hold anything
+    lines += _lines(
+        f"{len(r.bad)} bad samples", (f"{b['id']} ({b['file']}): {b['why']}" for b in r.bad)
+    )
+    return (
+        "\n".join(lines + _lines("notes", r.notes, 20)).encode("utf-8", "backslashreplace").decode()
+    )  # a file name may hold anything
 
 # %% ../nbs/01a_sources.ipynb #0f4748ab
-def _save_report(self,
-                 folder, # is made if it is not there
-                ) -> dict: # "text", "json" and "bad" -> path
+def _save_report(
+    self,
+    folder,  # is made if it is not there
+) -> dict:  # "text", "json" and "bad" -> path
     "Write `data_report.txt`, `data_report.json` and `bad_samples.jsonl`."
     folder, report = Path(folder), self.report()
     folder.mkdir(parents=True, exist_ok=True)
-    paths = dict(text=folder/"data_report.txt", json=folder/"data_report.json", bad=folder/"bad_samples.jsonl")
+    paths = dict(
+        text=folder / "data_report.txt",
+        json=folder / "data_report.json",
+        bad=folder / "bad_samples.jsonl",
+    )
     paths["text"].write_text(str(report) + "\n", encoding="utf-8", errors="backslashreplace")
-    paths["json"].write_text(json.dumps(report.to_dict(), indent=1, ensure_ascii=False), encoding="utf-8", errors="backslashreplace")
+    paths["json"].write_text(
+        json.dumps(report.to_dict(), indent=1, ensure_ascii=False),
+        encoding="utf-8",
+        errors="backslashreplace",
+    )
     write_bad_samples(self.bad, paths["bad"])
     return paths
+
 
 Pairs.save_report = _save_report
 
 # %% ../nbs/01a_sources.ipynb #df2286aa
-def _verify(self) -> list: # of `BadSample`
+def _verify(self) -> list:  # of `BadSample`
     "Decode every picture and mask of these pairs; what is broken is added to `bad` and returned."
     found, known = [], {b.file for b in self.bad}
     for p in tqdm(self, desc="verifying pictures", unit="pair", delay=2, mininterval=1):
-        for ref, read in ((p.t1, ImageRef.open), (p.t2, ImageRef.open), (p.mask, lambda r: decode_mask(r.open_raw(), r.name))):
-            try: ref and read(ref)
+        for ref, read in (
+            (p.t1, ImageRef.open),
+            (p.t2, ImageRef.open),
+            (p.mask, lambda r: decode_mask(r.open_raw(), r.name)),
+        ):
+            try:
+                ref and read(ref)
             except BadImage as e:
-                if ref.name not in known: found.append(BadSample(p.id, ref.name, str(e)))
+                if ref.name not in known:
+                    found.append(BadSample(p.id, ref.name, str(e)))
     self.bad.extend(found)
     return found
+
 
 Pairs.verify = _verify
 
 # %% ../nbs/01a_sources.ipynb #50f9d6bc
-def _plot(self,
-          i: int, # number of the pair
-          figsize: tuple = (6.4, 4.2), # inches
-         ): # matplotlib figure
+def _plot(
+    self,
+    i: int,  # number of the pair
+    figsize: tuple = (6.4, 4.2),  # inches
+):  # matplotlib figure
     "Both dates of a pair, its sentences, their boxes and the outline of its mask."
     from matplotlib import pyplot as plt
+
     pair, colours = self[i], plt.get_cmap("tab10").colors
     fig, (images, below) = plt.figure(figsize=figsize, dpi=72), (0.36, 0.30)
     axes = [fig.add_axes((0.01 + 0.5 * k, images, 0.48, 0.57)) for k in range(2)]
-    titles = f"{drawable(pair.id)[0]}, first date", f"second date ({pair.split}, {'changed' if pair.changed else 'unchanged'})"
-    for ax, ref, title in zip(axes, (pair.t1, pair.t2), titles): show_image(ax, ref.open()).set_title(title, fontsize=8)
+    titles = (
+        f"{drawable(pair.id)[0]}, first date",
+        f"second date ({pair.split}, {'changed' if pair.changed else 'unchanged'})",
+    )
+    for ax, ref, title in zip(axes, (pair.t1, pair.t2), titles):
+        show_image(ax, ref.open()).set_title(title, fontsize=8)
     if pair.mask is not None:
-        draw_outline(axes[1], _resized(decode_mask(pair.mask.open_raw(), pair.mask.name), *self.table.size[int(self.rows[i]), 2:].tolist()))
+        draw_outline(
+            axes[1],
+            _resized(
+                decode_mask(pair.mask.open_raw(), pair.mask.name),
+                *self.table.size[int(self.rows[i]), 2:].tolist(),
+            ),
+        )
     distinct = list(dict.fromkeys(b for b in pair.boxes if b))
-    for k, box in enumerate(distinct): draw_box(axes[1], box, colours[k % 10])
+    for k, box in enumerate(distinct):
+        draw_box(axes[1], box, colours[k % 10])
     y, numbers = below, self.table.caption_range(int(self.rows[i]))
     for c, caption, box in zip(numbers, pair.captions, pair.boxes):
         why = self.verdicts.meta["reasons"][self.verdicts["reason"][c]]
-        text, family = drawable(wrap(caption + (f"  [left out: {why}]" if why else ""), int(figsize[0] * 14)))
-        fig.text(0.02, y, text, fontsize=8, fontfamily=family, va="top", color=colours[distinct.index(box) % 10] if box else "0.45")
+        text, family = drawable(
+            wrap(caption + (f"  [left out: {why}]" if why else ""), int(figsize[0] * 14))
+        )
+        fig.text(
+            0.02,
+            y,
+            text,
+            fontsize=8,
+            fontfamily=family,
+            va="top",
+            color=colours[distinct.index(box) % 10] if box else "0.45",
+        )
         y -= 0.16 / figsize[1] * (text.count("\n") + 1) + 0.01
     return fig
+
 
 Pairs.plot = _plot

@@ -33,15 +33,17 @@ from .geometry import connected_components
 @dataclass(frozen=True, eq=False)
 class Thing:
     "One object seen from above: a patch of colour with an opacity, at (x, y) in the scene"
-    kind: str           # building, road, trees, water, pool, field, parking or playground
-    look: str           # the variant: house, houses, large, pond, lake ...
-    rgb: np.ndarray     # (h, w, 3) float32 colours, 0 to 255
-    alpha: np.ndarray   # (h, w) float32 opacity, 0 to 1
-    height: float = 0.  # length of its shadow, pixels
-    x: int = 0          # left edge in the scene, pixels
-    y: int = 0          # top edge in the scene, pixels
 
-    def __repr__(self): return f"Thing({self.look} at {self.box})"
+    kind: str  # building, road, trees, water, pool, field, parking or playground
+    look: str  # the variant: house, houses, large, pond, lake ...
+    rgb: np.ndarray  # (h, w, 3) float32 colours, 0 to 255
+    alpha: np.ndarray  # (h, w) float32 opacity, 0 to 1
+    height: float = 0.0  # length of its shadow, pixels
+    x: int = 0  # left edge in the scene, pixels
+    y: int = 0  # top edge in the scene, pixels
+
+    def __repr__(self):
+        return f"Thing({self.look} at {self.box})"
 
     @property
     def box(self):
@@ -59,20 +61,32 @@ class Thing:
         "The same thing elsewhere"
         return replace(self, x=int(x), y=int(y))
 
-def _cut(kind, look, rgb, alpha, height=0.):
+
+def _cut(kind, look, rgb, alpha, height=0.0):
     "A `Thing` cut to the tight box of its solid pixels, at the cut's offset; None if nothing is solid"
     solid = alpha >= 0.5
     ys, xs = np.flatnonzero(solid.any(1)), np.flatnonzero(solid.any(0))
-    if not len(xs): return None
-    s = np.s_[ys[0]:ys[-1] + 1, xs[0]:xs[-1] + 1]
-    return Thing(kind, look, np.ascontiguousarray(rgb[s], np.float32), np.ascontiguousarray(alpha[s], np.float32), height, int(xs[0]), int(ys[0]))
+    if not len(xs):
+        return None
+    s = np.s_[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]
+    return Thing(
+        kind,
+        look,
+        np.ascontiguousarray(rgb[s], np.float32),
+        np.ascontiguousarray(alpha[s], np.float32),
+        height,
+        int(xs[0]),
+        int(ys[0]),
+    )
 
 # %% ../nbs/01b_synthetic.ipynb #1126e1b8
 _FINER = 3
 
+
 class _Sketch:
     "A canvas with its origin in the middle, `_FINER` times finer than the pixels, turned by `angle` radians"
-    def __init__(self, radius, angle=0.):
+
+    def __init__(self, radius, angle=0.0):
         self.n = 2 * int(np.ceil(radius)) + 4
         self.image = Image.new("RGB", (self.n * _FINER,) * 2)
         self.shape = Image.new("L", self.image.size)
@@ -86,87 +100,165 @@ class _Sketch:
     def polygon(self, points, colour, solid=True):
         p = self._fine(points)
         self._on_image.polygon(p, fill=_ink(colour))
-        if solid: self._on_shape.polygon(p, fill=255)
+        if solid:
+            self._on_shape.polygon(p, fill=255)
 
     def rect(self, cx, cy, w, h, colour, solid=True):
-        self.polygon([(cx - w/2, cy - h/2), (cx + w/2, cy - h/2), (cx + w/2, cy + h/2), (cx - w/2, cy + h/2)], colour, solid)
+        self.polygon(
+            [
+                (cx - w / 2, cy - h / 2),
+                (cx + w / 2, cy - h / 2),
+                (cx + w / 2, cy + h / 2),
+                (cx - w / 2, cy + h / 2),
+            ],
+            colour,
+            solid,
+        )
 
     def line(self, points, width, colour, solid=False):
         p, w = self._fine(points), max(1, round(width * _FINER))
         self._on_image.line(p, fill=_ink(colour), width=w, joint="curve")
-        if solid: self._on_shape.line(p, fill=255, width=w, joint="curve")
+        if solid:
+            self._on_shape.line(p, fill=255, width=w, joint="curve")
 
     def disc(self, cx, cy, r, colour, solid=True):
-        t = np.linspace(0, 2*np.pi, 24, endpoint=False)
-        self.polygon(np.stack([cx + r*np.cos(t), cy + r*np.sin(t)], 1), colour, solid)
+        t = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+        self.polygon(np.stack([cx + r * np.cos(t), cy + r * np.sin(t)], 1), colour, solid)
 
-    def thing(self, rng, kind, look, grain=3., height=0.):
+    def thing(self, rng, kind, look, grain=3.0, height=0.0):
         "The drawing as a `Thing`, with a little grey noise on it"
         l, t, r, b = self.shape.getbbox()
         x, y = l // _FINER, t // _FINER
         used = (x * _FINER, y * _FINER, -(-r // _FINER) * _FINER, -(-b // _FINER) * _FINER)
-        rgb, alpha = (np.asarray(im.reduce(_FINER, used), np.float32) for im in (self.image, self.shape))
+        rgb, alpha = (
+            np.asarray(im.reduce(_FINER, used), np.float32) for im in (self.image, self.shape)
+        )
         rgb = rgb + np.float32(grain) * _noise(rng, alpha.shape)[..., None]
         cut = _cut(kind, look, rgb, alpha / 255, height)
         return cut.at(cut.x + x, cut.y + y)
 
+
 _BELL = np.array([NormalDist().inv_cdf((k + 0.5) / 256) for k in range(256)], np.float32)
+
 
 def _noise(rng, shape):
     "Normal noise in 256 levels, float32, eight times as fast as `standard_normal`"
     return _BELL.take(np.frombuffer(rng.bytes(int(np.prod(shape))), np.uint8)).reshape(shape)
 
-def _ink(colour): return tuple(int(min(255, max(0, c))) for c in colour)
 
-def _pick(rng, items): return items[int(rng.integers(len(items)))]
+def _ink(colour):
+    return tuple(int(min(255, max(0, c))) for c in colour)
 
-def _colour(rng, base, spread=8.):
+
+def _pick(rng, items):
+    return items[int(rng.integers(len(items)))]
+
+
+def _colour(rng, base, spread=8.0):
     "A colour near `base`"
     return np.asarray(base, float) + rng.normal(0, spread * 0.6) + rng.normal(0, spread * 0.4, 3)
 
 # %% ../nbs/01b_synthetic.ipynb #fc2b4b3d
-_ROOFS = [(118, 116, 116), (92, 88, 86), (136, 118, 100), (150, 92, 72), (176, 168, 156), (104, 110, 122), (120, 84, 66)]
+_ROOFS = [
+    (118, 116, 116),
+    (92, 88, 86),
+    (136, 118, 100),
+    (150, 92, 72),
+    (176, 168, 156),
+    (104, 110, 122),
+    (120, 84, 66),
+]
 _HALLS = [(214, 214, 210), (196, 198, 202), (172, 180, 190), (222, 216, 202), (150, 160, 176)]
+
 
 def _roof(s, cx, cy, w, h, colour, sun, hip):
     "A pitched roof on a sketch: two slopes, or four with `hip`"
     swap = w < h  # the ridge runs along the longer side
     a, b = (h / 2, w / 2) if swap else (w / 2, h / 2)
-    k = b * 0.9 if hip else 0.
-    faces = [([(-a, -b), (a, -b), (a - k, 0), (k - a, 0)], (0, -1)), ([(-a, b), (a, b), (a - k, 0), (k - a, 0)], (0, 1))]
-    if hip: faces += [([(-a, -b), (k - a, 0), (-a, b)], (-1, 0)), ([(a, -b), (a - k, 0), (a, b)], (1, 0))]
+    k = b * 0.9 if hip else 0.0
+    faces = [
+        ([(-a, -b), (a, -b), (a - k, 0), (k - a, 0)], (0, -1)),
+        ([(-a, b), (a, b), (a - k, 0), (k - a, 0)], (0, 1)),
+    ]
+    if hip:
+        faces += [
+            ([(-a, -b), (k - a, 0), (-a, b)], (-1, 0)),
+            ([(a, -b), (a - k, 0), (a, b)], (1, 0)),
+        ]
     for points, facing in faces:
         points, facing = np.asarray(points), np.asarray(facing)
-        if swap: points, facing = points[:, ::-1], facing[::-1]
+        if swap:
+            points, facing = points[:, ::-1], facing[::-1]
         s.polygon(points + (cx, cy), np.asarray(colour) * (1 + 0.2 * float(facing @ s.turn @ sun)))
+
 
 def _house(rng, angle, scale, sun):
     "A house, plain or with a wing"
     w, h = rng.uniform(27, 46) * scale, rng.uniform(23, 32) * scale
-    s, colour, hip = _Sketch(np.hypot(w, h) * 0.75, angle), _colour(rng, _pick(rng, _ROOFS)), rng.random() < 0.6
-    if rng.random() < 0.55: _roof(s, _pick(rng, (-1, 1)) * w * 0.25, _pick(rng, (-1, 1)) * h * 0.42, w * 0.42, h * 0.8, colour, sun, hip)
+    s, colour, hip = (
+        _Sketch(np.hypot(w, h) * 0.75, angle),
+        _colour(rng, _pick(rng, _ROOFS)),
+        rng.random() < 0.6,
+    )
+    if rng.random() < 0.55:
+        _roof(
+            s,
+            _pick(rng, (-1, 1)) * w * 0.25,
+            _pick(rng, (-1, 1)) * h * 0.42,
+            w * 0.42,
+            h * 0.8,
+            colour,
+            sun,
+            hip,
+        )
     _roof(s, 0, 0, w, h, colour, sun, hip)
     return s.thing(rng, "building", "house", 4, 5 * scale)
+
 
 def _houses(rng, angle, scale, sun):
     "Two or three small houses in a row"
     n, gap = int(rng.integers(2, 4)), rng.uniform(3.5, 5.5) * scale
-    w, h = (rng.uniform(29, 35) if n == 2 else rng.uniform(22, 25)) * scale, rng.uniform(24, 31) * scale
-    s, colour, hip = _Sketch(np.hypot(n * (w + gap), h) * 0.55, angle), _pick(rng, _ROOFS), rng.random() < 0.6
-    for k in range(n): _roof(s, (k - (n - 1)/2) * (w + gap), rng.uniform(-1.5, 1.5) * scale, w, h, _colour(rng, colour), sun, hip)
+    w, h = (
+        (rng.uniform(29, 35) if n == 2 else rng.uniform(22, 25)) * scale,
+        rng.uniform(24, 31) * scale,
+    )
+    s, colour, hip = (
+        _Sketch(np.hypot(n * (w + gap), h) * 0.55, angle),
+        _pick(rng, _ROOFS),
+        rng.random() < 0.6,
+    )
+    for k in range(n):
+        _roof(
+            s,
+            (k - (n - 1) / 2) * (w + gap),
+            rng.uniform(-1.5, 1.5) * scale,
+            w,
+            h,
+            _colour(rng, colour),
+            sun,
+            hip,
+        )
     return s.thing(rng, "building", "houses", 4, 4 * scale)
+
 
 def _hall(rng, angle, scale, sun):
     "A large building with a flat roof: a block, an L or a U"
     w, h = rng.uniform(54, 82) * scale, rng.uniform(36, 56) * scale
     s, colour = _Sketch(np.hypot(w, h) * 0.6, angle), _colour(rng, _pick(rng, _HALLS))
     shape, arm = _pick(rng, ("block", "block", "L", "U")), w * rng.uniform(0.3, 0.4)
-    parts = [(0, 0, w, h)] if shape == "block" else [(0, -h*0.22, w, h*0.56), (arm/2 - w/2, 0, arm, h)]
-    if shape == "U": parts.append((w/2 - arm/2, 0, arm, h))
-    for rim, shade in ((0, 0.8), (3 * scale, 1.)):
-        for cx, cy, pw, ph in parts: s.rect(cx, cy, pw - rim, ph - rim, colour * shade)
+    parts = (
+        [(0, 0, w, h)]
+        if shape == "block"
+        else [(0, -h * 0.22, w, h * 0.56), (arm / 2 - w / 2, 0, arm, h)]
+    )
+    if shape == "U":
+        parts.append((w / 2 - arm / 2, 0, arm, h))
+    for rim, shade in ((0, 0.8), (3 * scale, 1.0)):
+        for cx, cy, pw, ph in parts:
+            s.rect(cx, cy, pw - rim, ph - rim, colour * shade)
     cx, cy, pw, ph = parts[0]
-    for x in np.arange(cx - pw/2 + 9*scale, cx + pw/2 - 4*scale, 9 * scale): s.line([(x, cy - ph/2 + 2*scale), (x, cy + ph/2 - 2*scale)], 0.5, colour * 0.94)
+    for x in np.arange(cx - pw / 2 + 9 * scale, cx + pw / 2 - 4 * scale, 9 * scale):
+        s.line([(x, cy - ph / 2 + 2 * scale), (x, cy + ph / 2 - 2 * scale)], 0.5, colour * 0.94)
     for _ in range(int(rng.integers(3, 8))):
         vent = rng.uniform(-0.4, 0.4, 2) * (pw, ph * 0.9) + (cx, cy)
         s.rect(*vent, *(rng.uniform(2, 5, 2) * scale), colour * rng.uniform(0.6, 0.75), solid=False)
@@ -179,62 +271,110 @@ def _crown(radius, variant):
     rng = np.random.default_rng([radius, variant])
     d = 2 * radius + 3
     y, x = np.mgrid[:d, :d].astype(np.float32) - (d - 1) / 2
-    angle, wave = np.arctan2(y, x), rng.uniform(0, 2*np.pi, 3)
-    edge = radius * (0.9 + 0.09*np.sin(3*angle + wave[0]) + 0.07*np.sin(5*angle + wave[1]) + 0.05*np.sin(8*angle + wave[2]))
+    angle, wave = np.arctan2(y, x), rng.uniform(0, 2 * np.pi, 3)
+    edge = radius * (
+        0.9
+        + 0.09 * np.sin(3 * angle + wave[0])
+        + 0.07 * np.sin(5 * angle + wave[1])
+        + 0.05 * np.sin(8 * angle + wave[2])
+    )
     shade = 0.92 - 0.32 * (x + y) / (1.4 * radius) + rng.normal(0, 0.11, (d, d))
-    return np.clip(edge - np.hypot(x, y) + 0.5, 0, 1).astype(np.float32), np.clip(shade, 0.4, 1.4).astype(np.float32)
+    return np.clip(edge - np.hypot(x, y) + 0.5, 0, 1).astype(np.float32), np.clip(
+        shade, 0.4, 1.4
+    ).astype(np.float32)
+
 
 def _stamp(rgb, alpha, x, y, radius, variant, colour):
     "Paint one crown, centred at (x, y), if it lies wholly on the patch"
     a, shade = _crown(radius, variant)
     x0, y0, d = int(x) - radius - 1, int(y) - radius - 1, len(a)
-    if x0 < 0 or y0 < 0 or x0 + d > rgb.shape[1] or y0 + d > rgb.shape[0]: return
-    s = np.s_[y0:y0 + d, x0:x0 + d]
+    if x0 < 0 or y0 < 0 or x0 + d > rgb.shape[1] or y0 + d > rgb.shape[0]:
+        return
+    s = np.s_[y0 : y0 + d, x0 : x0 + d]
     rgb[s] += a[..., None] * (shade[..., None] * colour - rgb[s])
-    if alpha is not None: alpha[s] = np.maximum(alpha[s], a)
+    if alpha is not None:
+        alpha[s] = np.maximum(alpha[s], a)
+
 
 _LEAVES = [(58, 82, 44), (48, 70, 42), (70, 92, 50), (64, 80, 56)]
 
+
 def _trees(rng, angle, scale, sun):
     "A clump of tree crowns in an oval"
-    w, h, size = rng.uniform(36, 80) * scale, rng.uniform(32, 62) * scale, max(2., 6 * scale)
+    w, h, size = rng.uniform(36, 80) * scale, rng.uniform(32, 62) * scale, max(2.0, 6 * scale)
     n, base = int(max(w, h)) + 14, _colour(rng, _pick(rng, _LEAVES), 6).astype(np.float32)
     rgb, alpha = np.zeros((n, n, 3), np.float32), np.zeros((n, n), np.float32)
     count = int(np.clip(w * h / (2.1 * size**2), 5, 60))
-    turn, reach = rng.uniform(0, 2*np.pi, count), np.sqrt(rng.random(count)) * 0.92
-    xs, ys = n/2 + reach * np.cos(turn) * (w/2 - size), n/2 + reach * np.sin(turn) * (h/2 - size)
-    radii, variants, shades = np.maximum(2, np.rint(size * rng.uniform(0.75, 1.3, count))).astype(int), rng.integers(6, size=count), rng.uniform(0.82, 1.15, count)
-    for x, y, r, v, k in zip(xs, ys, radii, variants, shades): _stamp(rgb, alpha, x, y, int(r), int(v), base * np.float32(k))
+    turn, reach = rng.uniform(0, 2 * np.pi, count), np.sqrt(rng.random(count)) * 0.92
+    xs, ys = (
+        n / 2 + reach * np.cos(turn) * (w / 2 - size),
+        n / 2 + reach * np.sin(turn) * (h / 2 - size),
+    )
+    radii, variants, shades = (
+        np.maximum(2, np.rint(size * rng.uniform(0.75, 1.3, count))).astype(int),
+        rng.integers(6, size=count),
+        rng.uniform(0.82, 1.15, count),
+    )
+    for x, y, r, v, k in zip(xs, ys, radii, variants, shades):
+        _stamp(rgb, alpha, x, y, int(r), int(v), base * np.float32(k))
     return _cut("trees", "trees", rgb, alpha, 3 * scale)
+
 
 def _blob(rng, w, h, wobble=0.18):
     "(40, 2) outline of a smooth irregular oval"
-    t, phase = np.linspace(0, 2*np.pi, 40, endpoint=False), rng.uniform(0, 2*np.pi, 3)
-    r = 1 + wobble * (np.sin(2*t + phase[0]) + 0.8*np.sin(3*t + phase[1]) + 0.3*np.sin(5*t + phase[2])) / 1.5
-    return np.stack([r*np.cos(t) * w/2, r*np.sin(t) * h/2], 1)
+    t, phase = np.linspace(0, 2 * np.pi, 40, endpoint=False), rng.uniform(0, 2 * np.pi, 3)
+    r = (
+        1
+        + wobble
+        * (
+            np.sin(2 * t + phase[0])
+            + 0.8 * np.sin(3 * t + phase[1])
+            + 0.3 * np.sin(5 * t + phase[2])
+        )
+        / 1.5
+    )
+    return np.stack([r * np.cos(t) * w / 2, r * np.sin(t) * h / 2], 1)
+
 
 def _water(rng, angle, scale, sun):
     "A pond or, when large, a lake, with its bank"
     w, h = rng.uniform(36, 76) * scale, rng.uniform(30, 58) * scale
-    outline, deep = _blob(rng, w, h), _colour(rng, _pick(rng, ((44, 74, 96), (52, 84, 88), (38, 62, 86))))
+    outline, deep = (
+        _blob(rng, w, h),
+        _colour(rng, _pick(rng, ((44, 74, 96), (52, 84, 88), (38, 62, 86)))),
+    )
     s = _Sketch(max(w, h) * 0.75, angle)
-    for k, c in ((1, deep * 0.4 + np.array((150, 140, 112)) * 0.6), (0.92, deep * 1.12), (0.7, deep)): s.polygon(outline * k, c)
+    for k, c in (
+        (1, deep * 0.4 + np.array((150, 140, 112)) * 0.6),
+        (0.92, deep * 1.12),
+        (0.7, deep),
+    ):
+        s.polygon(outline * k, c)
     return s.thing(rng, "water", "lake" if w * h > 2600 * scale**2 else "pond", 1.5)
+
 
 def _pool(rng, angle, scale, sun):
     "A swimming pool with its pale deck"
     w, h = rng.uniform(33, 48) * scale, rng.uniform(26, 33) * scale
     s, blue = _Sketch(np.hypot(w, h) * 0.6, angle), _colour(rng, (70, 176, 200))
     s.rect(0, 0, w, h, _colour(rng, (206, 200, 188)))
-    if rng.random() < 0.4: s.polygon(_blob(rng, w * 0.72, h * 0.62, 0.12), blue)
-    else: s.rect(0, 0, w * 0.74, h * 0.58, blue)
+    if rng.random() < 0.4:
+        s.polygon(_blob(rng, w * 0.72, h * 0.62, 0.12), blue)
+    else:
+        s.rect(0, 0, w * 0.74, h * 0.58, blue)
     return s.thing(rng, "pool", "pool", 2)
 
 # %% ../nbs/01b_synthetic.ipynb #add7cd42
-_CROPS = [((146, 128, 74), (116, 108, 62)), ((96, 122, 62), (122, 142, 76)), ((140, 112, 82), (116, 92, 68)), ((168, 156, 92), (138, 136, 78))]
+_CROPS = [
+    ((146, 128, 74), (116, 108, 62)),
+    ((96, 122, 62), (122, 142, 76)),
+    ((140, 112, 82), (116, 92, 68)),
+    ((168, 156, 92), (138, 136, 78)),
+]
 _CARS = [(200, 200, 204), (60, 62, 70), (150, 44, 40), (52, 76, 128), (226, 226, 222)]
 _COURTS = [(60, 116, 150), (176, 96, 70), (72, 136, 92)]
 _WHITE = (230, 228, 222)
+
 
 def _field(rng, angle, scale, sun):
     "A ploughed field: two colours in stripes"
@@ -242,25 +382,37 @@ def _field(rng, angle, scale, sun):
     first, second = (_colour(rng, c) for c in _pick(rng, _CROPS))
     s = _Sketch(np.hypot(w, h) * 0.6, angle)
     s.rect(0, 0, w, h, first)
-    for x in np.arange(step/2 - w/2, w/2 - step/4, step): s.rect(x, 0, step / 2, h, second)
+    for x in np.arange(step / 2 - w / 2, w / 2 - step / 4, step):
+        s.rect(x, 0, step / 2, h, second)
     return s.thing(rng, "field", "field", 5)
+
 
 def _parking(rng, angle, scale, sun):
     "A grey lot with marked bays and some cars"
-    w, h, bay, deep = rng.uniform(46, 78) * scale, rng.uniform(36, 54) * scale, 5.2 * scale, 10 * scale
+    w, h, bay, deep = (
+        rng.uniform(46, 78) * scale,
+        rng.uniform(36, 54) * scale,
+        5.2 * scale,
+        10 * scale,
+    )
     s = _Sketch(np.hypot(w, h) * 0.6, angle)
     s.rect(0, 0, w, h, _colour(rng, (122, 122, 124)))
-    for y in (deep/2 + scale - h/2, h/2 - deep/2 - scale, 0.)[:3 if h > 46 * scale else 2]:
-        for x in np.arange(bay - w/2, w/2 - bay/2, bay):
-            s.line([(x, y - deep/2), (x, y + deep/2)], 0.8, _WHITE)
-            if rng.random() < 0.4 and x + bay < w/2: s.rect(x + bay/2, y, 2.9*scale, 6.4*scale, _pick(rng, _CARS), solid=False)
+    for y in (deep / 2 + scale - h / 2, h / 2 - deep / 2 - scale, 0.0)[
+        : 3 if h > 46 * scale else 2
+    ]:
+        for x in np.arange(bay - w / 2, w / 2 - bay / 2, bay):
+            s.line([(x, y - deep / 2), (x, y + deep / 2)], 0.8, _WHITE)
+            if rng.random() < 0.4 and x + bay < w / 2:
+                s.rect(x + bay / 2, y, 2.9 * scale, 6.4 * scale, _pick(rng, _CARS), solid=False)
     return s.thing(rng, "parking", "parking", 2.5)
+
 
 def _oval(w, h):
     "(24, 2) outline of a stadium: half circles joined by straight sides"
-    t, r = np.linspace(-np.pi/2, np.pi/2, 12), h / 2
-    right = np.stack([w/2 - r + r*np.cos(t), r*np.sin(t)], 1)
+    t, r = np.linspace(-np.pi / 2, np.pi / 2, 12), h / 2
+    right = np.stack([w / 2 - r + r * np.cos(t), r * np.sin(t)], 1)
     return np.concatenate([right, -right])
+
 
 def _playground(rng, angle, scale, sun):
     "A running track round a lawn, or a sports court with lines"
@@ -268,16 +420,20 @@ def _playground(rng, angle, scale, sun):
     s, rings = _Sketch(w * 0.7, angle), lambda *pairs: [(k * scale, c) for k, c in pairs]
     if rng.random() < 0.6:
         red, lawn = _colour(rng, (172, 84, 62)), _colour(rng, (84, 132, 66))
-        for k, c in rings((0, red), (6.8, _WHITE), (8.4, red), (15, lawn)): s.polygon(_oval(w - k, h - k), c)
+        for k, c in rings((0, red), (6.8, _WHITE), (8.4, red), (15, lawn)):
+            s.polygon(_oval(w - k, h - k), c)
     else:
         base = _colour(rng, _pick(rng, _COURTS))
-        for k, c in rings((0, base * 0.84), (8, _WHITE), (10, base)): s.rect(0, 0, w - k, h - k, c)
-        s.line([(0, 4*scale - h/2), (0, h/2 - 4*scale)], 1, _WHITE)
-        for r, c in rings((6, _WHITE), (5, base)): s.disc(0, 0, r, c)
+        for k, c in rings((0, base * 0.84), (8, _WHITE), (10, base)):
+            s.rect(0, 0, w - k, h - k, c)
+        s.line([(0, 4 * scale - h / 2), (0, h / 2 - 4 * scale)], 1, _WHITE)
+        for r, c in rings((6, _WHITE), (5, base)):
+            s.disc(0, 0, r, c)
     return s.thing(rng, "playground", "playground", 2.5)
 
 # %% ../nbs/01b_synthetic.ipynb #18c45195
 _ASPHALT, _CONCRETE, _DIRT = (112, 112, 114), (176, 172, 162), (168, 142, 108)
+
 
 def _curve(p, q, bend, n=17):
     "(n, 2) points from p to q, bulging sideways by `bend` pixels"
@@ -285,36 +441,63 @@ def _curve(p, q, bend, n=17):
     along = (q - p) / max(1e-6, np.hypot(*(q - p)))
     return p + (q - p) * t + bend * 4 * t * (1 - t) * np.array([-along[1], along[0]])
 
-def _road(rng, points, width, colours, circle=0.):
+
+def _road(rng, points, width, colours, circle=0.0):
     "A road along `points` (scene pixels), with a pale edge, often a dashed line, and perhaps a turning circle at its end"
     middle = np.rint((points.min(0) + points.max(0)) / 2)
     base = _pick(rng, colours)
-    s, colour, local = _Sketch(np.ptp(points, 0).max() / 2 + 2 * width), _colour(rng, base), points - middle
+    s, colour, local = (
+        _Sketch(np.ptp(points, 0).max() / 2 + 2 * width),
+        _colour(rng, base),
+        points - middle,
+    )
     s.line(local, width, colour * 1.14, solid=True)
-    if rng.random() < circle: s.disc(*local[-1], width * 1.05, colour)
+    if rng.random() < circle:
+        s.disc(*local[-1], width * 1.05, colour)
     s.line(local, width - 2, colour)
     if base == _ASPHALT and rng.random() < 0.6:
-        for i in range(1, len(points) - 2, 2): s.line(local[i:i+2], 1, (214, 210, 196))
+        for i in range(1, len(points) - 2, 2):
+            s.line(local[i : i + 2], 1, (214, 210, 196))
     t = s.thing(rng, "road", "road", 3)
     return t.at(t.x + middle[0] - s.n // 2, t.y + middle[1] - s.n // 2)
+
 
 def _lone_road(rng, angle, scale, sun):
     "A stretch of road that comes from nowhere"
     half = rng.uniform(36, 60) * scale * np.array([np.cos(angle), np.sin(angle)])
-    return _road(rng, _curve(-half, half, rng.uniform(-24, 24) * scale), rng.uniform(11, 15) * scale, (_ASPHALT, _ASPHALT, _CONCRETE), circle=0.3)
+    return _road(
+        rng,
+        _curve(-half, half, rng.uniform(-24, 24) * scale),
+        rng.uniform(11, 15) * scale,
+        (_ASPHALT, _ASPHALT, _CONCRETE),
+        circle=0.3,
+    )
 
 # %% ../nbs/01b_synthetic.ipynb #3aaaeece
-_MAKERS = dict(house=_house, houses=_houses, large=_hall, road=_lone_road, trees=_trees, water=_water, pool=_pool, field=_field, parking=_parking, playground=_playground)
+_MAKERS = dict(
+    house=_house,
+    houses=_houses,
+    large=_hall,
+    road=_lone_road,
+    trees=_trees,
+    water=_water,
+    pool=_pool,
+    field=_field,
+    parking=_parking,
+    playground=_playground,
+)
+
 
 def make_thing(
-    look,              # house, houses, large, road, trees, water, pool, field, parking or playground
-    rng,               # numpy Generator
-    angle=0.,          # radians, clockwise
-    scale=1.,          # 1 = a box of about 24 to 90 pixels
-    sun=(-0.7, -0.7)   # unit vector towards the sun, y downwards
-):                     # `Thing`
+    look,  # house, houses, large, road, trees, water, pool, field, parking or playground
+    rng,  # numpy Generator
+    angle=0.0,  # radians, clockwise
+    scale=1.0,  # 1 = a box of about 24 to 90 pixels
+    sun=(-0.7, -0.7),  # unit vector towards the sun, y downwards
+):  # `Thing`
     "Invent one thing"
-    if look not in _MAKERS: raise ValueError(f"there is no look {look!r}; choose one of {', '.join(_MAKERS)}")
+    if look not in _MAKERS:
+        raise ValueError(f"there is no look {look!r}; choose one of {', '.join(_MAKERS)}")
     return _MAKERS[look](rng, angle, scale, np.asarray(sun, float))
 
 # %% ../nbs/01b_synthetic.ipynb #da3b53fa
@@ -323,9 +506,15 @@ _GROUNDS = dict(
     meadow=((142, 138, 92), (160, 148, 106), (120, 124, 78)),
     bareland=((164, 140, 110), (182, 160, 130), (144, 124, 98)),
     desert=((204, 184, 150), (190, 168, 134), (214, 198, 168)),
-    woodland=((86, 92, 62), (102, 98, 70), (70, 82, 54)))
-_BUSHES = dict(grass=35, meadow=30, bareland=22, desert=14, woodland=150)  # in a scene of 256 pixels
-_GREENNESS = dict(grass=1., meadow=1., bareland=0.4, desert=0.2, woodland=0.8)  # how much the season tints it
+    woodland=((86, 92, 62), (102, 98, 70), (70, 82, 54)),
+)
+_BUSHES = dict(
+    grass=35, meadow=30, bareland=22, desert=14, woodland=150
+)  # in a scene of 256 pixels
+_GREENNESS = dict(
+    grass=1.0, meadow=1.0, bareland=0.4, desert=0.2, woodland=0.8
+)  # how much the season tints it
+
 
 def _smooth(rng, size, cell):
     "(size, size) float32 noise between 0 and 1 with spots about `cell` pixels wide"
@@ -333,19 +522,33 @@ def _smooth(rng, size, cell):
     grid = Image.fromarray(rng.random((int(np.ceil(side)) + 2,) * 2, dtype=np.float32))
     return np.asarray(grid.resize((size, size), Image.BICUBIC, box=(x, y, x + side, y + side)))
 
+
 def _parcels(rng, size, angle):
     "(size, size) step from -1 to 1 across a straight boundary"
     y, x = np.mgrid[:size, :size].astype(np.float32)
     a = angle + rng.integers(2) * np.pi / 2
-    return np.clip((x - size/2) * np.float32(np.cos(a)) + (y - size/2) * np.float32(np.sin(a)) - np.float32(rng.uniform(-0.35, 0.35) * size), -1, 1)
+    return np.clip(
+        (x - size / 2) * np.float32(np.cos(a))
+        + (y - size / 2) * np.float32(np.sin(a))
+        - np.float32(rng.uniform(-0.35, 0.35) * size),
+        -1,
+        1,
+    )
+
 
 def _ground_noise(rng, size, scale, angle):
     "Three (size, size) maps: two that mix the colours and one that lightens and darkens"
-    broad = 2.2 * (0.65 * _smooth(rng, size, 110 * scale) + 0.35 * _smooth(rng, size, 36 * scale)) - 0.6
-    if rng.random() < 0.5: broad = broad + np.float32(rng.uniform(0.12, 0.3)) * _parcels(rng, size, angle)
-    tufts = np.clip(4 * _smooth(rng, size, max(1.5, 2.6 * scale)) - 2.2, 0, 1) * np.clip(2 * _smooth(rng, size, 50 * scale) - 0.3, 0.15, 1)
+    broad = (
+        2.2 * (0.65 * _smooth(rng, size, 110 * scale) + 0.35 * _smooth(rng, size, 36 * scale)) - 0.6
+    )
+    if rng.random() < 0.5:
+        broad = broad + np.float32(rng.uniform(0.12, 0.3)) * _parcels(rng, size, angle)
+    tufts = np.clip(4 * _smooth(rng, size, max(1.5, 2.6 * scale)) - 2.2, 0, 1) * np.clip(
+        2 * _smooth(rng, size, 50 * scale) - 0.3, 0.15, 1
+    )
     fine = 5 * _noise(rng, (size, size)) - 22 * tufts
     return np.clip(broad, 0, 1), 0.7 * _smooth(rng, size, 14 * scale), fine
+
 
 def _paint_ground(noise, colours):
     "(size, size, 3) float32 ground"
@@ -361,55 +564,79 @@ def _window(thing, size, dx=0, dy=0):
     "Slices of the scene and of the thing's patch where they overlap, or None"
     x1, y1, x2, y2 = (v + d for v, d in zip(thing.box, (dx, dy, dx, dy)))
     l, t, r, b = max(0, x1), max(0, y1), min(size, x2), min(size, y2)
-    return None if l >= r or t >= b else (np.s_[t:b, l:r], np.s_[t - y1:b - y1, l - x1:r - x1])
+    return None if l >= r or t >= b else (np.s_[t:b, l:r], np.s_[t - y1 : b - y1, l - x1 : r - x1])
+
 
 def _paint(canvas, things, sun, tint):
     "Paint the shadows, then the things, onto the canvas in place"
     size, tint = len(canvas), np.asarray(tint, np.float32)
     for t in things:
-        for step in (0.5, 1.) if t.height >= 1 else ():
+        for step in (0.5, 1.0) if t.height >= 1 else ():
             w = _window(t, size, *(int(round(-v * step * t.height)) for v in sun))
-            if w: canvas[w[0]] *= (1 - np.float32(0.34) * t.alpha[w[1]])[..., None]
+            if w:
+                canvas[w[0]] *= (1 - np.float32(0.34) * t.alpha[w[1]])[..., None]
     for t in things:
         w = _window(t, size)
-        if w is None: continue
+        if w is None:
+            continue
         rgb = t.rgb[w[1]] * tint if t.kind in ("trees", "field") else t.rgb[w[1]]
         canvas[w[0]] += t.alpha[w[1]][..., None] * (rgb - canvas[w[0]])
 
 # %% ../nbs/01b_synthetic.ipynb #cf53767e
-NINTHS = (("upper-left", "top", "upper-right"), ("left", "middle", "right"), ("lower-left", "bottom", "lower-right"))
+NINTHS = (
+    ("upper-left", "top", "upper-right"),
+    ("left", "middle", "right"),
+    ("lower-left", "bottom", "lower-right"),
+)
+
 
 def ninth_of(
-    cx,           # centre, fraction of the width, 0 to 1
-    cy,           # centre, fraction of the height, 0 to 1
-    margin=0.055  # how far inside it must be, fraction of the side
-):                # a name of `NINTHS`, or None near a border between two
+    cx,  # centre, fraction of the width, 0 to 1
+    cy,  # centre, fraction of the height, 0 to 1
+    margin=0.055,  # how far inside it must be, fraction of the side
+):  # a name of `NINTHS`, or None near a border between two
     "The ninth of the tile that holds a centre, if it is well inside"
     col, row = min(2, int(cx * 3)), min(2, int(cy * 3))
-    inside = all((k == 0 or v >= k/3 + margin) and (k == 2 or v <= (k + 1)/3 - margin) for v, k in ((cx, col), (cy, row)))
+    inside = all(
+        (k == 0 or v >= k / 3 + margin) and (k == 2 or v <= (k + 1) / 3 - margin)
+        for v, k in ((cx, col), (cy, row))
+    )
     return NINTHS[row][col] if inside else None
 
+
 def could_mean(
-    place,      # a name of `NINTHS`
-    cx,         # centre, fraction of the width, 0 to 1
-    cy,         # centre, fraction of the height, 0 to 1
-    slack=0.03  # how far beyond the half or quadrant, fraction of the side
-):              # bool
+    place,  # a name of `NINTHS`
+    cx,  # centre, fraction of the width, 0 to 1
+    cy,  # centre, fraction of the height, 0 to 1
+    slack=0.03,  # how far beyond the half or quadrant, fraction of the side
+):  # bool
     "Could the words for a place be stretched to mean this centre?"
-    if place == "middle": return abs(cx - 0.5) < 0.25 + slack and abs(cy - 0.5) < 0.25 + slack
-    wanted = dict(upper=cy < 0.5 + slack, top=cy < 0.5 + slack, lower=cy > 0.5 - slack, bottom=cy > 0.5 - slack, left=cx < 0.5 + slack, right=cx > 0.5 - slack)
+    if place == "middle":
+        return abs(cx - 0.5) < 0.25 + slack and abs(cy - 0.5) < 0.25 + slack
+    wanted = dict(
+        upper=cy < 0.5 + slack,
+        top=cy < 0.5 + slack,
+        lower=cy > 0.5 - slack,
+        bottom=cy > 0.5 - slack,
+        left=cx < 0.5 + slack,
+        right=cx > 0.5 - slack,
+    )
     return all(wanted[word] for word in place.split("-"))
 
 # %% ../nbs/01b_synthetic.ipynb #0bc05168
-LABELS = dict(building=255, road=128)  # values in LEVIR-MCI's masks; the other kinds are not labelled
+LABELS = dict(
+    building=255, road=128
+)  # values in LEVIR-MCI's masks; the other kinds are not labelled
+
 
 @dataclass(frozen=True, eq=False)
 class Change:
     "One change between the dates"
-    old: Thing | None        # what was there
-    new: Thing | None        # what is there now
-    size: int                # side of the scene, pixels
-    by_road: bool = False    # is it beside a road that is there at both dates?
+
+    old: Thing | None  # what was there
+    new: Thing | None  # what is there now
+    size: int  # side of the scene, pixels
+    by_road: bool = False  # is it beside a road that is there at both dates?
 
     @property
     def event(self):
@@ -423,7 +650,8 @@ class Change:
         return next((t for t in both if t.kind in LABELS), both[0])
 
     @property
-    def kind(self): return self.thing.kind
+    def kind(self):
+        return self.thing.kind
 
     @property
     def box(self):
@@ -444,47 +672,63 @@ class Change:
     @property
     def facts(self):
         "{(kind, 'built' or 'removed')}"
-        return frozenset((t.kind, word) for t, word in ((self.new, "built"), (self.old, "removed")) if t)
+        return frozenset(
+            (t.kind, word) for t, word in ((self.new, "built"), (self.old, "removed")) if t
+        )
 
 # %% ../nbs/01b_synthetic.ipynb #97b09539
 def _rivals(change, others):
     "Other changes for which all facts of `change` hold too"
     return [o for o in others if change.facts <= o.facts]
 
+
 def _similar(change, others):
     "Other changes that share a fact or a labelled kind"
     kinds = {k for k, _ in change.facts} & set(LABELS)
     return [o for o in others if change.facts & o.facts or kinds & {k for k, _ in o.facts}]
 
+
 def _places(change):
     "The places that name it: its ninth and, for a corner, the two sides that meet there"
     p = change.place
-    sides = [dict(upper="top", lower="bottom").get(word, word) for word in p.split("-")] if p and "-" in p else []
+    sides = (
+        [dict(upper="top", lower="bottom").get(word, word) for word in p.split("-")]
+        if p and "-" in p
+        else []
+    )
     return [p] * bool(p) + sides
+
 
 def _clear_places(change, rivals):
     "Those of its places that cannot be stretched to a rival"
     return [p for p in _places(change) if not any(could_mean(p, *r.centre) for r in rivals)]
+
 
 def _tellable(changes):
     "Can a sentence single out each of them, and a place the labelled ones in a mask?"
     for c in changes:
         others = [o for o in changes if o is not c]
         rivals = _rivals(c, others) + (_similar(c, others) if c.kind in LABELS else [])
-        if rivals and c.place not in _clear_places(c, rivals): return False
+        if rivals and c.place not in _clear_places(c, rivals):
+            return False
     return True
 
 # %% ../nbs/01b_synthetic.ipynb #9019d65d
 class _Layout:
     "A coarse map of what is taken, so that nothing is put on top of anything"
+
     cell = 4
+
     def __init__(self, size):
         self.size = size
         self.taken, self.roads = np.zeros((2, *(size // self.cell + 2,) * 2), bool)
 
     def cells(self, box, gap=0):
         x1, y1, x2, y2 = box
-        return np.s_[max(0, int(y1 - gap) // self.cell):int(-(-(y2 + gap) // self.cell)), max(0, int(x1 - gap) // self.cell):int(-(-(x2 + gap) // self.cell))]
+        return np.s_[
+            max(0, int(y1 - gap) // self.cell) : int(-(-(y2 + gap) // self.cell)),
+            max(0, int(x1 - gap) // self.cell) : int(-(-(x2 + gap) // self.cell)),
+        ]
 
     def fits(self, box, gap, edge, over_roads=False):
         "Inside the scene by `edge` pixels, and `gap` pixels from everything?"
@@ -492,26 +736,36 @@ class _Layout:
         inside = min(box[0], box[1]) >= edge and max(box[2], box[3]) <= self.size - edge
         return inside and not self.taken[s].any() and (over_roads or not self.roads[s].any())
 
-    def take(self, box): self.taken[self.cells(box)] = True
+    def take(self, box):
+        self.taken[self.cells(box)] = True
 
     def take_road(self, thing):
         scene, patch = _window(thing, self.size)
         ys, xs = np.nonzero(thing.alpha[patch] > 0.1)
         self.roads[(ys + scene[0].start) // self.cell, (xs + scene[1].start) // self.cell] = True
 
+
 def _ninth_point(rng, size, ninth, spread):
     "(x, y) pixels near the middle of the ninth (row, col)"
     return (np.array(ninth[::-1]) + 0.5 + rng.uniform(-spread, spread, 2)) * size / 3
+
 
 def _put(rng, layout, make, scale, ninth=None):
     "Make a thing and find room for it, in a ninth (row, col) or anywhere; None if there is none"
     size, edge, gap = layout.size, 3, (7 if ninth else 5) * scale
     for k in range(15 if ninth else 6):
-        if k % (3 if ninth else 6) == 0: t = make(rng)
+        if k % (3 if ninth else 6) == 0:
+            t = make(rng)
         h, w = t.alpha.shape
-        spread = 0.34 if rng.random() < 0.75 else 0.48  # now and then near the border of the ninth, where no place can be named
-        x, y = (_ninth_point(rng, size, ninth, spread) if ninth else rng.uniform(0, size, 2)) - (w/2, h/2)
-        if ninth: x, y = np.clip((x, y), edge, (max(edge, size - edge - w), max(edge, size - edge - h)))
+        spread = (
+            0.34 if rng.random() < 0.75 else 0.48
+        )  # now and then near the border of the ninth, where no place can be named
+        x, y = (_ninth_point(rng, size, ninth, spread) if ninth else rng.uniform(0, size, 2)) - (
+            w / 2,
+            h / 2,
+        )
+        if ninth:
+            x, y = np.clip((x, y), edge, (max(edge, size - edge - w), max(edge, size - edge - h)))
         t = t.at(x, y)
         if layout.fits(t.box, gap, edge if ninth else -min(h, w) // 3):
             layout.take(t.box)
@@ -521,86 +775,157 @@ def _put(rng, layout, make, scale, ninth=None):
 # %% ../nbs/01b_synthetic.ipynb #5ecdebfd
 _NEW_ROADS = (_ASPHALT, _ASPHALT, _CONCRETE)
 
+
 def _main_road(rng, size, scale, angle):
     "A road across the whole scene, there at both dates; returns the `Thing` and its course, (n, 2) pixels"
     a = angle + rng.integers(2) * np.pi / 2
     along, across = np.array([np.cos(a), np.sin(a)]), np.array([-np.sin(a), np.cos(a)])
     middle = size / 2 + across * rng.uniform(-0.36, 0.36) * size
-    points = _curve(middle - along * 0.85 * size, middle + along * 0.85 * size, rng.choice([0., 1.]) * rng.uniform(-0.12, 0.12) * size, 81)
+    points = _curve(
+        middle - along * 0.85 * size,
+        middle + along * 0.85 * size,
+        rng.choice([0.0, 1.0]) * rng.uniform(-0.12, 0.12) * size,
+        81,
+    )
     points = points[((points > -30 * scale) & (points < size + 30 * scale)).all(1)]
     return _road(rng, points, rng.uniform(11, 16) * scale, (*_NEW_ROADS, _DIRT)), points
+
 
 def _road_ends(rng, size, ninth, scale, courses):
     "(start, end, does it branch off a main road?) of a road around the middle of the ninth"
     c = _ninth_point(rng, size, ninth, 0.24)
     if courses and rng.random() < 0.6:
         points = _pick(rng, courses)
-        start = points[np.argmin(((points - c)**2).sum(1))] + rng.normal(0, 2, 2) * scale
-        if 36 * scale < np.hypot(*(c - start)) < 70 * scale: return start, 2 * c - start, True
+        start = points[np.argmin(((points - c) ** 2).sum(1))] + rng.normal(0, 2, 2) * scale
+        if 36 * scale < np.hypot(*(c - start)) < 70 * scale:
+            return start, 2 * c - start, True
     if ninth != (1, 1) and rng.random() < 0.75:
-        side = _pick(rng, [k for k in (0, 1) if ninth[1 - k] != 1])  # 0: left or right border, 1: upper or lower
+        side = _pick(
+            rng, [k for k in (0, 1) if ninth[1 - k] != 1]
+        )  # 0: left or right border, 1: upper or lower
         start = c + _pick(rng, (-1, 1)) * rng.uniform(12, 32) * scale
         start[side] = -6 * scale if ninth[1 - side] == 0 else size + 6 * scale
-        if np.hypot(*(c - start)) < 66 * scale: return start, 2 * c - start, False
+        if np.hypot(*(c - start)) < 66 * scale:
+            return start, 2 * c - start, False
     turn, half = rng.uniform(0, np.pi), rng.uniform(36, 58) * scale
-    return c - half * np.array([np.cos(turn), np.sin(turn)]), c + half * np.array([np.cos(turn), np.sin(turn)]), False
+    return (
+        c - half * np.array([np.cos(turn), np.sin(turn)]),
+        c + half * np.array([np.cos(turn), np.sin(turn)]),
+        False,
+    )
+
 
 def _put_road(rng, layout, scale, ninth, mains):
     "A changed road in a ninth, or None"
     size, name = layout.size, NINTHS[ninth[0]][ninth[1]]
+
     def suits(box, over_roads):
         x1, y1, x2, y2 = box
         big = min(x2 - x1, y2 - y1) >= 24 * scale
-        return big and ninth_of((x1 + x2) / 2 / size, (y1 + y2) / 2 / size) == name and layout.fits(box, 7 * scale, 0, over_roads)
+        return (
+            big
+            and ninth_of((x1 + x2) / 2 / size, (y1 + y2) / 2 / size) == name
+            and layout.fits(box, 7 * scale, 0, over_roads)
+        )
+
     for _ in range(16):
         start, end, branches = _road_ends(rng, size, ninth, scale, [points for _, points in mains])
-        points, width = _curve(start, end, rng.choice([0., 1.]) * rng.uniform(-26, 26) * scale), rng.uniform(11, 15) * scale
-        rough = np.clip([points.min(0) - width/3, points.max(0) + width/3], 0, size).ravel()
-        if not suits(rough, branches): continue  # before the trouble of drawing it
+        points, width = (
+            _curve(start, end, rng.choice([0.0, 1.0]) * rng.uniform(-26, 26) * scale),
+            rng.uniform(11, 15) * scale,
+        )
+        rough = np.clip([points.min(0) - width / 3, points.max(0) + width / 3], 0, size).ravel()
+        if not suits(rough, branches):
+            continue  # before the trouble of drawing it
         whole = _road(rng, points, width, _NEW_ROADS, circle=0.35)
         t = _own_pixels(whole, size, mains if branches else (), start, end, 20 * scale)
-        if t is None or not suits(t.box, branches): continue
+        if t is None or not suits(t.box, branches):
+            continue
         layout.take(t.box)
         return t
     return None
 
+
 def _own_pixels(thing, size, mains, meet, away, reach):
     "The part of a road from `meet` towards `away` that is inside the scene and not under a main road; None if it meets one again or falls apart"
     window = _window(thing, size)
-    if window is None: return None
+    if window is None:
+        return None
     (rows, cols), patch = window
     alpha, y, x = thing.alpha[patch].copy(), rows.start, cols.start
     if mains:  # nothing behind the junction
-        ys, xs = np.mgrid[:alpha.shape[0], :alpha.shape[1]]
-        alpha[(xs + x - meet[0]) * (away[0] - meet[0]) + (ys + y - meet[1]) * (away[1] - meet[1]) < 0] = 0
+        ys, xs = np.mgrid[: alpha.shape[0], : alpha.shape[1]]
+        alpha[
+            (xs + x - meet[0]) * (away[0] - meet[0]) + (ys + y - meet[1]) * (away[1] - meet[1]) < 0
+        ] = 0
     for main, _ in mains:
         cover = np.zeros((size, size), np.float32)
         s, p = _window(main, size)
         cover[s] = main.alpha[p]
         ys, xs = np.nonzero(np.minimum(cover[rows, cols], alpha) > 0.1)
-        if len(xs) and np.hypot(xs + x - meet[0], ys + y - meet[1]).max() > reach: return None
+        if len(xs) and np.hypot(xs + x - meet[0], ys + y - meet[1]).max() > reach:
+            return None
         alpha = np.minimum(alpha, 1 - cover[rows, cols])
     t = _cut(thing.kind, thing.look, thing.rgb[patch], alpha, thing.height)
-    return t.at(t.x + x, t.y + y) if t and len(connected_components(t.alpha >= 0.5, 0)[1]) == 1 else None
+    return (
+        t.at(t.x + x, t.y + y)
+        if t and len(connected_components(t.alpha >= 0.5, 0)[1]) == 1
+        else None
+    )
 
 # %% ../nbs/01b_synthetic.ipynb #614b4be3
-_CHANGE_LOOKS = dict(house=4.5, houses=1.5, large=2.5, road=5, trees=4, water=3, pool=2, field=2, parking=3, playground=2)  # weights
-_STATIC_LOOKS = dict(house=5, large=1, trees=7, water=1, pool=0.7, field=1, parking=1, playground=0.5)
-_REPLACED = (("trees", "parking"), ("trees", "house"), ("trees", "large"), ("field", "house"), ("field", "large"), ("field", "trees"), ("house", "parking"),
-             ("house", "trees"), ("parking", "large"), ("parking", "trees"), ("water", "parking"), ("trees", "playground"), ("field", "playground"),
-             ("trees", "water"), ("water", "field"), ("house", "pool"), ("playground", "large"), ("field", "houses"), ("trees", "houses"))
+_CHANGE_LOOKS = dict(
+    house=4.5,
+    houses=1.5,
+    large=2.5,
+    road=5,
+    trees=4,
+    water=3,
+    pool=2,
+    field=2,
+    parking=3,
+    playground=2,
+)  # weights
+_STATIC_LOOKS = dict(
+    house=5, large=1, trees=7, water=1, pool=0.7, field=1, parking=1, playground=0.5
+)
+_REPLACED = (
+    ("trees", "parking"),
+    ("trees", "house"),
+    ("trees", "large"),
+    ("field", "house"),
+    ("field", "large"),
+    ("field", "trees"),
+    ("house", "parking"),
+    ("house", "trees"),
+    ("parking", "large"),
+    ("parking", "trees"),
+    ("water", "parking"),
+    ("trees", "playground"),
+    ("field", "playground"),
+    ("trees", "water"),
+    ("water", "field"),
+    ("house", "pool"),
+    ("playground", "large"),
+    ("field", "houses"),
+    ("trees", "houses"),
+)
 _COUNTS = {1: 0.01, 2: 0.03, 3: 0.16, 4: 0.40, 5: 0.40}
+
 
 def _weighted(rng, weights):
     "A key, with the probability of its weight"
     w = np.array(list(weights.values()), float)
     return list(weights)[int(rng.choice(len(w), p=w / w.sum()))]
 
+
 def _event(rng, seen):
     "(look of what was there or None, look of what is there now or None), often of a kind `seen` before"
-    if rng.random() < 0.2: return _pick(rng, _REPLACED)
+    if rng.random() < 0.2:
+        return _pick(rng, _REPLACED)
     look = _pick(rng, seen) if seen and rng.random() < 0.3 else _weighted(rng, _CHANGE_LOOKS)
     return (None, look) if rng.random() < 0.6 else (look, None)
+
 
 def _former(rng, new, make, size):
     "What stood where `new` stands now, about as large, or None"
@@ -608,63 +933,205 @@ def _former(rng, new, make, size):
     for _ in range(6):
         old = make(rng)
         h, w = old.alpha.shape
-        if not (0.6 < w / W < 1.25 and 0.6 < h / H < 1.25): continue
+        if not (0.6 < w / W < 1.25 and 0.6 < h / H < 1.25):
+            continue
         cx, cy = new.centre
-        return old.at(np.clip(cx - w/2, 0, size - w), np.clip(cy - h/2, 0, size - h))
+        return old.at(np.clip(cx - w / 2, 0, size - w), np.clip(cy - h / 2, 0, size - h))
     return None
+
 
 def _plan_changes(rng, layout, scale, maker, mains):
     "Changes that sentences can tell apart, each in a ninth of its own"
     changes, events, wanted = [], [], _weighted(rng, _COUNTS)
     for cell in [*rng.permutation(9).tolist()] * 2:
         ninth = divmod(cell, 3)
-        if len(changes) == wanted: break
-        if any(c.place == NINTHS[ninth[0]][ninth[1]] for c in changes): continue
+        if len(changes) == wanted:
+            break
+        if any(c.place == NINTHS[ninth[0]][ninth[1]] for c in changes):
+            continue
         old, new = _event(rng, events)
         before, look = layout.taken.copy(), new or old
-        t = _put_road(rng, layout, scale, ninth, mains) if look == "road" else _put(rng, layout, maker(look), scale, ninth)
-        if t is None: continue
+        t = (
+            _put_road(rng, layout, scale, ninth, mains)
+            if look == "road"
+            else _put(rng, layout, maker(look), scale, ninth)
+        )
+        if t is None:
+            continue
         was = _former(rng, t, maker(old), layout.size) if old and new else t if old else None
         beside = bool(layout.roads[layout.cells(t.box, 14 * scale)].any())
         change = Change(was, t if new else None, layout.size, beside)
-        if (old and not was) or not _tellable([*changes, change]): layout.taken[:] = before; continue
-        changes.append(change); events += [look for look in (old, new) if look]
+        if (old and not was) or not _tellable([*changes, change]):
+            layout.taken[:] = before
+            continue
+        changes.append(change)
+        events += [look for look in (old, new) if look]
     return changes
 
 # %% ../nbs/01b_synthetic.ipynb #fa6b45ea
-NO_CHANGE = ("there is no difference", "the two scenes seem identical", "the scene is the same as before", "no change has occurred", "almost nothing has changed")
+NO_CHANGE = (
+    "there is no difference",
+    "the two scenes seem identical",
+    "the scene is the same as before",
+    "no change has occurred",
+    "almost nothing has changed",
+)
 
 _NOUNS = dict(
-    house=("a house", "a house", "a villa", "a building", "a residential building", "a detached house"),
-    houses=("*some houses", "*several houses", "a row of houses", "*some villas", "*some buildings"),
-    large=("a large building", "a large building", "a big building", "a huge building", "a building", "a factory"),
+    house=(
+        "a house",
+        "a house",
+        "a villa",
+        "a building",
+        "a residential building",
+        "a detached house",
+    ),
+    houses=(
+        "*some houses",
+        "*several houses",
+        "a row of houses",
+        "*some villas",
+        "*some buildings",
+    ),
+    large=(
+        "a large building",
+        "a large building",
+        "a big building",
+        "a huge building",
+        "a building",
+        "a factory",
+    ),
     road=("a road", "a road", "a road", "a path", "a street", "a new road"),
-    trees=("*some trees", "*some trees", "*trees", "*many trees", "a patch of trees", "a small forest"),
-    pond=("a pond", "a pond", "a small lake"), lake=("a lake", "a lake", "a pond"), pool=("a swimming pool", "a pool", "a pool"),
-    field=("a field", "a crop field", "a farmland", "a striped field"), parking=("a parking lot", "a parking lot", "a parking area", "a car park"),
-    playground=("a playground", "a playground", "a sports field"))
-_THE = dict(house=("the house", "the building"), houses=("*the houses", "the row of houses"), large=("the large building", "the building"), road=("the road",),
-            trees=("*the trees", "*the woods", "the forest"), pond=("the pond",), lake=("the lake",), pool=("the pool",), field=("the field", "the farmland"),
-            parking=("the parking lot",), playground=("the playground",))
-_GROWN = ("appears|appear", "appears|appear", "has|have appeared", "shows|show up", "emerges|emerge")
-_BUILT = ("is|are built", "is|are built", "has|have been built", "is|are constructed", "has|have been constructed", "appears|appear", "appears|appear", "has|have appeared", "shows|show up")
-_GONE = ("is|are removed", "is|are removed", "has|have been removed", "disappears|disappear", "has|have disappeared", "is|are gone")
+    trees=(
+        "*some trees",
+        "*some trees",
+        "*trees",
+        "*many trees",
+        "a patch of trees",
+        "a small forest",
+    ),
+    pond=("a pond", "a pond", "a small lake"),
+    lake=("a lake", "a lake", "a pond"),
+    pool=("a swimming pool", "a pool", "a pool"),
+    field=("a field", "a crop field", "a farmland", "a striped field"),
+    parking=("a parking lot", "a parking lot", "a parking area", "a car park"),
+    playground=("a playground", "a playground", "a sports field"),
+)
+_THE = dict(
+    house=("the house", "the building"),
+    houses=("*the houses", "the row of houses"),
+    large=("the large building", "the building"),
+    road=("the road",),
+    trees=("*the trees", "*the woods", "the forest"),
+    pond=("the pond",),
+    lake=("the lake",),
+    pool=("the pool",),
+    field=("the field", "the farmland"),
+    parking=("the parking lot",),
+    playground=("the playground",),
+)
+_GROWN = (
+    "appears|appear",
+    "appears|appear",
+    "has|have appeared",
+    "shows|show up",
+    "emerges|emerge",
+)
+_BUILT = (
+    "is|are built",
+    "is|are built",
+    "has|have been built",
+    "is|are constructed",
+    "has|have been constructed",
+    "appears|appear",
+    "appears|appear",
+    "has|have appeared",
+    "shows|show up",
+)
+_GONE = (
+    "is|are removed",
+    "is|are removed",
+    "has|have been removed",
+    "disappears|disappear",
+    "has|have disappeared",
+    "is|are gone",
+)
 _VERBS = dict(
-    built=dict(trees=(*_GROWN, "is|are planted", "has|have been planted"), water=(*_GROWN, "is|are dug"), field=(*_GROWN, "is|are cultivated")),
-    removed=dict(building=(*_GONE, "is|are demolished", "has|have been demolished", "is|are torn down"), trees=(*_GONE, "is|are cut down", "is|are cleared"),
-                 water=(*_GONE, "is|are filled in", "dries|dry up")))
-_REPLACES = ("{old} {old:is|are} replaced by {new}", "{old} {old:is|are} replaced by {new}", "{old} {old:has|have} been replaced by {new}", "{new} {new:replaces|replace} {old}",
-             "{old} {old:has|have} turned into {new}", "{old} {old:is|are} removed and {new} {new:VERB}")
+    built=dict(
+        trees=(*_GROWN, "is|are planted", "has|have been planted"),
+        water=(*_GROWN, "is|are dug"),
+        field=(*_GROWN, "is|are cultivated"),
+    ),
+    removed=dict(
+        building=(*_GONE, "is|are demolished", "has|have been demolished", "is|are torn down"),
+        trees=(*_GONE, "is|are cut down", "is|are cleared"),
+        water=(*_GONE, "is|are filled in", "dries|dry up"),
+    ),
+)
+_REPLACES = (
+    "{old} {old:is|are} replaced by {new}",
+    "{old} {old:is|are} replaced by {new}",
+    "{old} {old:has|have} been replaced by {new}",
+    "{new} {new:replaces|replace} {old}",
+    "{old} {old:has|have} turned into {new}",
+    "{old} {old:is|are} removed and {new} {new:VERB}",
+)
 
-_CORNER = ("in the {v}-{h} corner", "in the {v}-{h} corner", "in the {v} {h} corner", "at the {t} {h} corner", "in the {t}-{h} corner", "on the {v}-{h}", "on the {v} {h}",
-           "in the {v}-{h} corner of the scene", "in the {t} {h} of the scene")
+_CORNER = (
+    "in the {v}-{h} corner",
+    "in the {v}-{h} corner",
+    "in the {v} {h} corner",
+    "at the {t} {h} corner",
+    "in the {t}-{h} corner",
+    "on the {v}-{h}",
+    "on the {v} {h}",
+    "in the {v}-{h} corner of the scene",
+    "in the {t} {h} of the scene",
+)
 _SIDES = dict(
-    top=("at the top", "at the top", "at the top of the scene", "on the top", "in the upper part of the scene"),
-    bottom=("at the bottom", "at the bottom", "at the bottom of the scene", "on the bottom", "in the lower part of the scene"),
-    left=("on the left", "on the left", "on the left side", "on the left side of the scene", "on the left of the scene"),
-    right=("on the right", "on the right", "on the right side", "on the right side of the scene", "on the right of the scene"),
-    middle=("in the middle", "in the middle", "in the center", "in the middle of the scene", "in the center of the scene"))
-_ON = dict(grass=("on the grass", "on the grassland"), meadow=("on the meadow",), bareland=("on the bareland", "on the bare ground"), desert=("in the desert",), woodland=("in the woods",))
+    top=(
+        "at the top",
+        "at the top",
+        "at the top of the scene",
+        "on the top",
+        "in the upper part of the scene",
+    ),
+    bottom=(
+        "at the bottom",
+        "at the bottom",
+        "at the bottom of the scene",
+        "on the bottom",
+        "in the lower part of the scene",
+    ),
+    left=(
+        "on the left",
+        "on the left",
+        "on the left side",
+        "on the left side of the scene",
+        "on the left of the scene",
+    ),
+    right=(
+        "on the right",
+        "on the right",
+        "on the right side",
+        "on the right side of the scene",
+        "on the right of the scene",
+    ),
+    middle=(
+        "in the middle",
+        "in the middle",
+        "in the center",
+        "in the middle of the scene",
+        "in the center of the scene",
+    ),
+)
+_ON = dict(
+    grass=("on the grass", "on the grassland"),
+    meadow=("on the meadow",),
+    bareland=("on the bareland", "on the bare ground"),
+    desert=("in the desert",),
+    woodland=("in the woods",),
+)
 _BESIDE = ("beside the road", "along the road", "next to the road", "near the road")
 
 # %% ../nbs/01b_synthetic.ipynb #e94d8882
@@ -672,18 +1139,24 @@ def _agree(phrase, plural):
     "Choose between 'is|are' and the like"
     return " ".join(word.split("|")[plural] if "|" in word else word for word in phrase.split())
 
+
 def _noun(rng, table, thing):
     "(phrase, 1 if it is plural else 0)"
     phrase = _pick(rng, table[thing.look])
     return phrase.lstrip("*"), int(phrase.startswith("*"))
 
-def _verb(rng, event, kind): return _pick(rng, _VERBS[event].get(kind, _BUILT if event == "built" else _GONE))
+
+def _verb(rng, event, kind):
+    return _pick(rng, _VERBS[event].get(kind, _BUILT if event == "built" else _GONE))
+
 
 def _where(rng, place):
     "Words for one of the nine places"
-    if place in _SIDES: return _pick(rng, _SIDES[place])
+    if place in _SIDES:
+        return _pick(rng, _SIDES[place])
     v, h = place.split("-")
     return _pick(rng, _CORNER).format(v=v, h=h, t=dict(upper="top", lower="bottom")[v])
+
 
 def _say_replaced(rng, change):
     "What was replaced by what"
@@ -699,18 +1172,20 @@ def _say_replaced(rng, change):
 
 # %% ../nbs/01b_synthetic.ipynb #fb7d725c
 def describe(
-    rng,          # numpy Generator
-    change,       # the `Change` that is meant
-    place=None,   # a name of `NINTHS` to say where, or None
-    setting=None  # other words that may follow, such as "on the grass", or None
-):                # str, lower case, no full stop
+    rng,  # numpy Generator
+    change,  # the `Change` that is meant
+    place=None,  # a name of `NINTHS` to say where, or None
+    setting=None,  # other words that may follow, such as "on the grass", or None
+):  # str, lower case, no full stop
     "One sentence about one change"
     where = _where(rng, place) if place else setting or ""
-    if change.event == "replaced": return f"{_say_replaced(rng, change)} {where if place else ''}".strip()
+    if change.event == "replaced":
+        return f"{_say_replaced(rng, change)} {where if place else ''}".strip()
     removed = change.event == "removed"
     noun, plural = _noun(rng, _THE if removed and rng.random() < 0.3 else _NOUNS, change.thing)
     verb = _agree(_verb(rng, change.event, change.kind), plural)
-    if removed and place and rng.random() < 0.35: return f"{noun} {where} {verb}"
+    if removed and place and rng.random() < 0.35:
+        return f"{noun} {where} {verb}"
     return f"{noun} {verb} {where}".strip()
 
 # %% ../nbs/01b_synthetic.ipynb #7fcc8adc
@@ -718,15 +1193,26 @@ def _choose_place(rng, change, others):
     "The place to name, or None"
     rivals, similar = _rivals(change, others), _similar(change, others)
     clear = _clear_places(change, similar) or _clear_places(change, rivals)
-    if not clear or not (rivals or rng.random() < (0.85 if similar else 0.45)): return None
+    if not clear or not (rivals or rng.random() < (0.85 if similar else 0.45)):
+        return None
     return clear[0] if len(clear) == 1 or rng.random() < 0.85 else _pick(rng, clear[1:])
+
 
 def _choose_setting(rng, change, others, ground):
     "Other words about where, true but of no help: the ground or a road beside it; or None"
-    if change.event != "built" or change.kind == "trees" or rng.random() > 0.3: return None
+    if change.event != "built" or change.kind == "trees" or rng.random() > 0.3:
+        return None
     roads_changed = any(kind == "road" for c in (change, *others) for kind, _ in c.facts)
-    if change.kind == "building" and change.by_road and not roads_changed and not _similar(change, others) and rng.random() < 0.7: return _pick(rng, _BESIDE)
+    if (
+        change.kind == "building"
+        and change.by_road
+        and not roads_changed
+        and not _similar(change, others)
+        and rng.random() < 0.7
+    ):
+        return _pick(rng, _BESIDE)
     return _pick(rng, _ON[ground])
+
 
 def _sentences(rng, changes, ground):
     "Five times (sentence, index of its change, place that it names or None)"
@@ -735,57 +1221,89 @@ def _sentences(rng, changes, ground):
         i = order[k % len(order)]
         others = [c for c in changes if c is not changes[i]]
         place = _choose_place(rng, changes[i], others)
-        out.append((describe(rng, changes[i], place, _choose_setting(rng, changes[i], others, ground)), i, place))
+        out.append(
+            (
+                describe(rng, changes[i], place, _choose_setting(rng, changes[i], others, ground)),
+                i,
+                place,
+            )
+        )
     return tuple(out[j] for j in rng.permutation(5).tolist())
 
 # %% ../nbs/01b_synthetic.ipynb #4be8282b
 @dataclass(frozen=True)
 class Weather:
     "How one date looks"
-    gain: float      # brightness, about 1
+
+    gain: float  # brightness, about 1
     contrast: float  # about 1
-    cast: tuple      # factor for red, green and blue, about 1
-    tint: tuple      # the season: factor for red, green and blue of what grows
-    shift: tuple     # (dx, dy) of the camera, within a pixel
-    noise: float     # standard deviation of the sensor's noise, grey levels
-    sun: tuple       # unit vector towards the sun, y downwards
-    cloud: float     # depth of a broad soft shadow, 0 (none) to 1
+    cast: tuple  # factor for red, green and blue, about 1
+    tint: tuple  # the season: factor for red, green and blue of what grows
+    shift: tuple  # (dx, dy) of the camera, within a pixel
+    noise: float  # standard deviation of the sensor's noise, grey levels
+    sun: tuple  # unit vector towards the sun, y downwards
+    cloud: float  # depth of a broad soft shadow, 0 (none) to 1
+
 
 def random_weather(
-    rng,               # numpy Generator
+    rng,  # numpy Generator
     sun=(-0.7, -0.7),  # the usual direction towards the sun
-    strength=1.        # how much the dates differ, 0 = not at all
-):                     # `Weather`
+    strength=1.0,  # how much the dates differ, 0 = not at all
+):  # `Weather`
     "The look of one date"
-    angle, season = np.arctan2(sun[1], sun[0]) + strength * rng.normal(0, 0.25), strength * rng.normal(0, 0.06)
-    gain, contrast, cast = np.exp(strength * rng.normal(0, 0.11)), np.exp(strength * rng.normal(0, 0.09)), np.exp(strength * rng.normal(0, 0.025, 3))
-    cloud = rng.uniform(0.1, 0.3) if rng.random() < 0.35 else 0.
-    return Weather(float(gain), float(contrast), tuple(cast.tolist()), (1 + 1.2 * season, 1 + 0.2 * season, 1 - 0.5 * season),
-                   tuple((strength * rng.uniform(-0.6, 0.6, 2)).tolist()), float(strength * rng.uniform(1.5, 4)),
-                   (float(np.cos(angle)), float(np.sin(angle))), float(strength * cloud))
+    angle, season = (
+        np.arctan2(sun[1], sun[0]) + strength * rng.normal(0, 0.25),
+        strength * rng.normal(0, 0.06),
+    )
+    gain, contrast, cast = (
+        np.exp(strength * rng.normal(0, 0.11)),
+        np.exp(strength * rng.normal(0, 0.09)),
+        np.exp(strength * rng.normal(0, 0.025, 3)),
+    )
+    cloud = rng.uniform(0.1, 0.3) if rng.random() < 0.35 else 0.0
+    return Weather(
+        float(gain),
+        float(contrast),
+        tuple(cast.tolist()),
+        (1 + 1.2 * season, 1 + 0.2 * season, 1 - 0.5 * season),
+        tuple((strength * rng.uniform(-0.6, 0.6, 2)).tolist()),
+        float(strength * rng.uniform(1.5, 4)),
+        (float(np.cos(angle)), float(np.sin(angle))),
+        float(strength * cloud),
+    )
+
 
 def _shifted(image, dx, dy):
     "The image moved by a fraction of a pixel, which also softens it"
     for axis, d in ((1, dx), (0, dy)):
         to, frm = (np.s_[1:], np.s_[:-1]) if d > 0 else (np.s_[:-1], np.s_[1:])
-        if axis: to, frm = (np.s_[:], to), (np.s_[:], frm)
+        if axis:
+            to, frm = (np.s_[:], to), (np.s_[:], frm)
         out = image.copy()
         out[to] += np.float32(abs(d)) * (image[frm] - image[to])
         image = out
     return image
 
+
 def expose(
-    rng,      # numpy Generator
-    canvas,   # (size, size, 3) float32, grey levels
+    rng,  # numpy Generator
+    canvas,  # (size, size, 3) float32, grey levels
     weather,  # `Weather`
-    scale=1.  # size of the objects; the clouds go with it
-):            # (size, size, 3) uint8, in steps of 4
+    scale=1.0,  # size of the objects; the clouds go with it
+):  # (size, size, 3) uint8, in steps of 4
     "The photograph that the sensor takes"
     out, cast = _shifted(canvas, *weather.shift), np.asarray(weather.cast, np.float32)
-    mean = out[::8, ::8].mean((0, 1))  # contrast is about the scene's own mean, or it would change its colour
+    mean = out[::8, ::8].mean(
+        (0, 1)
+    )  # contrast is about the scene's own mean, or it would change its colour
     out *= cast * np.float32(weather.gain * weather.contrast)
     out += cast * mean * np.float32(weather.gain * (1 - weather.contrast))
-    if weather.cloud: out *= (1 - np.float32(weather.cloud) * np.clip(3 * _smooth(rng, len(out), 150 * scale) - 1.2, 0, 1))[..., None]
+    if weather.cloud:
+        out *= (
+            1
+            - np.float32(weather.cloud)
+            * np.clip(3 * _smooth(rng, len(out), 150 * scale) - 1.2, 0, 1)
+        )[..., None]
     out += np.float32(weather.noise) * _noise(rng, out.shape)
     return (np.clip(out, 0, 255, out=out).astype(np.uint8) & 0xFC) + np.uint8(2)
 
@@ -793,16 +1311,18 @@ def expose(
 @dataclass(frozen=True, eq=False)
 class Scene:
     "A place at two dates, with everything that is true about it"
+
     image_t1: np.ndarray  # (size, size, 3) uint8, first date
     image_t2: np.ndarray  # (size, size, 3) uint8, second date
-    mask: np.ndarray      # (size, size) uint8: 255 changed building, 128 changed road, 0 the rest
-    changes: tuple        # `Change`s
-    static: tuple         # `Thing`s that are there at both dates
-    sentences: tuple      # five times (sentence, index of its change or None, place that it names or None)
-    ground: str           # grass, meadow, bareland, desert or woodland
-    weather: tuple        # `Weather` of the two dates
+    mask: np.ndarray  # (size, size) uint8: 255 changed building, 128 changed road, 0 the rest
+    changes: tuple  # `Change`s
+    static: tuple  # `Thing`s that are there at both dates
+    sentences: tuple  # five of (sentence, index of its change or None, place named or None)
+    ground: str  # grass, meadow, bareland, desert or woodland
+    weather: tuple  # `Weather` of the two dates
 
-    def __repr__(self): return f"Scene({self.size} pixels, {self.ground}, {len(self.changes)} changes)"
+    def __repr__(self):
+        return f"Scene({self.size} pixels, {self.ground}, {len(self.changes)} changes)"
 
     @property
     def size(self):
@@ -810,25 +1330,34 @@ class Scene:
         return len(self.mask)
 
     @property
-    def changed(self): return bool(self.changes)
+    def changed(self):
+        return bool(self.changes)
 
     def box(self, k):
         "xyxy pixels of what sentence `k` means, or None"
         i = self.sentences[k][1]
         return None if i is None else self.changes[i].box
 
-    def plot(self, figsize=(7.5, 4.), dpi=72):
+    def plot(self, figsize=(7.5, 4.0), dpi=72):
         "Both dates with the boxes, the mask, and the sentences; returns the figure"
         from matplotlib.figure import Figure
         from matplotlib.patches import Rectangle
+
         fig = Figure(figsize, dpi)
         fig.subplots_adjust(0.01, 0.36, 0.99, 0.93, 0.03)
-        for ax, image, title in zip(fig.subplots(1, 3), (self.image_t1, self.image_t2, self.mask), ("before", "after", "mask")):
-            ax.imshow(image, cmap="gray", vmin=0, vmax=255); ax.set_title(title, fontsize=9); ax.axis("off")
+        for ax, image, title in zip(
+            fig.subplots(1, 3),
+            (self.image_t1, self.image_t2, self.mask),
+            ("before", "after", "mask"),
+        ):
+            ax.imshow(image, cmap="gray", vmin=0, vmax=255)
+            ax.set_title(title, fontsize=9)
+            ax.axis("off")
             for i, c in enumerate(self.changes):
                 x1, y1, x2, y2 = c.box
                 ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, lw=1.2, ec=f"C{i}"))
-        for k, (text, i, _) in enumerate(self.sentences): fig.text(0.01, 0.28 - 0.065 * k, text, fontsize=9, color="k" if i is None else f"C{i}")
+        for k, (text, i, _) in enumerate(self.sentences):
+            fig.text(0.01, 0.28 - 0.065 * k, text, fontsize=9, color="k" if i is None else f"C{i}")
         return fig
 
     def _repr_jpeg_(self):
@@ -839,11 +1368,15 @@ class Scene:
 # %% ../nbs/01b_synthetic.ipynb #4b430464
 def _object_scale(image_size, object_scale):
     "The size of the objects, checked"
-    if not 64 <= image_size <= 1024: raise ValueError(f"image_size is {image_size}; scenes are made from 64 to 1024 pixels wide")
-    scale = min(1., image_size / 256) if object_scale is None else float(object_scale)
+    if not 64 <= image_size <= 1024:
+        raise ValueError(f"image_size is {image_size}; scenes are made from 64 to 1024 pixels wide")
+    scale = min(1.0, image_size / 256) if object_scale is None else float(object_scale)
     if not 0.2 <= scale <= image_size / 256 * 1.05:
-        raise ValueError(f"object_scale is {scale:g}; at image_size {image_size} it must lie between 0.2 and {image_size / 256:g}, or the changes find no room")
+        raise ValueError(
+            f"object_scale is {scale:g}; at image_size {image_size} it must lie between 0.2 and {image_size / 256:g}, or the changes find no room"
+        )
     return scale
+
 
 def _street(rng, layout, course, maker, scale, sun):
     "Houses along one side of a road, there at both dates"
@@ -853,62 +1386,121 @@ def _street(rng, layout, course, maker, scale, sun):
         along = steps[k] / np.hypot(*steps[k])
         t = make_thing("house", rng, np.arctan2(along[1], along[0]), scale, sun)
         h, w = t.alpha.shape
-        x, y = course[k] + side * (gap + 6 * scale) * np.array([-along[1], along[0]]) - (w/2, h/2)
+        x, y = (
+            course[k] + side * (gap + 6 * scale) * np.array([-along[1], along[0]]) - (w / 2, h / 2)
+        )
         t = t.at(x, y)
-        if rng.random() < 0.75 and layout.fits(t.box, 2, -min(h, w) // 3): layout.take(t.box); out.append(t)
+        if rng.random() < 0.75 and layout.fits(t.box, 2, -min(h, w) // 3):
+            layout.take(t.box)
+            out.append(t)
     return out
+
 
 def _surroundings(rng, layout, maker, mains, scale, sun):
     "What is there at both dates, apart from the main roads"
     things = []
     for _, course in mains:
-        if rng.random() < 0.5: things += _street(rng, layout, course, maker, scale, sun)
-    n = int((layout.size / (256 * scale))**2 * rng.integers(5, 13))
-    return things + [t for t in (_put(rng, layout, maker(_weighted(rng, _STATIC_LOOKS)), scale) for _ in range(n)) if t]
+        if rng.random() < 0.5:
+            things += _street(rng, layout, course, maker, scale, sun)
+    n = int((layout.size / (256 * scale)) ** 2 * rng.integers(5, 13))
+    return things + [
+        t
+        for t in (_put(rng, layout, maker(_weighted(rng, _STATIC_LOOKS)), scale) for _ in range(n))
+        if t
+    ]
+
 
 def _scatter(rng, canvas, layout, ground, scale, tint):
     "Single trees and bushes on free ground"
-    n = int(_BUSHES[ground] * (layout.size / (256 * scale))**2)
-    base, free = _colour(rng, _pick(rng, _LEAVES)) * np.asarray(tint), ~(layout.taken | layout.roads)
-    xs, ys, rs = rng.uniform(0, layout.size, n), rng.uniform(0, layout.size, n), np.maximum(1, rng.uniform(1.5, 5, n) * scale).astype(int)
-    for x, y, r, v, k in zip(xs, ys, rs.tolist(), rng.integers(6, size=n).tolist(), rng.uniform(0.85, 1.1, n)):
-        if free[layout.cells((x - r, y - r, x + r, y + r), 4)].all(): _stamp(canvas, None, x, y, r, v, (base * k).astype(np.float32))
+    n = int(_BUSHES[ground] * (layout.size / (256 * scale)) ** 2)
+    base, free = (
+        _colour(rng, _pick(rng, _LEAVES)) * np.asarray(tint),
+        ~(layout.taken | layout.roads),
+    )
+    xs, ys, rs = (
+        rng.uniform(0, layout.size, n),
+        rng.uniform(0, layout.size, n),
+        np.maximum(1, rng.uniform(1.5, 5, n) * scale).astype(int),
+    )
+    for x, y, r, v, k in zip(
+        xs, ys, rs.tolist(), rng.integers(6, size=n).tolist(), rng.uniform(0.85, 1.1, n)
+    ):
+        if free[layout.cells((x - r, y - r, x + r, y + r), 4)].all():
+            _stamp(canvas, None, x, y, r, v, (base * k).astype(np.float32))
 
 # %% ../nbs/01b_synthetic.ipynb #9c6006cb
 def make_scene(
-    seed,               # int, SeedSequence or numpy Generator
-    image_size=256,     # side in pixels, 64 to 1024
-    changed=True,       # with changes, or the same place twice?
+    seed,  # int, SeedSequence or numpy Generator
+    image_size=256,  # side in pixels, 64 to 1024
+    changed=True,  # with changes, or the same place twice?
     object_scale=None,  # size of the objects, 1 = boxes of 24 to 90 pixels; None: 1, or less in an image below 256
-    strength=1.         # how much light, season and sensor differ between the dates, 0 = not at all
-):                      # `Scene`
+    strength=1.0,  # how much light, season and sensor differ between the dates, 0 = not at all
+):  # `Scene`
     "Invent one place and photograph it at two dates"
     scale, rng = _object_scale(image_size, object_scale), np.random.default_rng(seed)
-    turn, angle, ground = rng.uniform(0, 2*np.pi), rng.uniform(-0.5, 0.5), _pick(rng, list(_GROUNDS))
+    turn, angle, ground = (
+        rng.uniform(0, 2 * np.pi),
+        rng.uniform(-0.5, 0.5),
+        _pick(rng, list(_GROUNDS)),
+    )
     sun, layout = np.array([np.cos(turn), np.sin(turn)]), _Layout(image_size)
-    def maker(look): return lambda rng: make_thing(look, rng, angle + rng.integers(2) * np.pi/2 + rng.normal(0, 0.04), scale, sun)
-    mains = [_main_road(rng, image_size, scale, angle) for _ in range(int(rng.choice(3, p=[0.4, 0.5, 0.1])))]
-    for t, _ in mains: layout.take_road(t)
+
+    def maker(look):
+        return lambda rng: make_thing(
+            look, rng, angle + rng.integers(2) * np.pi / 2 + rng.normal(0, 0.04), scale, sun
+        )
+
+    mains = [
+        _main_road(rng, image_size, scale, angle)
+        for _ in range(int(rng.choice(3, p=[0.4, 0.5, 0.1])))
+    ]
+    for t, _ in mains:
+        layout.take_road(t)
     changes = _plan_changes(rng, layout, scale, maker, mains)
-    if not changes: return make_scene(rng, image_size, changed, object_scale, strength)
+    if not changes:
+        return make_scene(rng, image_size, changed, object_scale, strength)
     static = [t for t, _ in mains] + _surroundings(rng, layout, maker, mains, scale, sun)
-    if not changed: static, changes = static + [c.new or c.old for c in changes], []
-    canvases, weather = _paint_dates(rng, layout, ground, static, changes, scale, angle, sun, strength)
-    sentences = _sentences(rng, changes, ground) if changes else tuple((s, None, None) for s in NO_CHANGE)
+    if not changed:
+        static, changes = static + [c.new or c.old for c in changes], []
+    canvases, weather = _paint_dates(
+        rng, layout, ground, static, changes, scale, angle, sun, strength
+    )
+    sentences = (
+        _sentences(rng, changes, ground) if changes else tuple((s, None, None) for s in NO_CHANGE)
+    )
     images = [expose(rng, c, w, scale) for c, w in zip(canvases, weather)]
-    return Scene(*images, _mask(changes, image_size), tuple(changes), tuple(static), sentences, ground, tuple(weather))
+    return Scene(
+        *images,
+        _mask(changes, image_size),
+        tuple(changes),
+        tuple(static),
+        sentences,
+        ground,
+        tuple(weather),
+    )
+
 
 def _paint_dates(rng, layout, ground, static, changes, scale, angle, sun, strength):
     "The ground and the things at both dates, and the weather of each"
-    bare = _paint_ground(_ground_noise(rng, layout.size, scale, angle), [_colour(rng, c, 6) for c in _GROUNDS[ground]])
+    bare = _paint_ground(
+        _ground_noise(rng, layout.size, scale, angle),
+        [_colour(rng, c, 6) for c in _GROUNDS[ground]],
+    )
     bushes, canvases, weather = int(rng.integers(2**31)), [], []
     for date in (0, 1):
         w = random_weather(rng, sun, strength)
         canvas = bare * (1 + _GREENNESS[ground] * (np.asarray(w.tint, np.float32) - 1))
         _scatter(np.random.default_rng(bushes), canvas, layout, ground, scale, w.tint)
-        _paint(canvas, [*static, *(t for c in changes for t in ((c.old, c.new)[date],) if t)], w.sun, w.tint)
-        canvases.append(canvas); weather.append(w)
+        _paint(
+            canvas,
+            [*static, *(t for c in changes for t in ((c.old, c.new)[date],) if t)],
+            w.sun,
+            w.tint,
+        )
+        canvases.append(canvas)
+        weather.append(w)
     return canvases, weather
+
 
 def _mask(changes, size):
     "LEVIR-MCI's mask: 255 where a building changed, 128 where a road did"
@@ -924,6 +1516,7 @@ _GENERATOR = "vlm_vla.synthetic 2"  # one higher whenever the same parameters wo
 _FOLDERS = ("A", "B", "label")
 _FILES = ("LevirCCcaptions.json", "annotations.json", "README.txt", "dataset.json")
 
+
 def _png(array):
     "The bytes of a PNG file of an (h, w) or (h, w, 3) uint8 array; for noisy pictures three times as fast as PIL's encoder, and no larger"
     h, w = array.shape[:2]
@@ -931,74 +1524,132 @@ def _png(array):
     up[1:] -= array[:-1]  # filter 2: the difference from the row above
     rows = np.concatenate([np.full((h, 1), 2, np.uint8), up.reshape(h, -1)], 1)
     packer = zlib.compressobj(1, strategy=zlib.Z_HUFFMAN_ONLY if array.ndim == 3 else zlib.Z_RLE)
-    chunks = ((b"IHDR", struct.pack(">IIBBBBB", w, h, 8, 2 if array.ndim == 3 else 0, 0, 0, 0)), (b"IDAT", packer.compress(rows.tobytes()) + packer.flush()), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks)
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", w, h, 8, 2 if array.ndim == 3 else 0, 0, 0, 0)),
+        (b"IDAT", packer.compress(rows.tobytes()) + packer.flush()),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
 
 # %% ../nbs/01b_synthetic.ipynb #460abdbd
 def _pair_seed(seed, split, number):
     "The seed of one pair, whoever makes it and in whatever order"
     return np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split), number))
 
+
 def _is_changed(number, fraction):
     "Spread the share of changed pairs evenly over the numbers 1, 2, 3 ..."
     return int(number * fraction + 1e-9) > int((number - 1) * fraction + 1e-9)
 
+
 def _write_pair(root, split, number, settings):
     "Make one pair, write its three files, and return what the JSON files need"
-    scene = make_scene(_pair_seed(settings["seed"], split, number), settings["image_size"], _is_changed(number, settings["changed_fraction"]), settings["object_scale"])
+    scene = make_scene(
+        _pair_seed(settings["seed"], split, number),
+        settings["image_size"],
+        _is_changed(number, settings["changed_fraction"]),
+        settings["object_scale"],
+    )
     name, rows = f"{split}_{number:06d}.png", []
     for folder, array in zip(_FOLDERS, (scene.image_t1, scene.image_t2, scene.mask)):
         Path(root, "images", split, folder, name).write_bytes(_png(array))
     for text, i, place in scene.sentences:
         c = None if i is None else scene.changes[i]
-        rows.append(dict(text=text, bbox=c and [int(v) for v in c.box], kind=c and c.kind, event=c and c.event, place=place))
+        rows.append(
+            dict(
+                text=text,
+                bbox=c and [int(v) for v in c.box],
+                kind=c and c.kind,
+                event=c and c.event,
+                place=place,
+            )
+        )
     return dict(split=split, number=number, name=name, changed=scene.changed, rows=rows)
 
-def _jobs(settings): return [(s, n) for s in SPLITS for n in range(1, settings[f"n_{s}"] + 1)]
+
+def _jobs(settings):
+    return [(s, n) for s in SPLITS for n in range(1, settings[f"n_{s}"] + 1)]
 
 # %% ../nbs/01b_synthetic.ipynb #4f2e624c
 def _work():
     "A worker process: reads its job from standard input, writes one line of JSON per pair"
     job = json.load(sys.stdin)
-    for split, number in _jobs(job["settings"])[job["share"]::job["of"]]:
+    for split, number in _jobs(job["settings"])[job["share"] :: job["of"]]:
         print(json.dumps(_write_pair(job["root"], split, number, job["settings"])), flush=True)
+
 
 def _run_worker(job, done, stop):
     "Start a worker and hand each record that it writes to `done`, until the event `stop`"
-    env = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p), OMP_NUM_THREADS="1")
+    env = dict(
+        os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p), OMP_NUM_THREADS="1"
+    )
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen([sys.executable, "-c", "from vlm_vla.synthetic import _work; _work()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   stderr=errors, text=True, env=env)
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from vlm_vla.synthetic import _work; _work()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=env,
+        )
         try:
-            process.stdin.write(json.dumps(job)); process.stdin.close()
+            process.stdin.write(json.dumps(job))
+            process.stdin.close()
             for line in process.stdout:
-                if stop.is_set(): return
+                if stop.is_set():
+                    return
                 done(json.loads(line))
-            if process.wait() == 0: return
+            if process.wait() == 0:
+                return
         finally:
-            if process.poll() is None: process.kill(); process.wait()
+            if process.poll() is None:
+                process.kill()
+                process.wait()
             process.stdout.close()
         stop.set()
         errors.seek(0)
-        raise RuntimeError(f"a worker that writes the generated data stopped: {errors.read()[-2000:].strip()}")
+        raise RuntimeError(
+            f"a worker that writes the generated data stopped: {errors.read()[-2000:].strip()}"
+        )
+
 
 def _run_workers(root, settings, workers, done):
     "All pairs in `workers` processes; the first failure stops them all"
     stop = threading.Event()
     with ThreadPoolExecutor(workers) as pool:
-        running = [pool.submit(_run_worker, dict(root=str(root), settings=settings, share=k, of=workers), done, stop) for k in range(workers)]
+        running = [
+            pool.submit(
+                _run_worker,
+                dict(root=str(root), settings=settings, share=k, of=workers),
+                done,
+                stop,
+            )
+            for k in range(workers)
+        ]
         try:
-            for r in running: r.result()
-        finally: stop.set()
+            for r in running:
+                r.result()
+        finally:
+            stop.set()
+
 
 def _write_pairs(root, settings, workers):
     "Write all pairs, here or in `workers` processes; returns their records in order"
     jobs, records = _jobs(settings), []
     with tqdm(total=len(jobs), desc="generated pairs", unit="pair", mininterval=0.5) as bar:
-        def done(record): records.append(record); bar.update(len(records) - bar.n)
-        if workers > 1: _run_workers(root, settings, workers, done)
+
+        def done(record):
+            records.append(record)
+            bar.update(len(records) - bar.n)
+
+        if workers > 1:
+            _run_workers(root, settings, workers, done)
         else:
-            for split, number in jobs: done(_write_pair(root, split, number, settings))
+            for split, number in jobs:
+                done(_write_pair(root, split, number, settings))
     return sorted(records, key=lambda r: (SPLITS.index(r["split"]), r["number"]))
 
 # %% ../nbs/01b_synthetic.ipynb #9e355161
@@ -1007,18 +1658,47 @@ def _levir_captions(records):
     images = []
     for i, r in enumerate(records):
         ids = [5 * i + k for k in range(5)]
-        sentences = [dict(tokens=row["text"].split(), raw=f" {row['text']} .", imgid=i, sentid=s) for row, s in zip(r["rows"], ids)]
-        images.append(dict(filepath=r["split"], filename=r["name"], imgid=i, split=r["split"], changeflag=int(r["changed"]), sentences=sentences, sentids=ids))
+        sentences = [
+            dict(tokens=row["text"].split(), raw=f" {row['text']} .", imgid=i, sentid=s)
+            for row, s in zip(r["rows"], ids)
+        ]
+        images.append(
+            dict(
+                filepath=r["split"],
+                filename=r["name"],
+                imgid=i,
+                split=r["split"],
+                changeflag=int(r["changed"]),
+                sentences=sentences,
+                sentids=ids,
+            )
+        )
     return dict(images=images, dataset="generated")
+
 
 def _annotations(records):
     "The content of `annotations.json`: one row per sentence"
     out = []
     for r in records:
         a, b, label = (f"images/{r['split']}/{folder}/{r['name']}" for folder in _FOLDERS)
-        out += [dict(id=Path(r["name"]).stem, image=a, image2=b, caption=f"{row['text']} .", bbox=row["bbox"], split=r["split"], mask=label, changed=r["changed"],
-                     kind=row["kind"], event=row["event"], place=row["place"]) for row in r["rows"]]
+        out += [
+            dict(
+                id=Path(r["name"]).stem,
+                image=a,
+                image2=b,
+                caption=f"{row['text']} .",
+                bbox=row["bbox"],
+                split=r["split"],
+                mask=label,
+                changed=r["changed"],
+                kind=row["kind"],
+                event=row["event"],
+                place=row["place"],
+            )
+            for row in r["rows"]
+        ]
     return out
+
 
 _README = """Generated scenes in the layout of LEVIR-MCI, written by vlm_vla.synthetic.make_dataset.
 
@@ -1031,69 +1711,104 @@ dataset.json                   the parameters; with the same versions of numpy a
 The pictures are drawn, not photographed: no real place is shown.
 """
 
+
 def _write_files(root, settings, records):
     "Write everything but the pictures"
-    for name, data in zip(_FILES, (_levir_captions(records), _annotations(records), _README, settings)):
+    for name, data in zip(
+        _FILES, (_levir_captions(records), _annotations(records), _README, settings)
+    ):
         text = data if isinstance(data, str) else json.dumps(data, separators=(",", ":"))
-        (root/name).write_text(text, encoding="utf-8", newline="\n")
+        (root / name).write_text(text, encoding="utf-8", newline="\n")
 
 # %% ../nbs/01b_synthetic.ipynb #0941ee93
 def _is_complete(path, settings):
     "Is every file of the dataset there, and none empty?"
     for split in SPLITS:
         wanted = {f"{split}_{n:06d}.png" for n in range(1, settings[f"n_{split}"] + 1)}
-        for folder in (path/"images"/split/f for f in _FOLDERS):
-            if not folder.is_dir() or {e.name for e in os.scandir(folder) if e.stat().st_size} != wanted: return False
-    return all((path/name).is_file() for name in _FILES)
+        for folder in (path / "images" / split / f for f in _FOLDERS):
+            if (
+                not folder.is_dir()
+                or {e.name for e in os.scandir(folder) if e.stat().st_size} != wanted
+            ):
+                return False
+    return all((path / name).is_file() for name in _FILES)
+
 
 def _settings_of(path):
     "The parameters of the generated dataset at `path`, or None if it does not look like one"
-    try: found = json.loads((path/"dataset.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError): return None
+    try:
+        found = json.loads((path / "dataset.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
     return found if isinstance(found, dict) and "generator" in found else None
+
 
 def _is_ready(path, settings):
     "True: this very dataset is there. False: the folder may be written. Anything else in it is an error"
-    if path.exists() and not path.is_dir(): raise FileExistsError(f"{path} is a file; make_dataset needs a folder of its own")
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(f"{path} is a file; make_dataset needs a folder of its own")
     names = sorted(p.name for p in path.iterdir()) if path.exists() else []
-    if not names: return False
+    if not names:
+        return False
     found, strange = _settings_of(path), [n for n in names if n not in ("images", *_FILES)]
-    if found == settings and _is_complete(path, settings): return True
+    if found == settings and _is_complete(path, settings):
+        return True
     if found is None or strange:
-        raise FileExistsError(f"{path} holds something else ({', '.join((strange or names)[:3])}); give make_dataset a new or an empty folder")
+        raise FileExistsError(
+            f"{path} holds something else ({', '.join((strange or names)[:3])}); give make_dataset a new or an empty folder"
+        )
     for k in {**settings, **found}:
         if settings.get(k) != found.get(k):
-            raise FileExistsError(f"{path} holds a generated dataset with {k} = {found.get(k)!r}, and {settings.get(k)!r} was asked for; give another folder, or delete this one")
+            raise FileExistsError(
+                f"{path} holds a generated dataset with {k} = {found.get(k)!r}, and {settings.get(k)!r} was asked for; give another folder, or delete this one"
+            )
     return False
 
+
 def make_dataset(
-    path,                  # folder to write: new, empty, or one that this function wrote
-    n_train,               # pairs in the train split
-    n_val,                 # pairs in the val split
-    n_test,                # pairs in the test split
-    image_size=256,        # side in pixels, 64 to 1024
-    seed=0,                # same seed, same bytes
+    path,  # folder to write: new, empty, or one that this function wrote
+    n_train,  # pairs in the train split
+    n_val,  # pairs in the val split
+    n_test,  # pairs in the test split
+    image_size=256,  # side in pixels, 64 to 1024
+    seed=0,  # same seed, same bytes
     changed_fraction=0.5,  # share of the pairs with changes, 0 to 1
-    workers=1,             # processes that write pairs
-    object_scale=None      # size of the objects, 1 = boxes of 24 to 90 pixels; None: 1, or less in an image below 256
-):                         # Path of the dataset
+    workers=1,  # processes that write pairs
+    object_scale=None,  # size of the objects, 1 = boxes of 24 to 90 pixels; None: 1, or less in an image below 256
+):  # Path of the dataset
     "Write generated pairs in LEVIR-MCI's layout; a complete dataset with the same parameters is reused, an incomplete one made again"
     path = Path(path)
-    if not 0 <= changed_fraction <= 1: raise ValueError(f"changed_fraction is {changed_fraction}; it is a share between 0 and 1")
-    if min(n_train, n_val, n_test) < 0 or workers < 1: raise ValueError("n_train, n_val and n_test must be 0 or more, and workers 1 or more")
-    settings = dict(generator=_GENERATOR, n_train=int(n_train), n_val=int(n_val), n_test=int(n_test), image_size=int(image_size), seed=int(seed),
-                    changed_fraction=float(changed_fraction), object_scale=_object_scale(image_size, object_scale))
-    if _is_ready(path, settings): return path
+    if not 0 <= changed_fraction <= 1:
+        raise ValueError(f"changed_fraction is {changed_fraction}; it is a share between 0 and 1")
+    if min(n_train, n_val, n_test) < 0 or workers < 1:
+        raise ValueError("n_train, n_val and n_test must be 0 or more, and workers 1 or more")
+    settings = dict(
+        generator=_GENERATOR,
+        n_train=int(n_train),
+        n_val=int(n_val),
+        n_test=int(n_test),
+        image_size=int(image_size),
+        seed=int(seed),
+        changed_fraction=float(changed_fraction),
+        object_scale=_object_scale(image_size, object_scale),
+    )
+    if _is_ready(path, settings):
+        return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))  # beside it, renamed when all is written
+    partial = Path(
+        tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent)
+    )  # beside it, renamed when all is written
     try:
         for split in SPLITS:
-            for folder in _FOLDERS: (partial/"images"/split/folder).mkdir(parents=True)
+            for folder in _FOLDERS:
+                (partial / "images" / split / folder).mkdir(parents=True)
         _write_files(partial, settings, _write_pairs(partial, settings, workers))
         partial.chmod(0o755)
         if not _is_ready(path, settings):  # unless another process was faster
-            if path.exists(): shutil.rmtree(path)
+            if path.exists():
+                shutil.rmtree(path)
             partial.rename(path)
     finally:
-        if partial.exists(): shutil.rmtree(partial)
+        if partial.exists():
+            shutil.rmtree(partial)
     return path

@@ -20,7 +20,14 @@ from tqdm import tqdm
 import vlm_vla.captions, vlm_vla.geometry
 from .captions import read_caption, select_region
 from .formats import Source
-from .geometry import action_to_box, box_iou, box_to_action, convert_box, oracle_iou, point_in_box
+from vlm_vla.geometry import (
+    action_to_box,
+    box_iou,
+    box_to_action,
+    convert_box,
+    oracle_iou,
+    point_in_box,
+)
 from .images import ROAD, BadImage, decode_mask
 from .pairtable import Arrays, PairTable, cached_arrays
 
@@ -28,153 +35,219 @@ from .pairtable import Arrays, PairTable, cached_arrays
 @dataclass(frozen=True)
 class Verdict:
     "What becomes of one sentence."
-    changed: bool # does it tell of a change?
-    box: tuple = None # (x1, y1, x2, y2) in pixels of the second date
-    reason: str = "" # why it is left out; "" if it is a sample
-    n_regions: int = 0 # separate things that the box covers
-    ambiguous: bool = False # the sentence means one thing, and there are several
+
+    changed: bool  # does it tell of a change?
+    box: tuple = None  # (x1, y1, x2, y2) in pixels of the second date
+    reason: str = ""  # why it is left out; "" if it is a sample
+    n_regions: int = 0  # separate things that the box covers
+    ambiguous: bool = False  # the sentence means one thing, and there are several
+
 
 SAYS_NO_CHANGE = "says that nothing changed, but the pair is marked as changed"
 
+
 def without_box(
-    flag, # is the pair marked as changed? None where nothing is said
-    caption: str, # the sentence
-    why: str, # the reason why there is no box
+    flag,  # is the pair marked as changed? None where nothing is said
+    caption: str,  # the sentence
+    why: str,  # the reason why there is no box
 ) -> Verdict:
     "The verdict on a sentence that has no box: fine if nothing changed."
     change = read_caption(caption).change
-    if flag is False or (flag is None and not change): return Verdict(False)
+    if flag is False or (flag is None and not change):
+        return Verdict(False)
     return Verdict(True, reason=why if change else SAYS_NO_CHANGE)
 
 # %% ../nbs/00j_targets.ipynb #0dd5d674
 def given_box(
-    boxes, # (k, 4) numbers as they stand in the data
-    width: int, # of the second date, in pixels
-    height: int, # of the second date, in pixels
-    fmt: str = "xyxy", # "xyxy" or "xywh"
-    units: str = "pixel", # "pixel", "fraction" or "percent"
-    region: str = "union", # of several boxes: what covers all, or the "largest"
-) -> tuple: # (x1, y1, x2, y2) in pixels
+    boxes,  # (k, 4) numbers as they stand in the data
+    width: int,  # of the second date, in pixels
+    height: int,  # of the second date, in pixels
+    fmt: str = "xyxy",  # "xyxy" or "xywh"
+    units: str = "pixel",  # "pixel", "fraction" or "percent"
+    region: str = "union",  # of several boxes: what covers all, or the "largest"
+) -> tuple:  # (x1, y1, x2, y2) in pixels
     "The boxes of a sentence as one; `ValueError` if one of them is wrong."
     b = np.array([convert_box(x, width, height, fmt, units) for x in boxes])
-    if region == "largest": return tuple(b[np.prod(b[:, 2:] - b[:, :2], 1).argmax()].tolist())
+    if region == "largest":
+        return tuple(b[np.prod(b[:, 2:] - b[:, :2], 1).argmax()].tolist())
     return (*b[:, :2].min(0).tolist(), *b[:, 2:].max(0).tolist())
 
 # %% ../nbs/00j_targets.ipynb #19eebbe5
 def judge_given(
-    table: PairTable, # the dataset's table
-    i: int, # number of a pair
-    settings: dict, # "region", "format", "units"
+    table: PairTable,  # the dataset's table
+    i: int,  # number of a pair
+    settings: dict,  # "region", "format", "units"
 ):
     "Yield a verdict, or the `ValueError` of a wrong box, for each sentence of a pair with boxes in the data."
     flag, (_, _, width, height) = table.given_change(i), table.size[i].tolist()
     for c in table.caption_range(i):
         boxes = table.given_boxes(c)
-        if len(boxes) == 0: yield without_box(flag, table.captions[c], "no box given"); continue
+        if len(boxes) == 0:
+            yield without_box(flag, table.captions[c], "no box given")
+            continue
         fmt, units = table.given_convention(c)
         try:
-            if flag is False: raise ValueError("there is a box, but the pair is marked as unchanged")
-            yield Verdict(True, given_box(boxes, width, height, fmt or settings["format"], units or settings["units"], settings["region"]), n_regions=len(boxes))
-        except ValueError as e: yield e
+            if flag is False:
+                raise ValueError("there is a box, but the pair is marked as unchanged")
+            yield Verdict(
+                True,
+                given_box(
+                    boxes,
+                    width,
+                    height,
+                    fmt or settings["format"],
+                    units or settings["units"],
+                    settings["region"],
+                ),
+                n_regions=len(boxes),
+            )
+        except ValueError as e:
+            yield e
 
 # %% ../nbs/00j_targets.ipynb #64bd657e
 @lru_cache(maxsize=65536)
 def _as_one_class(reading):
     "A reading for masks that know only 'changed': whatever the sentence names is what the mask shows."
-    return replace(reading, mentions=tuple(replace(m, kind="building") for m in reading.mentions), classes=frozenset({"building"}), other=frozenset())
+    return replace(
+        reading,
+        mentions=tuple(replace(m, kind="building") for m in reading.mentions),
+        classes=frozenset({"building"}),
+        other=frozenset(),
+    )
+
 
 def region_in(
-    mask: np.ndarray, # (H, W) of 0, 128, 255
-    caption: str, # the sentence
-    settings: dict, # "region", "merge_px"
-    coded: bool, # True: road and building are told apart, as in LEVIR-MCI; False: the mask says "changed" only
+    mask: np.ndarray,  # (H, W) of 0, 128, 255
+    caption: str,  # the sentence
+    settings: dict,  # "region", "merge_px"
+    coded: bool,  # True: road and building are told apart, as in LEVIR-MCI; False: the mask says "changed" only
 ):
     "What a sentence means in a mask, as a `vlm_vla.captions.Region`."
     reading = read_caption(caption)
-    if not coded: reading, mask = _as_one_class(reading), np.where(mask, 255, 0)
+    if not coded:
+        reading, mask = _as_one_class(reading), np.where(mask, 255, 0)
     return select_region(reading, mask, settings["region"], settings["merge_px"])
 
+
 def check_mask_shape(
-    mask: np.ndarray, # (H, W)
-    width: int, # of the picture
-    height: int, # of the picture
-    name: str = "mask", # for the message
+    mask: np.ndarray,  # (H, W)
+    width: int,  # of the picture
+    height: int,  # of the picture
+    name: str = "mask",  # for the message
 ):
     "`BadImage` if a mask cannot belong to a picture."
     ratio = (mask.shape[1] * height) / (mask.shape[0] * width)
-    if abs(ratio - 1) > 0.02: raise BadImage(f"{name}: the mask has {mask.shape[1]} x {mask.shape[0]} pixels, another shape than its image ({width} x {height})")
+    if abs(ratio - 1) > 0.02:
+        raise BadImage(
+            f"{name}: the mask has {mask.shape[1]} x {mask.shape[0]} pixels, another shape than its image ({width} x {height})"
+        )
     return mask
 
+
 def read_mask(
-    source: Source, # the dataset on disk
-    table: PairTable, # its table
-    i: int, # number of a pair
-) -> np.ndarray: # (H, W) uint8 of 0, 128, 255; None if the pair has no mask
+    source: Source,  # the dataset on disk
+    table: PairTable,  # its table
+    i: int,  # number of a pair
+) -> np.ndarray:  # (H, W) uint8 of 0, 128, 255; None if the pair has no mask
     "The mask of a pair; `BadImage` if it cannot be used."
     locator = table.masks[i]
-    return check_mask_shape(decode_mask(source.ref(locator, 0).open_raw(), locator), *table.size[i, 2:].tolist(), locator) if locator else None
+    return (
+        check_mask_shape(
+            decode_mask(source.ref(locator, 0).open_raw(), locator),
+            *table.size[i, 2:].tolist(),
+            locator,
+        )
+        if locator
+        else None
+    )
 
 # %% ../nbs/00j_targets.ipynb #9393af37
 def judge_by_mask(
-    table: PairTable, # the dataset's table
-    i: int, # number of a pair
-    settings: dict, # "region", "merge_px"
-    get_mask, # function() -> (H, W) mask, or None
-    coded: bool, # see `region_in`
+    table: PairTable,  # the dataset's table
+    i: int,  # number of a pair
+    settings: dict,  # "region", "merge_px"
+    get_mask,  # function() -> (H, W) mask, or None
+    coded: bool,  # see `region_in`
 ):
     "Yield a verdict for each sentence of a pair, boxes taken from a mask, which is asked for only if a sentence needs it."
     flag, mask, found = table.given_change(i), None, {}
     for c in table.caption_range(i):
         caption = table.captions[c]
         reading = read_caption(caption)
-        if flag is False or not reading.change: yield without_box(flag, caption, ""); continue
+        if flag is False or not reading.change:
+            yield without_box(flag, caption, "")
+            continue
         mask = get_mask() if mask is None else mask
-        if mask is None: yield Verdict(True, reason="no mask"); continue
+        if mask is None:
+            yield Verdict(True, reason="no mask")
+            continue
         meaning = replace(reading, text="")
-        if meaning not in found: found[meaning] = _scaled(region_in(mask, caption, settings, coded), mask.shape, table.size[i, 2:].tolist())
+        if meaning not in found:
+            found[meaning] = _scaled(
+                region_in(mask, caption, settings, coded), mask.shape, table.size[i, 2:].tolist()
+            )
         yield found[meaning]
+
 
 def _scaled(region, mask_shape, size):
     "A region of a mask as a verdict in pixels of the picture."
-    if region.box is None: return Verdict(True, reason=region.reason)
+    if region.box is None:
+        return Verdict(True, reason=region.reason)
     sx, sy = size[0] / mask_shape[1], size[1] / mask_shape[0]
-    return Verdict(True, tuple(float(v * s) for v, s in zip(region.box, (sx, sy, sx, sy))), "", region.n_regions, region.ambiguous)
+    return Verdict(
+        True,
+        tuple(float(v * s) for v, s in zip(region.box, (sx, sy, sx, sy))),
+        "",
+        region.n_regions,
+        region.ambiguous,
+    )
 
 # %% ../nbs/00j_targets.ipynb #f287fe18
 def _mci_beside(source, locator):
     "What lies near a mask that only LEVIR-MCI has there; empty if nothing does."
     name = source.mask_name(locator) or ""
-    if "label_rgb" in name.lower(): return "the masks are label_rgb"
-    if (Path(source.root, locator).parent.parent/"label_rgb").is_dir(): return "label_rgb lies beside them"
+    if "label_rgb" in name.lower():
+        return "the masks are label_rgb"
+    if (Path(source.root, locator).parent.parent / "label_rgb").is_dir():
+        return "label_rgb lies beside them"
     named = [f for f in source.files() if Path(f).name.lower() == "levircccaptions.json"]
     return f"{Path(named[0]).name} lies beside them" if named and "label" in name.lower() else ""
 
+
 def masks_are_coded(
-    source: Source, # the dataset on disk
-    table: PairTable, # its table
-) -> tuple: # (bool, how one knows)
+    source: Source,  # the dataset on disk
+    table: PairTable,  # its table
+) -> tuple:  # (bool, how one knows)
     "Do the masks of a dataset tell roads from buildings?"
     with_mask = [i for i in range(len(table)) if table.masks[i]]
-    if with_mask and (why := _mci_beside(source, table.masks[with_mask[0]])): return True, why
+    if with_mask and (why := _mci_beside(source, table.masks[with_mask[0]])):
+        return True, why
     for i in with_mask:
         try:
-            if (read_mask(source, table, i) == ROAD).any(): return True, f"{table.masks[i]} holds {ROAD}, the value for road"
-        except BadImage: continue # it is named when its sentences are judged
-    return False, f"none of {len(with_mask)} holds {ROAD}, the value for road, and neither label_rgb nor LevirCCcaptions.json lies beside them"
-
+            if (read_mask(source, table, i) == ROAD).any():
+                return True, f"{table.masks[i]} holds {ROAD}, the value for road"
+        except BadImage:
+            continue  # it is named when its sentences are judged
+    return (
+        False,
+        f"none of {len(with_mask)} holds {ROAD}, the value for road, and neither label_rgb nor LevirCCcaptions.json lies beside them",
+    )
 
 # %% ../nbs/00j_targets.ipynb #6bad006a
 def difference_mask(
-    t1, # (H, W, 3) uint8
-    t2, # (H, W, 3) uint8, the same size
-    sigma: float = 2., # pixels: smoothing
-) -> np.ndarray: # (H, W) uint8: 0 or 255
+    t1,  # (H, W, 3) uint8
+    t2,  # (H, W, 3) uint8, the same size
+    sigma: float = 2.0,  # pixels: smoothing
+) -> np.ndarray:  # (H, W) uint8: 0 or 255
     "A guess of what changed, from the pixels alone."
     a, b = (ndimage.gaussian_filter(np.asarray(x, np.float32), (sigma, sigma, 0)) for x in (t1, t2))
-    a = (a - a.mean((0, 1))) * (b.std((0, 1)) / np.maximum(a.std((0, 1)), 1e-3)) + b.mean((0, 1)) # light and contrast of the second date
+    a = (a - a.mean((0, 1))) * (b.std((0, 1)) / np.maximum(a.std((0, 1)), 1e-3)) + b.mean(
+        (0, 1)
+    )  # light and contrast of the second date
     d = np.abs(b - a).max(-1)
-    mask = ndimage.binary_opening(d > max(_otsu(d), 12.), iterations=2)
+    mask = ndimage.binary_opening(d > max(_otsu(d), 12.0), iterations=2)
     return np.where(ndimage.binary_closing(mask, iterations=3), 255, 0).astype(np.uint8)
+
 
 def _otsu(x):
     "The threshold that best separates the values into two groups."
@@ -182,108 +255,182 @@ def _otsu(x):
     n, centres = np.cumsum(counts), (edges[1:] + edges[:-1]) / 2
     s = np.cumsum(counts * centres)
     low, high = s / np.maximum(n, 1), (s[-1] - s) / np.maximum(n[-1] - n, 1)
-    return centres[np.argmax(n * (n[-1] - n) * (low - high)**2)]
+    return centres[np.argmax(n * (n[-1] - n) * (low - high) ** 2)]
+
 
 def difference_of(
-    t1, # PIL image of the first date
-    t2, # PIL image of the second date; the first is resized to it
-) -> np.ndarray: # (H, W) uint8: 0 or 255, in pixels of the second date
+    t1,  # PIL image of the first date
+    t2,  # PIL image of the second date; the first is resized to it
+) -> np.ndarray:  # (H, W) uint8: 0 or 255, in pixels of the second date
     "The difference mask of two pictures."
-    return difference_mask(np.asarray(t1 if t1.size == t2.size else t1.resize(t2.size)), np.asarray(t2))
+    return difference_mask(
+        np.asarray(t1 if t1.size == t2.size else t1.resize(t2.size)), np.asarray(t2)
+    )
 
 # %% ../nbs/00j_targets.ipynb #00e23f17
-BAD = "bad" # the reason of sentences whose data is wrong; they are named one by one
+BAD = "bad"  # the reason of sentences whose data is wrong; they are named one by one
+
 
 def _judge(source, table, i, settings, coded):
-    if settings["source"] == "bbox": return judge_given(table, i, settings)
-    if settings["source"] == "mask": return judge_by_mask(table, i, settings, lambda: read_mask(source, table, i), coded)
-    if settings["source"] == "diff": return judge_by_mask(table, i, settings, lambda: difference_of(source.ref(table.t1[i], 0).open(), source.ref(table.t2[i], 0).open()), False)
+    if settings["source"] == "bbox":
+        return judge_given(table, i, settings)
+    if settings["source"] == "mask":
+        return judge_by_mask(table, i, settings, lambda: read_mask(source, table, i), coded)
+    if settings["source"] == "diff":
+        return judge_by_mask(
+            table,
+            i,
+            settings,
+            lambda: difference_of(
+                source.ref(table.t1[i], 0).open(), source.ref(table.t2[i], 0).open()
+            ),
+            False,
+        )
     flag = table.given_change(i)
-    return (Verdict(read_caption(table.captions[c]).change if flag is None else flag) for c in table.caption_range(i))
+    return (
+        Verdict(read_caption(table.captions[c]).change if flag is None else flag)
+        for c in table.caption_range(i)
+    )
+
 
 class _Verdicts:
     "Collects the verdicts of all sentences."
+
     def __init__(self, table):
         n = len(table.captions)
         self.table, self.reasons, self.bad = table, ["", BAD], []
-        self.arrays = dict(pair_changed=np.zeros(len(table), np.uint8), box=np.full((n, 4), np.nan, np.float32), reason=np.zeros(n, np.uint8), changed=np.zeros(n, np.uint8), n_regions=np.zeros(n, np.int32), ambiguous=np.zeros(n, np.uint8))
+        self.arrays = dict(
+            pair_changed=np.zeros(len(table), np.uint8),
+            box=np.full((n, 4), np.nan, np.float32),
+            reason=np.zeros(n, np.uint8),
+            changed=np.zeros(n, np.uint8),
+            n_regions=np.zeros(n, np.int32),
+            ambiguous=np.zeros(n, np.uint8),
+        )
 
     def set(self, c, v):
-        if v.reason not in self.reasons: self.reasons.append(v.reason)
-        for name, value in (("reason", self.reasons.index(v.reason)), ("changed", v.changed), ("n_regions", v.n_regions), ("ambiguous", v.ambiguous)): self.arrays[name][c] = value
-        if v.box: self.arrays["box"][c] = v.box
+        if v.reason not in self.reasons:
+            self.reasons.append(v.reason)
+        for name, value in (
+            ("reason", self.reasons.index(v.reason)),
+            ("changed", v.changed),
+            ("n_regions", v.n_regions),
+            ("ambiguous", v.ambiguous),
+        ):
+            self.arrays[name][c] = value
+        if v.box:
+            self.arrays["box"][c] = v.box
 
     def refuse(self, i, c, file, why):
         self.arrays["reason"][c] = 1
-        self.bad.append(dict(id=f"{self.table.ids[i]}#{c - self.table.caption_range(i).start}", file=file, why=f"{self.table.captions[c]!r:.80}: {why}"))
+        self.bad.append(
+            dict(
+                id=f"{self.table.ids[i]}#{c - self.table.caption_range(i).start}",
+                file=file,
+                why=f"{self.table.captions[c]!r:.80}: {why}",
+            )
+        )
+
 
 def _pair_changed(source, table, i, out):
     "Did anything change in a pair? What the data says, else what its sentences say, else whether its mask is empty."
     flag, numbers = table.given_change(i), table.caption_range(i)
-    if flag is not None or len(numbers): return out.arrays["changed"][numbers.start:numbers.stop].any() if flag is None else flag
-    try: mask = read_mask(source, table, i)
-    except BadImage as e: out.bad.append(dict(id=table.ids[i], file=table.masks[i], why=str(e))); return False
+    if flag is not None or len(numbers):
+        return out.arrays["changed"][numbers.start : numbers.stop].any() if flag is None else flag
+    try:
+        mask = read_mask(source, table, i)
+    except BadImage as e:
+        out.bad.append(dict(id=table.ids[i], file=table.masks[i], why=str(e)))
+        return False
     return mask is not None and mask.any()
 
+
 def judge_all(
-    source: Source, # the dataset on disk
-    table: PairTable, # its table
-    settings: dict, # "source", "region", "merge_px", "format", "units"
-) -> tuple: # (arrays, meta)
+    source: Source,  # the dataset on disk
+    table: PairTable,  # its table
+    settings: dict,  # "source", "region", "merge_px", "format", "units"
+) -> tuple:  # (arrays, meta)
     "A verdict for every sentence of a dataset."
-    out, (coded, how) = _Verdicts(table), masks_are_coded(source, table) if settings["source"] == "mask" else (False, "")
+    out, (coded, how) = (
+        _Verdicts(table),
+        masks_are_coded(source, table) if settings["source"] == "mask" else (False, ""),
+    )
     file_of = table.masks if settings["source"] == "mask" else table.t2
-    for i in tqdm(range(len(table)), desc=f"boxes ({settings['source']})", unit="pair", delay=2, mininterval=1):
+    for i in tqdm(
+        range(len(table)), desc=f"boxes ({settings['source']})", unit="pair", delay=2, mininterval=1
+    ):
         numbers = table.caption_range(i)
         done = 0
         try:
             for v in _judge(source, table, i, settings, coded):
-                if isinstance(v, ValueError): out.refuse(i, numbers[done], file_of[i], v)
-                else: out.set(numbers[done], v)
+                if isinstance(v, ValueError):
+                    out.refuse(i, numbers[done], file_of[i], v)
+                else:
+                    out.set(numbers[done], v)
                 done += 1
-        except BadImage as e: # nothing can be said about the pair's other sentences
-            for c in numbers[done:]: out.refuse(i, c, file_of[i], e)
+        except BadImage as e:  # nothing can be said about the pair's other sentences
+            for c in numbers[done:]:
+                out.refuse(i, c, file_of[i], e)
         out.arrays["pair_changed"][i] = _pair_changed(source, table, i, out)
     return out.arrays, dict(reasons=out.reasons, bad=out.bad, coded=bool(coded), coded_by=how)
 
 # %% ../nbs/00j_targets.ipynb #661602b6
-TARGETS_VERSION = 3 # of what is stored; raise it when the meaning changes
+TARGETS_VERSION = 3  # of what is stored; raise it when the meaning changes
+
 
 def _code_version():
     "Changes with the code that reads sentences and masks, so that boxes of older code are not used."
     files = (m.__file__ for m in (vlm_vla.captions, vlm_vla.geometry))
     return hashlib.blake2b(b"".join(Path(f).read_bytes() for f in files), digest_size=8).hexdigest()
 
+
 def open_verdicts(
-    source: Source, # the dataset on disk
-    table: PairTable, # its table
-    settings: dict, # see `judge_all`
-    path, # the file to keep them in
+    source: Source,  # the dataset on disk
+    table: PairTable,  # its table
+    settings: dict,  # see `judge_all`
+    path,  # the file to keep them in
 ) -> Arrays:
     "All verdicts, from the file if neither data nor settings nor code changed."
-    stamp = dict(version=TARGETS_VERSION, index=table.meta["token"], code=_code_version(), settings=settings)
+    stamp = dict(
+        version=TARGETS_VERSION, index=table.meta["token"], code=_code_version(), settings=settings
+    )
+
     def build():
         arrays, meta = judge_all(source, table, settings)
         return arrays, dict(meta, **stamp, token=f"{stamp['index']}/{stamp['code']}")
+
     return cached_arrays(path, lambda meta: all(meta.get(k) == v for k, v in stamp.items()), build)
 
 # %% ../nbs/00j_targets.ipynb #11f406bd
 def spread(
-    x, # numbers
-) -> dict: # "min", "10%", "median", "90%", "max"; empty if there are no numbers
+    x,  # numbers
+) -> dict:  # "min", "10%", "median", "90%", "max"; empty if there are no numbers
     "Quantiles of some numbers."
-    if not len(x): return {}
-    return {q: round(float(v), 4) for q, v in zip(("min", "10%", "median", "90%", "max"), np.quantile(x, (0, .1, .5, .9, 1)))}
+    if not len(x):
+        return {}
+    return {
+        q: round(float(v), 4)
+        for q, v in zip(
+            ("min", "10%", "median", "90%", "max"), np.quantile(x, (0, 0.1, 0.5, 0.9, 1))
+        )
+    }
+
 
 def target_statistics(
-    boxes, # (n, 4) xyxy in pixels
-    sizes, # (n, 2) width and height of the images in pixels
+    boxes,  # (n, 4) xyxy in pixels
+    sizes,  # (n, 2) width and height of the images in pixels
 ) -> dict:
     "How large boxes are, and what the mean action and a perfect square score on them."
-    if not len(boxes): return {}
+    if not len(boxes):
+        return {}
     w, h = np.asarray(sizes, np.float64).T
     actions = box_to_action(boxes, w, h)
     mean = np.broadcast_to(actions.mean(0), actions.shape)
-    return dict(scale=spread(actions[:, 2]), area=spread(actions[:, 2].astype(np.float64)**2), mean_action=[round(float(v), 4) for v in mean[0]],
-                mean_action_iou=float(box_iou(action_to_box(mean, w, h), boxes).mean()), mean_action_pointing=float(point_in_box(mean[:, 0] * w, mean[:, 1] * h, boxes).mean()),
-                oracle_square_iou=float(oracle_iou(boxes, w, h).mean()))
+    return dict(
+        scale=spread(actions[:, 2]),
+        area=spread(actions[:, 2].astype(np.float64) ** 2),
+        mean_action=[round(float(v), 4) for v in mean[0]],
+        mean_action_iou=float(box_iou(action_to_box(mean, w, h), boxes).mean()),
+        mean_action_pointing=float(point_in_box(mean[:, 0] * w, mean[:, 1] * h, boxes).mean()),
+        oracle_square_iou=float(oracle_iou(boxes, w, h).mean()),
+    )

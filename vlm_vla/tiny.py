@@ -12,42 +12,64 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 # %% ../nbs/02a_tiny.ipynb #44a0ac84
-def smooth_filters(n: int,  # how many filters
-                   patch: int,  # pixels: side of a patch
-                   generator: torch.Generator,  # source of randomness
-                   order: int = 6  # cosines per axis
-                  ) -> torch.Tensor:
+def smooth_filters(
+    n: int,  # how many filters
+    patch: int,  # pixels: side of a patch
+    generator: torch.Generator,  # source of randomness
+    order: int = 6,  # cosines per axis
+) -> torch.Tensor:
     "(n, 3, patch, patch) random mixtures of low-frequency cosines, each of unit norm."
     x = (torch.arange(patch) + 0.5) / patch
-    basis = torch.stack([torch.cos(torch.pi * k * x) for k in range(order)])        # (order, patch)
-    decay = 1 / (1 + torch.arange(order))                                            # high frequencies count for less
+    basis = torch.stack([torch.cos(torch.pi * k * x) for k in range(order)])  # (order, patch)
+    decay = 1 / (1 + torch.arange(order))  # high frequencies count for less
     mix = torch.randn(n, 3, order, order, generator=generator) * decay[:, None] * decay
     filters = torch.einsum("ncij,iy,jx->ncyx", mix, basis, basis)
     return filters / filters.flatten(1).norm(dim=1)[:, None, None, None]
 
 # %% ../nbs/02a_tiny.ipynb #d0a576cb
-def make_tiny_clip(folder,  # where to write it
-                   seed: int = 0,  # of the random weights
-                   width: int = 192,  # hidden size of the vision tower
-                   layers: int = 2,  # its depth
-                   image_size: int = 224,  # pixels it sees at once
-                   patch_size: int = 32  # pixels: side of a patch
-                  ) -> Path:
+def make_tiny_clip(
+    folder,  # where to write it
+    seed: int = 0,  # of the random weights
+    width: int = 192,  # hidden size of the vision tower
+    layers: int = 2,  # its depth
+    image_size: int = 224,  # pixels it sees at once
+    patch_size: int = 32,  # pixels: side of a patch
+) -> Path:
     "Write a tiny CLIP (both towers, as real ones come) and its `preprocessor_config.json`."
     torch.manual_seed(seed)
     small = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2)
     config = CLIPConfig(
-        text_config=dict(**small, vocab_size=64, max_position_embeddings=16, bos_token_id=0, eos_token_id=1),
-        vision_config=dict(hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers, num_attention_heads=4,
-                           image_size=image_size, patch_size=patch_size),
-        projection_dim=32)
+        text_config=dict(
+            **small, vocab_size=64, max_position_embeddings=16, bos_token_id=0, eos_token_id=1
+        ),
+        vision_config=dict(
+            hidden_size=width,
+            intermediate_size=2 * width,
+            num_hidden_layers=layers,
+            num_attention_heads=4,
+            image_size=image_size,
+            patch_size=patch_size,
+        ),
+        projection_dim=32,
+    )
     model = CLIPModel(config)
     with torch.no_grad():
         embed = model.vision_model.embeddings.patch_embedding.weight
-        embed.copy_(smooth_filters(width, patch_size, torch.Generator().manual_seed(seed)) * 2 / patch_size)
+        embed.copy_(
+            smooth_filters(width, patch_size, torch.Generator().manual_seed(seed)) * 2 / patch_size
+        )
     model.save_pretrained(folder)
     side = dict(height=image_size, width=image_size)
     CLIPImageProcessor(size=dict(shortest_edge=image_size), crop_size=side).save_pretrained(folder)
@@ -65,56 +87,104 @@ lower middle center centre corner edge upper-left upper-right lower-left lower-r
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
-def make_tokenizer(words: list = None,  # training text, one item a word or sentence
-                   vocab_size: int = 1500  # upper limit of the vocabulary
-                  ) -> PreTrainedTokenizerFast:
+
+def make_tokenizer(
+    words: list = None,  # training text, one item a word or sentence
+    vocab_size: int = 1500,  # upper limit of the vocabulary
+) -> PreTrainedTokenizerFast:
     "A byte-level BPE tokenizer as Qwen2's, trained on `words`."
     words = list(words or WORDS)
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     text = [w for word in words for w in (word, " " + word, " " + word)]
-    bpe.train_from_iterator(text, trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=list(SPECIAL),
-                                                      initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
-    return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=SPECIAL[0], pad_token=SPECIAL[0], model_max_length=2048)
+    bpe.train_from_iterator(
+        text,
+        trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=list(SPECIAL),
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe, eos_token=SPECIAL[0], pad_token=SPECIAL[0], model_max_length=2048
+    )
 
 # %% ../nbs/02a_tiny.ipynb #bd84233e
-def make_tiny_llm(folder,  # where to write it
-                  seed: int = 0,  # of the random weights
-                  width: int = 128,  # hidden size
-                  layers: int = 2  # depth
-                 ) -> Path:
+def make_tiny_llm(
+    folder,  # where to write it
+    seed: int = 0,  # of the random weights
+    width: int = 128,  # hidden size
+    layers: int = 2,  # depth
+) -> Path:
     "Write a tiny Qwen2 for causal language modelling and its tokenizer."
     torch.manual_seed(seed)
     tokenizer = make_tokenizer()
-    config = Qwen2Config(vocab_size=len(tokenizer), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers, num_attention_heads=4,
-                         num_key_value_heads=2, max_position_embeddings=2048, tie_word_embeddings=True, initializer_range=0.08,
-                         bos_token_id=tokenizer.eos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        initializer_range=0.08,
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     Qwen2ForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return Path(folder)
 
 # %% ../nbs/02a_tiny.ipynb #16855275
-def make_tiny_models(path,  # folder to write `clip/` and `llm/` into
-                     seed: int = 0  # of the random weights
-                    ) -> dict:
+def make_tiny_models(
+    path,  # folder to write `clip/` and `llm/` into
+    seed: int = 0,  # of the random weights
+) -> dict:
     "Write a tiny CLIP and a tiny Qwen2 below `path`; the settings that point to them."
     path = Path(path)
-    return dict(CLIP_PATH=str(make_tiny_clip(path/"clip", seed)), LLM_PATH=str(make_tiny_llm(path/"llm", seed)))
+    return dict(
+        CLIP_PATH=str(make_tiny_clip(path / "clip", seed)),
+        LLM_PATH=str(make_tiny_llm(path / "llm", seed)),
+    )
 
 # %% ../nbs/02a_tiny.ipynb #150c593b
-VIT_B_32 = dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, image_size=224, patch_size=32, projection_dim=512)
-QWEN_05B = dict(vocab_size=151936, hidden_size=896, intermediate_size=4864, num_hidden_layers=24, num_attention_heads=14, num_key_value_heads=2,
-                max_position_embeddings=32768, rope_theta=1e6, tie_word_embeddings=True, bos_token_id=0, eos_token_id=0)
+VIT_B_32 = dict(
+    hidden_size=768,
+    intermediate_size=3072,
+    num_hidden_layers=12,
+    num_attention_heads=12,
+    image_size=224,
+    patch_size=32,
+    projection_dim=512,
+)
+QWEN_05B = dict(
+    vocab_size=151936,
+    hidden_size=896,
+    intermediate_size=4864,
+    num_hidden_layers=24,
+    num_attention_heads=14,
+    num_key_value_heads=2,
+    max_position_embeddings=32768,
+    rope_theta=1e6,
+    tie_word_embeddings=True,
+    bos_token_id=0,
+    eos_token_id=0,
+)
 
-def make_real_size_models(path,  # folder to write `clip/` and `llm/` into
-                          seed: int = 0  # of the random weights
-                         ) -> dict:
+
+def make_real_size_models(
+    path,  # folder to write `clip/` and `llm/` into
+    seed: int = 0,  # of the random weights
+) -> dict:
     "Write ViT-B/32 and Qwen2.5-0.5B with random bfloat16 weights below `path`; the settings that point to them."
     path = Path(path)
     torch.manual_seed(seed)
-    CLIPVisionModel(CLIPVisionConfig(**VIT_B_32)).to(torch.bfloat16).save_pretrained(path/"clip")
-    CLIPImageProcessor().save_pretrained(path/"clip")
-    Qwen2ForCausalLM(Qwen2Config(**QWEN_05B)).to(torch.bfloat16).save_pretrained(path/"llm")
-    make_tokenizer().save_pretrained(path/"llm")
-    return dict(CLIP_PATH=str(path/"clip"), LLM_PATH=str(path/"llm"))
+    CLIPVisionModel(CLIPVisionConfig(**VIT_B_32)).to(torch.bfloat16).save_pretrained(path / "clip")
+    CLIPImageProcessor().save_pretrained(path / "clip")
+    Qwen2ForCausalLM(Qwen2Config(**QWEN_05B)).to(torch.bfloat16).save_pretrained(path / "llm")
+    make_tokenizer().save_pretrained(path / "llm")
+    return dict(CLIP_PATH=str(path / "clip"), LLM_PATH=str(path / "llm"))

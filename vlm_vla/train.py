@@ -26,105 +26,256 @@ from .dataset import EpochIndex, LevirCCActionDataset, collate, loader_workers, 
 from .features import collate_shared, with_features
 from .metrics import quick_metrics
 from .model import create_model, pick_4bit, resolve_checkpoint, write_folder
-from .rundir import (append_row, check_whole, clear_leftovers, keep_rows, plot_curves, prune, random_state, read_metrics, same_run, seal, set_random_state,
-                            step_folders, write_text)
-from .schedule import WeightAverage, borrow_captions, bucket, epoch_order, lr_factor, parameter_groups, together, warmup_steps
+from vlm_vla.rundir import (
+    append_row,
+    check_whole,
+    clear_leftovers,
+    keep_rows,
+    plot_curves,
+    prune,
+    random_state,
+    read_metrics,
+    same_run,
+    seal,
+    set_random_state,
+    step_folders,
+    write_text,
+)
+from vlm_vla.schedule import (
+    WeightAverage,
+    borrow_captions,
+    bucket,
+    epoch_order,
+    lr_factor,
+    parameter_groups,
+    together,
+    warmup_steps,
+)
 from .sources import open_pairs
-from .trouble import StopSignals, cut_batch, free_mib, memory_sentence, not_saved, out_of_memory, tracker, writable
-from .utils import AverageMeter, Stopwatch, count_parameters, cuda_problem, format_time, get_device, memory_used, pick_dtype, progress_bar, set_seed
+from vlm_vla.trouble import (
+    StopSignals,
+    cut_batch,
+    free_mib,
+    memory_sentence,
+    not_saved,
+    out_of_memory,
+    tracker,
+    writable,
+)
+from vlm_vla.utils import (
+    AverageMeter,
+    Stopwatch,
+    count_parameters,
+    cuda_problem,
+    format_time,
+    get_device,
+    memory_used,
+    pick_dtype,
+    progress_bar,
+    set_seed,
+)
 
 # %% ../nbs/03_train.ipynb #f993c2c5
-FREE_ON_RESUME = {"IS_KAGGLE", "DATASET_PATH", "CLIP_PATH", "LLM_PATH", "OUTPUT_DIR", "RUN_NAME", "CACHE_DIR", "ALLOW_DOWNLOAD", "DEVICE", "NUM_WORKERS", "CACHE_FEATURES",
-                  "CACHE_MAX_GB", "SAVE_INTERVAL", "KEEP_CHECKPOINTS", "MAX_TRAIN_MINUTES", "MAX_NAN_STEPS", "EARLY_STOPPING", "AUTO_BATCH", "GRADIENT_CHECKPOINTING", "COMPILE", "LOG_WITH"}
+FREE_ON_RESUME = {
+    "IS_KAGGLE",
+    "DATASET_PATH",
+    "CLIP_PATH",
+    "LLM_PATH",
+    "OUTPUT_DIR",
+    "RUN_NAME",
+    "CACHE_DIR",
+    "ALLOW_DOWNLOAD",
+    "DEVICE",
+    "NUM_WORKERS",
+    "CACHE_FEATURES",
+    "CACHE_MAX_GB",
+    "SAVE_INTERVAL",
+    "KEEP_CHECKPOINTS",
+    "MAX_TRAIN_MINUTES",
+    "MAX_NAN_STEPS",
+    "EARLY_STOPPING",
+    "AUTO_BATCH",
+    "GRADIENT_CHECKPOINTING",
+    "COMPILE",
+    "LOG_WITH",
+}
+
 
 class Trainer:
     "Trains an agent as `config` says."
-    def __init__(self, config=None  # a `Config`; None: a snapshot of the class
-                ):
+
+    def __init__(
+        self,
+        config=None,  # a `Config`; None: a snapshot of the class
+    ):
         self.config = c = config or Config()
-        self.run = Path(c.OUTPUT_DIR)/(c.RUN_NAME or time.strftime("%Y%m%d-%H%M%S"))
-        self.state = dict(step=0, epoch=0, batch=0, rows=0, loss_sum=0., loss_count=0, skipped=0, nan_steps=0, parts=1, averaged=0, best=None, best_checkpoint="", since_best=0, seconds=0.)
+        self.run = Path(c.OUTPUT_DIR) / (c.RUN_NAME or time.strftime("%Y%m%d-%H%M%S"))
+        self.state = dict(
+            step=0,
+            epoch=0,
+            batch=0,
+            rows=0,
+            loss_sum=0.0,
+            loss_count=0,
+            skipped=0,
+            nan_steps=0,
+            parts=1,
+            averaged=0,
+            best=None,
+            best_checkpoint="",
+            since_best=0,
+            seconds=0.0,
+        )
         self.accelerator = self.average = self.saved = None
-        self.loaders, self.signals, self.stop_reason, self.resumed_with, self.watch, self.earlier = {}, StopSignals(), "", {}, Stopwatch(), 0.
+        (
+            self.loaders,
+            self.signals,
+            self.stop_reason,
+            self.resumed_with,
+            self.watch,
+            self.earlier,
+        ) = {}, StopSignals(), "", {}, Stopwatch(), 0.0
 
     @property
-    def is_main(self): return self.accelerator.is_main_process
+    def is_main(self):
+        return self.accelerator.is_main_process
+
     @property
-    def world(self): return self.accelerator.num_processes
+    def world(self):
+        return self.accelerator.num_processes
+
     @property
-    def epochs(self): return 1 if self.config.DEBUG else self.config.MAX_EPOCHS
+    def epochs(self):
+        return 1 if self.config.DEBUG else self.config.MAX_EPOCHS
+
     @property
-    def had_enough(self): return 0 < self.config.EARLY_STOPPING <= self.state["since_best"]
+    def had_enough(self):
+        return 0 < self.config.EARLY_STOPPING <= self.state["since_best"]
 
 # %% ../nbs/03_train.ipynb #40a56796
 def _make_accelerator(self, device):
     "The engine for devices, precision and processes."
     c = self.config
-    AcceleratorState._reset_state(reset_partial_state=not (torch.distributed.is_available() and torch.distributed.is_initialized()))
+    AcceleratorState._reset_state(
+        reset_partial_state=not (
+            torch.distributed.is_available() and torch.distributed.is_initialized()
+        )
+    )
     precision = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "no"}[self.dtype]
-    ddp = DistributedDataParallelKwargs(find_unused_parameters=not {"change", "focal"} & set(c.LOSS_WEIGHTS))
-    patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))                       # the others wait while one makes the caches
-    engine = Accelerator(cpu=device.type == "cpu", mixed_precision=precision, kwargs_handlers=[ddp, patience], log_with=tracker(c.LOG_WITH), project_dir=str(self.run/"trackers"))
-    if engine.num_processes > 1 and not c.RUN_NAME: self.run = Path(broadcast_object_list([str(self.run)])[0])      # one name, though clocks differ
+    ddp = DistributedDataParallelKwargs(
+        find_unused_parameters=not {"change", "focal"} & set(c.LOSS_WEIGHTS)
+    )
+    patience = InitProcessGroupKwargs(
+        timeout=timedelta(hours=6)
+    )  # the others wait while one makes the caches
+    engine = Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision=precision,
+        kwargs_handlers=[ddp, patience],
+        log_with=tracker(c.LOG_WITH),
+        project_dir=str(self.run / "trackers"),
+    )
+    if engine.num_processes > 1 and not c.RUN_NAME:
+        self.run = Path(broadcast_object_list([str(self.run)])[0])  # one name, though clocks differ
     return engine
 
-def _start(self, resume: bool = False  # go on with what is in the run's folder
-          ):
+
+def _start(
+    self,
+    resume: bool = False,  # go on with what is in the run's folder
+):
     "Paths, folder and seed; nothing is loaded yet."
     c = self.config
     c.verify_paths()
     device = get_device(c.DEVICE)
     self.dtype, self.dtype_reason = pick_dtype(c.COMPUTE_DTYPE, device)
     self.accelerator = self.make_accelerator(device)
-    if resume: self.check_resume()
-    elif any((self.run/n).exists() for n in ("config.json", "checkpoints")):
-        raise FileExistsError(f"{self.run} holds a run already: resume it (resume=True, or --resume), or choose another RUN_NAME")
-    self.accelerator.wait_for_everyone()                                                # all have looked before one of them writes
-    if self.is_main: self.open_run()
+    if resume:
+        self.check_resume()
+    elif any((self.run / n).exists() for n in ("config.json", "checkpoints")):
+        raise FileExistsError(
+            f"{self.run} holds a run already: resume it (resume=True, or --resume), or choose another RUN_NAME"
+        )
+    self.accelerator.wait_for_everyone()  # all have looked before one of them writes
+    if self.is_main:
+        self.open_run()
     self.accelerator.wait_for_everyone()
     set_seed(c.SEED)
+
 
 def _open_run(self):
     "Make the run's folder; its settings come first."
     writable(self.run)
-    if not (self.run/"config.json").is_file(): write_text(self.run/"config.json", json.dumps(self.config.to_dict(), indent=2) + "\n")
-    (self.run/"checkpoints").mkdir(exist_ok=True)
-    clear_leftovers(self.run/"checkpoints")
+    if not (self.run / "config.json").is_file():
+        write_text(self.run / "config.json", json.dumps(self.config.to_dict(), indent=2) + "\n")
+    (self.run / "checkpoints").mkdir(exist_ok=True)
+    clear_leftovers(self.run / "checkpoints")
     if self.config.LOG_WITH:
-        plain = {k: v if isinstance(v, (int, float, str)) else str(v) for k, v in self.config.to_dict().items()}
-        self.accelerator.init_trackers("vlm_vla", plain, {"wandb": dict(name=self.run.name, dir=str(self.run/"trackers"))} if self.config.LOG_WITH == "wandb" else {})
+        plain = {
+            k: v if isinstance(v, (int, float, str)) else str(v)
+            for k, v in self.config.to_dict().items()
+        }
+        self.accelerator.init_trackers(
+            "vlm_vla",
+            plain,
+            {"wandb": dict(name=self.run.name, dir=str(self.run / "trackers"))}
+            if self.config.LOG_WITH == "wandb"
+            else {},
+        )
+
 
 Trainer.make_accelerator, Trainer.start, Trainer.open_run = _make_accelerator, _start, _open_run
 
 # %% ../nbs/03_train.ipynb #3dfe4fef
-def few_pairs(pairs,  # opened `Pairs` with splits
-              wanted: dict,  # split -> number of samples
-              seed: int  # decides which
-             ):
+def few_pairs(
+    pairs,  # opened `Pairs` with splits
+    wanted: dict,  # split -> number of samples
+    seed: int,  # decides which
+):
     "A small part of a dataset, drawn at random: at least so many samples (of the training split: samples with a change) where there are as many."
     numbers = pairs.samples.rows
     owner, changed = pairs.table.caption_pair[numbers], pairs.verdicts["changed"][numbers] > 0
     kept = []
     for split, n in wanted.items():
         rows = np.random.default_rng(seed).permutation(pairs.select(split).rows)
-        worth = np.bincount(owner, changed if split == "train" else None, minlength=len(pairs.table))[rows]
-        kept.append(rows[:int(np.searchsorted(worth.cumsum(), n)) + 1])
+        worth = np.bincount(
+            owner, changed if split == "train" else None, minlength=len(pairs.table)
+        )[rows]
+        kept.append(rows[: int(np.searchsorted(worth.cumsum(), n)) + 1])
     return pairs.with_rows(np.sort(np.concatenate(kept)))
+
 
 def _load_data(self):
     "Open the data; training and validation split."
-    if self.accelerator is None: self.start()
+    if self.accelerator is None:
+        self.start()
     c = self.config
-    with self.accelerator.main_process_first(): pairs = open_pairs(c.DATASET_PATH, box_source=c.BOX_SOURCE, config=c)        # the first makes the index, the others find it
+    with self.accelerator.main_process_first():
+        pairs = open_pairs(
+            c.DATASET_PATH, box_source=c.BOX_SOURCE, config=c
+        )  # the first makes the index, the others find it
     no_train = not len(pairs.select("train"))
-    if no_train and not c.DEBUG: raise ValueError(f"{c.DATASET_PATH} has no training split (its {len(pairs)} pairs are for validation or test); with DEBUG=True they are divided anew, to try the path")
-    if no_train: warnings.warn(f"{c.DATASET_PATH} has no training split; for this DEBUG run its {len(pairs)} pairs are divided anew, so its figures mean nothing")
+    if no_train and not c.DEBUG:
+        raise ValueError(
+            f"{c.DATASET_PATH} has no training split (its {len(pairs)} pairs are for validation or test); with DEBUG=True they are divided anew, to try the path"
+        )
+    if no_train:
+        warnings.warn(
+            f"{c.DATASET_PATH} has no training split; for this DEBUG run its {len(pairs)} pairs are divided anew, so its figures mean nothing"
+        )
     self.pairs = train_and_val(pairs, seed=c.SEED, ignore_given=no_train)
-    if self.is_main: self.pairs.save_report(self.run)
-    if c.DEBUG: self.pairs = few_pairs(self.pairs, dict(train=5 * c.BATCH_SIZE * self.world, val=5 * self.val_batch), c.SEED)
-    self.train_data, self.val_data = (LevirCCActionDataset(s, config=c, pairs=self.pairs) for s in ("train", "val"))
+    if self.is_main:
+        self.pairs.save_report(self.run)
+    if c.DEBUG:
+        self.pairs = few_pairs(
+            self.pairs, dict(train=5 * c.BATCH_SIZE * self.world, val=5 * self.val_batch), c.SEED
+        )
+    self.train_data, self.val_data = (
+        LevirCCActionDataset(s, config=c, pairs=self.pairs) for s in ("train", "val")
+    )
     self.count_samples()
     self.check_batch()
+
 
 def _count_samples(self):
     "What the order of an epoch depends on."
@@ -133,123 +284,232 @@ def _count_samples(self):
     self.lengths = np.array([len(s.caption) for s in samples])
     self.pair_numbers = np.unique([s.pair_id for s in samples], return_inverse=True)[1]
     self.pool = [s.caption for s in samples if s.changed]
-    if not any(s.box is not None for s in samples): raise ValueError(f"{self.config.DATASET_PATH}: no training sample has a box, so there is nothing to point at")
+    if not any(s.box is not None for s in samples):
+        raise ValueError(
+            f"{self.config.DATASET_PATH}: no training sample has a box, so there is nothing to point at"
+        )
+
 
 def _check_batch(self):
     "A batch must fit into the data."
-    c, n = self.config, len(epoch_order(self.changed, self.config.SEED, 0, self.config.NO_CHANGE_SHARE))
-    said = f"BATCH_SIZE is {c.BATCH_SIZE}" + (f" on each of {self.world} processes" if self.world > 1 else "") + f", and an epoch has only {n} samples"
-    if n < self.world: raise ValueError(f"{said}: fewer than processes")
+    c, n = (
+        self.config,
+        len(epoch_order(self.changed, self.config.SEED, 0, self.config.NO_CHANGE_SHARE)),
+    )
+    said = (
+        f"BATCH_SIZE is {c.BATCH_SIZE}"
+        + (f" on each of {self.world} processes" if self.world > 1 else "")
+        + f", and an epoch has only {n} samples"
+    )
+    if n < self.world:
+        raise ValueError(f"{said}: fewer than processes")
     if n < c.BATCH_SIZE * self.world:
-        if not c.DEBUG: raise ValueError(f"{said}; set BATCH_SIZE to {n // self.world} or less")
+        if not c.DEBUG:
+            raise ValueError(f"{said}; set BATCH_SIZE to {n // self.world} or less")
         warnings.warn(said)
 
-Trainer.load_data, Trainer.count_samples, Trainer.check_batch = _load_data, _count_samples, _check_batch
-Trainer.val_batch = property(lambda self: max(1, max(self.config.BATCH_SIZE, 32) // self.state["parts"]) * self.world)
+
+Trainer.load_data, Trainer.count_samples, Trainer.check_batch = (
+    _load_data,
+    _count_samples,
+    _check_batch,
+)
+Trainer.val_batch = property(
+    lambda self: max(1, max(self.config.BATCH_SIZE, 32) // self.state["parts"]) * self.world
+)
 
 # %% ../nbs/03_train.ipynb #d706cf99
-def compile_parts(agent,  # a `VLM_ActionAgent`
-                  backend: str = "inductor"  # of `torch.compile`
-                 ) -> None:
+def compile_parts(
+    agent,  # a `VLM_ActionAgent`
+    backend: str = "inductor",  # of `torch.compile`
+) -> None:
     "Compile the language model and the pointing network in place, for batches and sentences of any length."
-    for part in (agent.language.model, agent.projector, agent.fusion, getattr(agent, "pointer", None), agent.action_head):
-        if part is not None: part.compile(dynamic=True, backend=backend)
+    for part in (
+        agent.language.model,
+        agent.projector,
+        agent.fusion,
+        getattr(agent, "pointer", None),
+        agent.action_head,
+    ):
+        if part is not None:
+            part.compile(dynamic=True, backend=backend)
+
 
 def _setup_model(self):
     "The agent, its cached features, the optimizer."
     c = self.config
-    if not hasattr(self, "pairs"): self.load_data()
+    if not hasattr(self, "pairs"):
+        self.load_data()
     self.model = create_model(c, self.accelerator.device)
-    for d in (self.train_data, self.val_data): d.grid = self.model.grid
+    for d in (self.train_data, self.val_data):
+        d.grid = self.model.grid
     with self.accelerator.main_process_first():
-        self.train_data, self.val_data = (with_features(d, self.model, c, progress=self.is_main) for d in (self.train_data, self.val_data))
-    self.count_samples()                                                                # some may have been left out when their pictures were read
-    if c.COMPILE: compile_parts(self.model)
+        self.train_data, self.val_data = (
+            with_features(d, self.model, c, progress=self.is_main)
+            for d in (self.train_data, self.val_data)
+        )
+    self.count_samples()  # some may have been left out when their pictures were read
+    if c.COMPILE:
+        compile_parts(self.model)
     self.optimizer = torch.optim.AdamW(parameter_groups(self.model, c), lr=c.LEARNING_RATE)
     self.wrapped, self.optimizer = self.accelerator.prepare(self.model, self.optimizer)
-    if c.EMA_DECAY: self.average = WeightAverage(self.model, c.EMA_DECAY)
+    if c.EMA_DECAY:
+        self.average = WeightAverage(self.model, c.EMA_DECAY)
     self.total_steps = self.steps_per_epoch() * self.epochs
     self.warmup = warmup_steps(c.WARMUP_STEPS, self.total_steps)
+
 
 Trainer.setup_model = _setup_model
 
 # %% ../nbs/03_train.ipynb #3419b160
 class EpochBatches:
     "A batch sampler whose batches can be exchanged."
-    def __init__(self): self.batches = []
-    def __iter__(self): return iter(self.batches)
-    def __len__(self): return len(self.batches)
+
+    def __init__(self):
+        self.batches = []
+
+    def __iter__(self):
+        return iter(self.batches)
+
+    def __len__(self):
+        return len(self.batches)
+
 
 def _batches(self, epoch):
     "Global batches of one epoch: lists of sample indices, each to be shared out among the processes."
     c = self.config
     order = epoch_order(self.changed, c.SEED, epoch, c.NO_CHANGE_SHARE)
     size = c.BATCH_SIZE * self.world
-    if c.BATCH_ORDER == "length": order = bucket(order, self.lengths, size, (c.SEED, epoch))
-    if c.BATCH_ORDER == "pair": order = together(order, self.pair_numbers, (c.SEED, epoch))
-    batches = [order[i:i + size] for i in range(0, len(order), size)]
+    if c.BATCH_ORDER == "length":
+        order = bucket(order, self.lengths, size, (c.SEED, epoch))
+    if c.BATCH_ORDER == "pair":
+        order = together(order, self.pair_numbers, (c.SEED, epoch))
+    batches = [order[i : i + size] for i in range(0, len(order), size)]
     return batches[:5] if c.DEBUG else batches
+
 
 def _steps_per_epoch(self):
     "Optimizer steps in an epoch."
     return -(-len(self.batches(0)) // self.config.GRADIENT_ACCUMULATION_STEPS)
 
+
 def _new_loader(self, dataset, collate_fn):
     "A loader without batches yet; reads of mapped memory need no workers."
     c, cached, why = self.config, hasattr(dataset, "cache") and hasattr(dataset, "dataset"), ""
-    if cached: workers = 0
-    else: workers, why = loader_workers(c.NUM_WORKERS, c.BATCH_SIZE * 6 * c.input_size**2 * 4)
-    if why and self.is_main: warnings.warn(why)
-    own = torch.Generator().manual_seed(c.SEED)                                         # else each loader would draw from the global generator
-    return DataLoader(dataset, batch_sampler=EpochBatches(), num_workers=workers, persistent_workers=workers > 0, collate_fn=collate_fn,
-                      pin_memory=self.accelerator.device.type == "cuda", generator=own)
+    if cached:
+        workers = 0
+    else:
+        workers, why = loader_workers(c.NUM_WORKERS, c.BATCH_SIZE * 6 * c.input_size**2 * 4)
+    if why and self.is_main:
+        warnings.warn(why)
+    own = torch.Generator().manual_seed(
+        c.SEED
+    )  # else each loader would draw from the global generator
+    return DataLoader(
+        dataset,
+        batch_sampler=EpochBatches(),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        collate_fn=collate_fn,
+        pin_memory=self.accelerator.device.type == "cuda",
+        generator=own,
+    )
+
 
 def _loader(self, dataset, batches, epoch=0, collate_fn=collate, each=False):
     "A loader of this process's part of `batches`; with `each`, one batch for every one of them, a borrowed sample where this process has no part in it."
     key = (id(dataset), collate_fn)
-    if key not in self.loaders: self.loaders[key] = self.new_loader(dataset, collate_fn)
-    parts = ((b[self.accelerator.process_index::self.world], b[:1]) for b in batches)
+    if key not in self.loaders:
+        self.loaders[key] = self.new_loader(dataset, collate_fn)
+    parts = ((b[self.accelerator.process_index :: self.world], b[:1]) for b in batches)
     mine = [own if len(own) else borrowed for own, borrowed in parts if len(own) or each]
     self.loaders[key].batch_sampler.batches = [[EpochIndex(int(i), epoch) for i in b] for b in mine]
     return self.loaders[key]
 
-Trainer.batches, Trainer.steps_per_epoch, Trainer.new_loader, Trainer.loader = _batches, _steps_per_epoch, _new_loader, _loader
+
+Trainer.batches, Trainer.steps_per_epoch, Trainer.new_loader, Trainer.loader = (
+    _batches,
+    _steps_per_epoch,
+    _new_loader,
+    _loader,
+)
 
 # %% ../nbs/03_train.ipynb #9eb36b61
 def _shares(self, group):
     "For each of this process's batches of a group: its share of the samples, and of the boxes, in the whole group."
-    counts = torch.tensor([[0, 0] if "borrowed" in b else [b["action_vector"].isfinite().all(1).sum().item(), len(b["caption"])] for b in group], dtype=torch.float64)
+    counts = torch.tensor(
+        [
+            [0, 0]
+            if "borrowed" in b
+            else [b["action_vector"].isfinite().all(1).sum().item(), len(b["caption"])]
+            for b in group
+        ],
+        dtype=torch.float64,
+    )
     total = counts.sum(0).to(self.accelerator.device, torch.float32)
     total = self.accelerator.reduce(total, "sum").cpu().double().clamp(min=1)
-    return [dict(box=float(b / total[0]) * self.world, sample=float(s / total[1]) * self.world) for b, s in counts]      # accelerate averages over processes; we want the sum
+    return [
+        dict(box=float(b / total[0]) * self.world, sample=float(s / total[1]) * self.world)
+        for b, s in counts
+    ]  # accelerate averages over processes; we want the sum
+
 
 def _gradients(self, group):
     "Add up the gradients of a group of batches; the loss of this process's part."
-    c, total = self.config, 0.
+    c, total = self.config, 0.0
     pieces = [piece for b in group for piece in cut_batch(b, self.state["parts"])]
     for k, (b, share) in enumerate(zip(pieces, self.shares(pieces))):
-        captions = borrow_captions(b["caption"], b["changed"], b["id"], self.pool, c.BORROWED_CAPTIONS, (c.SEED, self.state["epoch"]))
+        captions = borrow_captions(
+            b["caption"],
+            b["changed"],
+            b["id"],
+            self.pool,
+            c.BORROWED_CAPTIONS,
+            (c.SEED, self.state["epoch"]),
+        )
         together_now = k == len(pieces) - 1 and not self.sums_itself
         with nullcontext() if together_now else self.accelerator.no_sync(self.wrapped):
-            out = self.wrapped(b["image_t1"], b["image_t2"], captions, b["action_vector"], b["changed"], b["region"], share, b["pair_of"])
+            out = self.wrapped(
+                b["image_t1"],
+                b["image_t2"],
+                captions,
+                b["action_vector"],
+                b["changed"],
+                b["region"],
+                share,
+                b["pair_of"],
+            )
             self.accelerator.backward(out["total_loss"])
         total += out["total_loss"].detach().float()
     return total
 
+
 def _step(self, group):
     "One optimizer step over a group of batches; the loss, or NaN when the step was left out."
     c, scaler = self.config, self.accelerator.scaler
-    loss = self.accelerator.reduce(self.gradients_that_fit(group) if c.AUTO_BATCH else self.gradients(group), "mean").item()
+    loss = self.accelerator.reduce(
+        self.gradients_that_fit(group) if c.AUTO_BATCH else self.gradients(group), "mean"
+    ).item()
     factor = lr_factor(self.state["step"], self.total_steps, self.warmup)
-    for g in self.optimizer.param_groups: g["lr"] = g["initial_lr"] * factor
-    norm = float(self.accelerator.clip_grad_norm_(self.wrapped.parameters(), c.MAX_GRAD_NORM or math.inf)) if math.isfinite(loss) else math.nan
-    if math.isfinite(norm) or (scaler and math.isfinite(loss)): self.optimizer.step()   # a scaler leaves the step out itself, and scales less from then on
-    if math.isfinite(norm) and self.average: self.average.update()
+    for g in self.optimizer.param_groups:
+        g["lr"] = g["initial_lr"] * factor
+    norm = (
+        float(
+            self.accelerator.clip_grad_norm_(self.wrapped.parameters(), c.MAX_GRAD_NORM or math.inf)
+        )
+        if math.isfinite(loss)
+        else math.nan
+    )
+    if math.isfinite(norm) or (scaler and math.isfinite(loss)):
+        self.optimizer.step()  # a scaler leaves the step out itself, and scales less from then on
+    if math.isfinite(norm) and self.average:
+        self.average.update()
     self.optimizer.zero_grad()
     if scaler and math.isfinite(loss) and not math.isfinite(norm) and scaler.get_scale() >= 1:
-        self.state["skipped"] += 1                                                      # the scale was too high, nothing else
+        self.state["skipped"] += 1  # the scale was too high, nothing else
         return loss
     return loss if math.isfinite(norm) else math.nan
+
 
 Trainer.shares, Trainer.gradients, Trainer.step = _shares, _gradients, _step
 Trainer.sums_itself = property(lambda self: self.config.AUTO_BATCH and self.world > 1)
@@ -259,61 +519,118 @@ def _gradients_that_fit(self, group):
     "As `gradients`, in pieces as small as memory asks for."
     while True:
         before, failed = random_state(), ""
-        try: total = self.gradients(group)
+        try:
+            total = self.gradients(group)
         except (RuntimeError, MemoryError) as e:
-            if not out_of_memory(e): raise
-            failed = str(e)                                                             # not `e` itself: its traceback holds the activations
-        if not self.anywhere(bool(failed)): break
+            if not out_of_memory(e):
+                raise
+            failed = str(e)  # not `e` itself: its traceback holds the activations
+        if not self.anywhere(bool(failed)):
+            break
         self.optimizer.zero_grad()
         set_random_state(before)
-        self.cut_smaller(failed or "another process ran out of memory", max(len(b["caption"]) for b in group))
+        self.cut_smaller(
+            failed or "another process ran out of memory", max(len(b["caption"]) for b in group)
+        )
     if self.sums_itself:
         for p in self.model.parameters():
-            if p.requires_grad: p.grad = self.accelerator.reduce(torch.zeros_like(p) if p.grad is None else p.grad, "mean")
+            if p.requires_grad:
+                p.grad = self.accelerator.reduce(
+                    torch.zeros_like(p) if p.grad is None else p.grad, "mean"
+                )
     return total
+
 
 def _cut_smaller(self, why, largest):
     "Cut every batch into twice as many pieces; a `RuntimeError` when they are single sentences already."
     c, parts = self.config, self.state["parts"]
-    if not self.anywhere(parts < largest): raise RuntimeError(memory_sentence(self.accelerator.device, c.BATCH_SIZE, c.GRADIENT_ACCUMULATION_STEPS, parts))
+    if not self.anywhere(parts < largest):
+        raise RuntimeError(
+            memory_sentence(
+                self.accelerator.device, c.BATCH_SIZE, c.GRADIENT_ACCUMULATION_STEPS, parts
+            )
+        )
     self.state["parts"] = parts * 2
-    if self.is_main: tqdm.write(f"step {self.state['step'] + 1}: out of memory ({why.splitlines()[0] if why else ''}); every batch is now gone through in {parts * 2} pieces", file=sys.stderr)
+    if self.is_main:
+        tqdm.write(
+            f"step {self.state['step'] + 1}: out of memory ({why.splitlines()[0] if why else ''}); every batch is now gone through in {parts * 2} pieces",
+            file=sys.stderr,
+        )
     release_memory()
+
 
 def _anywhere(self, flag):
     "Is `flag` true in some process?"
-    if self.world == 1: return flag
-    return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.accelerator.device), "sum").item())
+    if self.world == 1:
+        return flag
+    return bool(
+        self.accelerator.reduce(
+            torch.tensor(float(flag), device=self.accelerator.device), "sum"
+        ).item()
+    )
 
-Trainer.gradients_that_fit, Trainer.cut_smaller, Trainer.anywhere = _gradients_that_fit, _cut_smaller, _anywhere
+
+Trainer.gradients_that_fit, Trainer.cut_smaller, Trainer.anywhere = (
+    _gradients_that_fit,
+    _cut_smaller,
+    _anywhere,
+)
 
 # %% ../nbs/03_train.ipynb #a7e10b52
 def _write_row(self, **row):
     "Append a row to metrics.jsonl, and tell the tracker."
     self.state["rows"] += 1
-    if self.is_main: append_row(self.run/"metrics.jsonl", row)
-    if self.config.LOG_WITH: self.accelerator.log({f"{row['kind']}/{k}": v for k, v in row.items() if k not in ("kind", "step")}, step=row["step"])
+    if self.is_main:
+        append_row(self.run / "metrics.jsonl", row)
+    if self.config.LOG_WITH:
+        self.accelerator.log(
+            {f"{row['kind']}/{k}": v for k, v in row.items() if k not in ("kind", "step")},
+            step=row["step"],
+        )
+
 
 def _after_step(self, loss):
     "Count and log, where it is time to."
     c, s = self.config, self.state
-    if math.isfinite(loss): s["loss_sum"], s["loss_count"], s["nan_steps"] = s["loss_sum"] + loss, s["loss_count"] + 1, 0
+    if math.isfinite(loss):
+        s["loss_sum"], s["loss_count"], s["nan_steps"] = (
+            s["loss_sum"] + loss,
+            s["loss_count"] + 1,
+            0,
+        )
     else:
         s["skipped"], s["nan_steps"] = s["skipped"] + 1, s["nan_steps"] + 1
-        if self.is_main: tqdm.write(f"step {s['step'] + 1}: loss or gradient is not finite; the step is left out ({s['nan_steps']} in a row, the run stops at MAX_NAN_STEPS = {c.MAX_NAN_STEPS})", file=sys.stderr)
+        if self.is_main:
+            tqdm.write(
+                f"step {s['step'] + 1}: loss or gradient is not finite; the step is left out ({s['nan_steps']} in a row, the run stops at MAX_NAN_STEPS = {c.MAX_NAN_STEPS})",
+                file=sys.stderr,
+            )
         if s["nan_steps"] >= c.MAX_NAN_STEPS:
-            raise RuntimeError(f"the loss was not finite for {s['nan_steps']} steps in a row, up to step {s['step'] + 1}; the last good checkpoint is "
-                               f"{self.last_checkpoint(s['step'] - s['nan_steps']) or 'none'}. Lower LEARNING_RATE, or set COMPUTE_DTYPE='float32'")      # weights after so many steps gave a finite loss
+            raise RuntimeError(
+                f"the loss was not finite for {s['nan_steps']} steps in a row, up to step {s['step'] + 1}; the last good checkpoint is "
+                f"{self.last_checkpoint(s['step'] - s['nan_steps']) or 'none'}. Lower LEARNING_RATE, or set COMPUTE_DTYPE='float32'"
+            )  # weights after so many steps gave a finite loss
     s["step"] += 1
-    if self.average: s["averaged"] = self.average.count
-    if s["step"] % c.LOG_INTERVAL == 0: self.log_loss()
+    if self.average:
+        s["averaged"] = self.average.count
+    if s["step"] % c.LOG_INTERVAL == 0:
+        self.log_loss()
+
 
 def _log_loss(self):
     "Write the mean loss since the last log row."
     s = self.state
     if s["loss_count"]:
-        self.write_row(kind="train", step=s["step"], epoch=s["epoch"], loss=s["loss_sum"] / s["loss_count"], lr=self.optimizer.param_groups[0]["lr"], skipped=s["skipped"])
-    s["loss_sum"], s["loss_count"] = 0., 0
+        self.write_row(
+            kind="train",
+            step=s["step"],
+            epoch=s["epoch"],
+            loss=s["loss_sum"] / s["loss_count"],
+            lr=self.optimizer.param_groups[0]["lr"],
+            skipped=s["skipped"],
+        )
+    s["loss_sum"], s["loss_count"] = 0.0, 0
+
 
 def _train_epoch(self, epoch):
     "The rest of an epoch, from where the state says."
@@ -321,94 +638,158 @@ def _train_epoch(self, epoch):
     batches, size = self.batches(epoch), c.GRADIENT_ACCUMULATION_STEPS
     self.train_data.set_epoch(epoch)
     self.wrapped.train()
-    todo = batches[s["batch"]:]
+    todo = batches[s["batch"] :]
     steps = -(-len(batches) // size)
-    bar = progress_bar(total=steps, initial=steps - -(-len(todo) // size), desc=f"epoch {epoch + 1}/{self.epochs}", unit="step", disable=not self.is_main)
+    bar = progress_bar(
+        total=steps,
+        initial=steps - -(-len(todo) // size),
+        desc=f"epoch {epoch + 1}/{self.epochs}",
+        unit="step",
+        disable=not self.is_main,
+    )
     group, meter = [], AverageMeter()
     for k, batch in enumerate(self.loader(self.train_data, todo, epoch, collate_shared, each=True)):
-        group.append(dict(batch, borrowed=True) if self.accelerator.process_index >= len(todo[k]) else batch)
-        if len(group) < size and k + 1 < len(todo): continue
+        group.append(
+            dict(batch, borrowed=True) if self.accelerator.process_index >= len(todo[k]) else batch
+        )
+        if len(group) < size and k + 1 < len(todo):
+            continue
         loss = self.step(group)
         s["batch"] += len(group)
         group = []
         self.after_step(loss)
-        if math.isfinite(loss): meter.update(loss)
-        bar.set_postfix(loss=f"{meter.avg:.3f}", refresh=False); bar.update()
+        if math.isfinite(loss):
+            meter.update(loss)
+        bar.set_postfix(loss=f"{meter.avg:.3f}", refresh=False)
+        bar.update()
         self.between_steps(at_end=s["batch"] >= len(batches))
-        if self.time_to_stop() or self.had_enough: break
+        if self.time_to_stop() or self.had_enough:
+            break
     bar.close()
+
 
 def _between_steps(self, at_end):
     "Validate and save, where it is time to; the end of an epoch has its own."
     c, step = self.config, self.state["step"]
-    if at_end: return
+    if at_end:
+        return
     if step % c.EVAL_INTERVAL == 0:
         self.save_checkpoint(step, self.validate())
         self.wrapped.train()
-    elif step % c.SAVE_INTERVAL == 0: self.save_checkpoint(step)
+    elif step % c.SAVE_INTERVAL == 0:
+        self.save_checkpoint(step)
+
 
 def _time_to_stop(self):
     "Should the run save and stop now? The same answer in every process."
     minutes = self.config.MAX_TRAIN_MINUTES
-    if self.signals.name: self.stop_reason = f"signal {self.signals.name}"
-    elif minutes and self.watch.seconds > 60 * minutes: self.stop_reason = f"MAX_TRAIN_MINUTES = {minutes:g} are over"
-    if self.anywhere(bool(self.stop_reason)) and not self.stop_reason: self.stop_reason = "another process was told to stop"
+    if self.signals.name:
+        self.stop_reason = f"signal {self.signals.name}"
+    elif minutes and self.watch.seconds > 60 * minutes:
+        self.stop_reason = f"MAX_TRAIN_MINUTES = {minutes:g} are over"
+    if self.anywhere(bool(self.stop_reason)) and not self.stop_reason:
+        self.stop_reason = "another process was told to stop"
     return bool(self.stop_reason)
 
-Trainer.write_row, Trainer.after_step, Trainer.log_loss, Trainer.train_epoch = _write_row, _after_step, _log_loss, _train_epoch
+
+Trainer.write_row, Trainer.after_step, Trainer.log_loss, Trainer.train_epoch = (
+    _write_row,
+    _after_step,
+    _log_loss,
+    _train_epoch,
+)
 Trainer.between_steps, Trainer.time_to_stop = _between_steps, _time_to_stop
 
 # %% ../nbs/03_train.ipynb #991088a1
-def _averaged(self): return self.average.applied() if self.average else nullcontext()
+def _averaged(self):
+    return self.average.applied() if self.average else nullcontext()
+
 
 def _validate(self):
     "Figures on the validation split, written to metrics.jsonl; is this the best so far?"
     c, s, size = self.config, self.state, self.val_batch
-    batches = [np.arange(i, min(i + size, len(self.val_data))) for i in range(0, len(self.val_data), size)]
-    if c.DEBUG: batches = batches[:5]
-    loader = progress_bar(self.loader(self.val_data, batches), desc="validate", unit="batch", disable=not self.is_main)
-    with self.averaged(): found = quick_metrics(self.model, loader, self.accelerator)
-    if c.BEST_METRIC not in found: raise ValueError(f"BEST_METRIC is {c.BEST_METRIC!r}; validation gives {', '.join(found)}")
-    value = found[c.BEST_METRIC] * (-1 if "loss" in c.BEST_METRIC or c.BEST_METRIC in ("mse", "center_error_px") else 1)
+    batches = [
+        np.arange(i, min(i + size, len(self.val_data))) for i in range(0, len(self.val_data), size)
+    ]
+    if c.DEBUG:
+        batches = batches[:5]
+    loader = progress_bar(
+        self.loader(self.val_data, batches), desc="validate", unit="batch", disable=not self.is_main
+    )
+    with self.averaged():
+        found = quick_metrics(self.model, loader, self.accelerator)
+    if c.BEST_METRIC not in found:
+        raise ValueError(f"BEST_METRIC is {c.BEST_METRIC!r}; validation gives {', '.join(found)}")
+    value = found[c.BEST_METRIC] * (
+        -1 if "loss" in c.BEST_METRIC or c.BEST_METRIC in ("mse", "center_error_px") else 1
+    )
     self.write_row(kind="val", step=s["step"], epoch=s["epoch"], **found)
     self.last_metrics = found
     better = math.isfinite(value) and (s["best"] is None or value > s["best"])
     s["since_best"] = 0 if better else s["since_best"] + 1
-    if better: s["best"] = value
+    if better:
+        s["best"] = value
     return better
+
 
 def _fill_checkpoint(self, new, states):
     "Write the agent, what the trainer needs to go on, and the list of both."
-    with self.averaged(): self.model.save_pretrained(new/"agent")
-    for p in list((new/"agent").iterdir()): p.rename(new/p.name)
-    (new/"agent").rmdir()
-    (new/"training").mkdir()
-    if self.average: save_file({n: p.detach().cpu().contiguous() for n, p in self.model.named_parameters() if p.requires_grad}, new/"training/weights.safetensors")
+    with self.averaged():
+        self.model.save_pretrained(new / "agent")
+    for p in list((new / "agent").iterdir()):
+        p.rename(new / p.name)
+    (new / "agent").rmdir()
+    (new / "training").mkdir()
+    if self.average:
+        save_file(
+            {
+                n: p.detach().cpu().contiguous()
+                for n, p in self.model.named_parameters()
+                if p.requires_grad
+            },
+            new / "training/weights.safetensors",
+        )
     scaler = self.accelerator.scaler
-    torch.save(dict(optimizer=self.optimizer.state_dict(), scaler=scaler.state_dict() if scaler else {}, state=dict(self.state), random=states), new/"training/state.pt")
+    torch.save(
+        dict(
+            optimizer=self.optimizer.state_dict(),
+            scaler=scaler.state_dict() if scaler else {},
+            state=dict(self.state),
+            random=states,
+        ),
+        new / "training/state.pt",
+    )
     seal(new)
+
 
 def _save_checkpoint(self, step, is_best=False):
     "Write the agent and the state of the training; move the pointers; drop old checkpoints."
-    points, s = self.run/"checkpoints", self.state
-    folder = points/f"step_{step:06d}"
-    if is_best: s["best_checkpoint"] = folder.name
+    points, s = self.run / "checkpoints", self.state
+    folder = points / f"step_{step:06d}"
+    if is_best:
+        s["best_checkpoint"] = folder.name
     s["seconds"] = self.earlier + self.watch.seconds
     states = gather_object([random_state()]) if self.world > 1 else [random_state()]
     if self.is_main:
-        try: write_folder(folder, lambda new: self.fill_checkpoint(new, states))
-        except (OSError, RuntimeError, SafetensorError) as e: raise not_saved(folder, e, self.last_checkpoint()) from e
+        try:
+            write_folder(folder, lambda new: self.fill_checkpoint(new, states))
+        except (OSError, RuntimeError, SafetensorError) as e:
+            raise not_saved(folder, e, self.last_checkpoint()) from e
         self.write_pointers(folder.name)
         prune(points, self.config.KEEP_CHECKPOINTS, s["best_checkpoint"], step)
     self.saved = dict(s)
     self.accelerator.wait_for_everyone()
 
+
 def _write_pointers(self, last):
     "`last` and `best`, as the state says."
-    points, best = self.run/"checkpoints", self.state["best_checkpoint"]
-    write_text(points/"last", last + "\n")
-    if (points/best).is_dir() and best: write_text(points/"best", best + "\n")
-    else: (points/"best").unlink(missing_ok=True)
+    points, best = self.run / "checkpoints", self.state["best_checkpoint"]
+    write_text(points / "last", last + "\n")
+    if (points / best).is_dir() and best:
+        write_text(points / "best", best + "\n")
+    else:
+        (points / "best").unlink(missing_ok=True)
+
 
 Trainer.averaged, Trainer.validate, Trainer.save_checkpoint = _averaged, _validate, _save_checkpoint
 Trainer.fill_checkpoint, Trainer.write_pointers = _fill_checkpoint, _write_pointers
@@ -416,150 +797,273 @@ Trainer.fill_checkpoint, Trainer.write_pointers = _fill_checkpoint, _write_point
 # %% ../nbs/03_train.ipynb #adf128a1
 def _check_resume(self):
     "Compare the run's settings with the present ones."
-    file = self.run/"config.json"
-    if not self.run.is_dir(): raise FileNotFoundError(f"{self.run}: there is no run to resume")
-    if not file.is_file(): return                                                       # stopped before it had begun
+    file = self.run / "config.json"
+    if not self.run.is_dir():
+        raise FileNotFoundError(f"{self.run}: there is no run to resume")
+    if not file.is_file():
+        return  # stopped before it had begun
     old, new = Config.from_json(file).to_dict(), self.config.to_dict()
     differ = {k: (old[k], new[k]) for k in old if old[k] != new[k]}
     fixed = {k: v for k, v in differ.items() if k not in FREE_ON_RESUME}
-    if fixed: raise ValueError(f"{self.run} cannot be resumed with other settings: " + "; ".join(f"{k} was {a!r}, is {b!r}" for k, (a, b) in fixed.items()))
+    if fixed:
+        raise ValueError(
+            f"{self.run} cannot be resumed with other settings: "
+            + "; ".join(f"{k} was {a!r}, is {b!r}" for k, (a, b) in fixed.items())
+        )
     self.resumed_with = {k: v for k, v in differ.items() if k not in ("OUTPUT_DIR", "RUN_NAME")}
+
 
 def _last_checkpoint(self, upto=math.inf):
     "The newest whole checkpoint of at most so many steps, or None."
-    for folder in reversed(step_folders(self.run/"checkpoints", upto)):
+    for folder in reversed(step_folders(self.run / "checkpoints", upto)):
         try:
             check_whole(folder)
             resolve_checkpoint(folder)
         except (OSError, ValueError) as e:
-            if self.is_main: tqdm.write(f"{folder} cannot be resumed from ({e}); trying the one before", file=sys.stderr)
-        else: return folder
+            if self.is_main:
+                tqdm.write(
+                    f"{folder} cannot be resumed from ({e}); trying the one before", file=sys.stderr
+                )
+        else:
+            return folder
     return None
+
 
 def _restore(self):
     "Go back to the newest whole checkpoint, or to the beginning."
     folder = self.last_checkpoint()
-    if folder is not None: self.read_checkpoint(folder)
-    self.accelerator.wait_for_everyone()                                                # all have read before the first one writes
+    if folder is not None:
+        self.read_checkpoint(folder)
+    self.accelerator.wait_for_everyone()  # all have read before the first one writes
     if self.is_main:
-        keep_rows(self.run/"metrics.jsonl", self.state["rows"])
-        if folder is not None: self.write_pointers(folder.name)
+        keep_rows(self.run / "metrics.jsonl", self.state["rows"])
+        if folder is not None:
+            self.write_pointers(folder.name)
     self.accelerator.wait_for_everyone()
     return folder
 
+
 def _read_checkpoint(self, folder):
     "Weights, optimizer, position and random numbers as they were."
-    saved = torch.load(folder/"training/state.pt", weights_only=True, map_location="cpu")
-    if len(saved["random"]) != self.world: raise ValueError(f"{folder} was saved by {len(saved['random'])} processes; resume it with as many, not {self.world}")
+    saved = torch.load(folder / "training/state.pt", weights_only=True, map_location="cpu")
+    if len(saved["random"]) != self.world:
+        raise ValueError(
+            f"{folder} was saved by {len(saved['random'])} processes; resume it with as many, not {self.world}"
+        )
     self.model.load_weights(folder)
     if self.average:
         self.average = WeightAverage(self.model, self.config.EMA_DECAY, saved["state"]["averaged"])
-        self.model.load_state_dict(load_file(folder/"training/weights.safetensors"), strict=False)
+        self.model.load_state_dict(load_file(folder / "training/weights.safetensors"), strict=False)
     self.optimizer.load_state_dict(saved["optimizer"])
-    if self.accelerator.scaler and saved["scaler"]: self.accelerator.scaler.load_state_dict(saved["scaler"])
-    self.state, self.saved, self.earlier = saved["state"], dict(saved["state"]), saved["state"]["seconds"]
+    if self.accelerator.scaler and saved["scaler"]:
+        self.accelerator.scaler.load_state_dict(saved["scaler"])
+    self.state, self.saved, self.earlier = (
+        saved["state"],
+        dict(saved["state"]),
+        saved["state"]["seconds"],
+    )
     set_random_state(saved["random"][self.accelerator.process_index])
 
-Trainer.check_resume, Trainer.last_checkpoint, Trainer.restore, Trainer.read_checkpoint = _check_resume, _last_checkpoint, _restore, _read_checkpoint
+
+Trainer.check_resume, Trainer.last_checkpoint, Trainer.restore, Trainer.read_checkpoint = (
+    _check_resume,
+    _last_checkpoint,
+    _restore,
+    _read_checkpoint,
+)
 
 # %% ../nbs/03_train.ipynb #61022278
 def _expected(self):
     "(MiB of a checkpoint, MiB in memory before activations), from the numbers of weights."
-    n, copies = count_parameters(self.model)["trainable"], 3 + bool(self.average)       # a weight, its two moments, and its mean
+    n, copies = (
+        count_parameters(self.model)["trainable"],
+        3 + bool(self.average),
+    )  # a weight, its two moments, and its mean
     weights = sum(p.numel() * p.element_size() for p in self.model.parameters())
-    return 4 * n * copies / 2**20, (weights + 4 * n * copies) / 2**20                   # in memory a gradient stands for the weight itself
+    return 4 * n * copies / 2**20, (
+        weights + 4 * n * copies
+    ) / 2**20  # in memory a gradient stands for the weight itself
+
 
 def _print_header(self, resumed_from=None):
     "What is about to happen, in a few lines."
     c, n, a = self.config, count_parameters(self.model), self.accelerator
-    effective, (checkpoint, memory) = c.BATCH_SIZE * self.world * c.GRADIENT_ACCUMULATION_STEPS, self.expected()
+    effective, (checkpoint, memory) = (
+        c.BATCH_SIZE * self.world * c.GRADIENT_ACCUMULATION_STEPS,
+        self.expected(),
+    )
     no_gpu = f" ({cuda_problem()})" if a.device.type == "cpu" and c.DEVICE == "auto" else ""
-    lines = [f"run         {self.run}" + (f", resumed from {resumed_from.name} at step {self.state['step']}" if resumed_from else ""),
-             f"device      {a.device}{no_gpu}, {self.world} process{'es' * (self.world > 1)}",
-             f"precision   {str(self.dtype).split('.')[-1]}: {self.dtype_reason}",
-             f"4 bit       {pick_4bit(c.USE_4BIT, a.device)[1]}",
-             f"data        {len(self.train_data):,} samples to train on ({int(self.changed.sum()):,} with a change), {len(self.val_data):,} to validate",
-             f"            {self.train_data.note}",
-             f"batch       {c.BATCH_SIZE} x {self.world} x {c.GRADIENT_ACCUMULATION_STEPS} = {effective}; {self.total_steps:,} steps in {self.epochs} epoch{'s' * (self.epochs > 1)}",
-             f"warm-up     {self.warmup} steps" + (f", shortened from {c.WARMUP_STEPS} for so short a run" if self.warmup < c.WARMUP_STEPS else ""),
-             f"weights     {n['trainable']:,} trained of {n['total']:,}",
-             f"memory      about {memory:,.0f} MiB for weights, gradients and optimizer; activations come on top and grow with BATCH_SIZE",
-             f"disk        about {checkpoint:,.0f} MiB a checkpoint, {(c.KEEP_CHECKPOINTS + 2) * checkpoint:,.0f} MiB at most; {free_mib(self.run):,.0f} MiB are free"]
-    if self.resumed_with: lines.append("changed     " + "; ".join(f"{k} was {x!r}, is {y!r}" for k, (x, y) in self.resumed_with.items()))
+    lines = [
+        f"run         {self.run}"
+        + (
+            f", resumed from {resumed_from.name} at step {self.state['step']}"
+            if resumed_from
+            else ""
+        ),
+        f"device      {a.device}{no_gpu}, {self.world} process{'es' * (self.world > 1)}",
+        f"precision   {str(self.dtype).split('.')[-1]}: {self.dtype_reason}",
+        f"4 bit       {pick_4bit(c.USE_4BIT, a.device)[1]}",
+        f"data        {len(self.train_data):,} samples to train on ({int(self.changed.sum()):,} with a change), {len(self.val_data):,} to validate",
+        f"            {self.train_data.note}",
+        f"batch       {c.BATCH_SIZE} x {self.world} x {c.GRADIENT_ACCUMULATION_STEPS} = {effective}; {self.total_steps:,} steps in {self.epochs} epoch{'s' * (self.epochs > 1)}",
+        f"warm-up     {self.warmup} steps"
+        + (
+            f", shortened from {c.WARMUP_STEPS} for so short a run"
+            if self.warmup < c.WARMUP_STEPS
+            else ""
+        ),
+        f"weights     {n['trainable']:,} trained of {n['total']:,}",
+        f"memory      about {memory:,.0f} MiB for weights, gradients and optimizer; activations come on top and grow with BATCH_SIZE",
+        f"disk        about {checkpoint:,.0f} MiB a checkpoint, {(c.KEEP_CHECKPOINTS + 2) * checkpoint:,.0f} MiB at most; {free_mib(self.run):,.0f} MiB are free",
+    ]
+    if self.resumed_with:
+        lines.append(
+            "changed     "
+            + "; ".join(f"{k} was {x!r}, is {y!r}" for k, (x, y) in self.resumed_with.items())
+        )
     print("\n".join(lines), flush=True)
+
 
 def _finish(self):
     "Write metrics.json and curves.png; print a summary."
     s, rows = self.state, [r for r in read_metrics(self.run) if r["kind"] == "val"]
     best = s["best_checkpoint"] or None
-    self.early = f"no better {self.config.BEST_METRIC} in {s['since_best']} validations" if self.had_enough else ""
-    summary = dict(run=str(self.run), steps=s["step"], epochs=s["epoch"], best_checkpoint=best, stopped=self.stop_reason, ended_early=self.early, skipped_steps=s["skipped"],
-                   seconds=self.earlier + self.watch.seconds, peak_memory_mib=memory_used(), last=rows[-1] if rows else None)
-    write_text(self.run/"metrics.json", json.dumps(summary, indent=2))
+    self.early = (
+        f"no better {self.config.BEST_METRIC} in {s['since_best']} validations"
+        if self.had_enough
+        else ""
+    )
+    summary = dict(
+        run=str(self.run),
+        steps=s["step"],
+        epochs=s["epoch"],
+        best_checkpoint=best,
+        stopped=self.stop_reason,
+        ended_early=self.early,
+        skipped_steps=s["skipped"],
+        seconds=self.earlier + self.watch.seconds,
+        peak_memory_mib=memory_used(),
+        last=rows[-1] if rows else None,
+    )
+    write_text(self.run / "metrics.json", json.dumps(summary, indent=2))
     fig = plot_curves(self.run)
-    fig.savefig(self.run/"curves.png")
+    fig.savefig(self.run / "curves.png")
     plt.close(fig)
-    shown = ", ".join(f"{k} {rows[-1][k]:.3f}" for k in ("pointing", "miou", "miou_square", "auroc") if rows[-1].get(k) is not None) if rows else "no validation yet"
-    how = f"stopped: {self.stop_reason}" if self.stop_reason else f"ended early ({self.early})" if self.early else "finished"
-    print(f"{how} after {s['step']:,} steps in {format_time(summary['seconds'])}; validation: {shown}; best checkpoint {best}", flush=True)
+    shown = (
+        ", ".join(
+            f"{k} {rows[-1][k]:.3f}"
+            for k in ("pointing", "miou", "miou_square", "auroc")
+            if rows[-1].get(k) is not None
+        )
+        if rows
+        else "no validation yet"
+    )
+    how = (
+        f"stopped: {self.stop_reason}"
+        if self.stop_reason
+        else f"ended early ({self.early})"
+        if self.early
+        else "finished"
+    )
+    print(
+        f"{how} after {s['step']:,} steps in {format_time(summary['seconds'])}; validation: {shown}; best checkpoint {best}",
+        flush=True,
+    )
+
 
 Trainer.expected, Trainer.print_header, Trainer.finish = _expected, _print_header, _finish
 
 # %% ../nbs/03_train.ipynb #7f5aaffe
-def _train(self, resume: bool = False  # go on from the run's newest checkpoint
-          ) -> Path:
+def _train(
+    self,
+    resume: bool = False,  # go on from the run's newest checkpoint
+) -> Path:
     "Train to the end, or to a stop; the run's folder."
     self.watch, self.signals, self.stop_reason = Stopwatch(), StopSignals(), ""
-    if resume or self.accelerator is None or self.state["step"]: self.start(resume)
+    if resume or self.accelerator is None or self.state["step"]:
+        self.start(resume)
     try:
-        if not hasattr(self, "pairs"): self.load_data()
-        if not hasattr(self, "model"): self.setup_model()
-        set_seed(self.config.SEED)                                                      # whatever was drawn while caches were made
+        if not hasattr(self, "pairs"):
+            self.load_data()
+        if not hasattr(self, "model"):
+            self.setup_model()
+        set_seed(self.config.SEED)  # whatever was drawn while caches were made
         resumed = self.restore() if resume else None
-        if self.is_main: self.print_header(resumed)
-        with self.signals: self.run_epochs()
+        if self.is_main:
+            self.print_header(resumed)
+        with self.signals:
+            self.run_epochs()
     except (RuntimeError, MemoryError) as e:
-        if not out_of_memory(e) or "BATCH_SIZE" in str(e): raise
-        raise RuntimeError(memory_sentence(self.accelerator.device, self.config.BATCH_SIZE, self.config.GRADIENT_ACCUMULATION_STEPS, self.state["parts"])) from e
+        if not out_of_memory(e) or "BATCH_SIZE" in str(e):
+            raise
+        raise RuntimeError(
+            memory_sentence(
+                self.accelerator.device,
+                self.config.BATCH_SIZE,
+                self.config.GRADIENT_ACCUMULATION_STEPS,
+                self.state["parts"],
+            )
+        ) from e
     finally:
-        self.loaders.clear()                                                            # and with them their workers
-        for t in self.accelerator.trackers: t.finish()
-    if self.is_main: self.finish()
+        self.loaders.clear()  # and with them their workers
+        for t in self.accelerator.trackers:
+            t.finish()
+    if self.is_main:
+        self.finish()
     self.accelerator.wait_for_everyone()
     return self.run
+
 
 def _run_epochs(self):
     "Epochs of train, validate, checkpoint, until the last one, or a reason to stop."
     for epoch in range(self.state["epoch"], self.epochs):
-        if self.had_enough or self.time_to_stop(): break
+        if self.had_enough or self.time_to_stop():
+            break
         self.train_epoch(epoch)
-        if self.had_enough or self.stop_reason: break
+        if self.had_enough or self.stop_reason:
+            break
         self.log_loss()
         better = self.validate()
         self.state.update(epoch=epoch + 1, batch=0)
         self.save_checkpoint(self.state["step"], better)
-    if self.stop_reason and self.saved != self.state: self.save_checkpoint(self.state["step"])
+    if self.stop_reason and self.saved != self.state:
+        self.save_checkpoint(self.state["step"])
+
 
 Trainer.train, Trainer.run_epochs = _train, _run_epochs
 
 # %% ../nbs/03_train.ipynb #44cbfe3b
-def resumed_config(args  # parsed arguments
-                  ) -> tuple:
+def resumed_config(
+    args,  # parsed arguments
+) -> tuple:
     "`(config, is there something to resume?)` for `--resume RUN`: the run's own settings, with what was typed on top; or what was typed, for a run that was killed before it began."
     run = Path(args.resume)
     typed = json.loads(Path(args.config).read_text(encoding="utf-8")) if args.config else {}
     typed = {**PRESETS[args.preset], **typed, **parse_sets(args.set)}
     where = dict(OUTPUT_DIR=str(run.parent), RUN_NAME=run.name)
-    if (run/"config.json").is_file(): return Config.from_json(run/"config.json", **{**typed, **where}), True
-    if not typed: raise FileNotFoundError(f"{run}: there is no run to resume (no config.json); to begin it, say its settings too: --preset, --config or --set")
+    if (run / "config.json").is_file():
+        return Config.from_json(run / "config.json", **{**typed, **where}), True
+    if not typed:
+        raise FileNotFoundError(
+            f"{run}: there is no run to resume (no config.json); to begin it, say its settings too: --preset, --config or --set"
+        )
     return Config(**{**typed, **where}), run.is_dir()
 
-def main(argv=None  # arguments; None: those of the command line
-        ) -> int:
+
+def main(
+    argv=None,  # arguments; None: those of the command line
+) -> int:
     "Train from a command line. Exit code 0: finished; 3: stopped early, resumable."
-    parser = argparse.ArgumentParser(prog="vlm_vla_train", description="Train an agent. Settings: --preset, then --config, then --set. Exit code 3: stopped early, to be resumed.")
+    parser = argparse.ArgumentParser(
+        prog="vlm_vla_train",
+        description="Train an agent. Settings: --preset, then --config, then --set. Exit code 3: stopped early, to be resumed.",
+    )
     add_config_arguments(parser)
-    parser.add_argument("--resume", metavar="RUN", help="go on with this run's folder, with its own settings; typed ones on top. With its settings typed, a run that does not exist yet begins")
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with this run's folder, with its own settings; typed ones on top. With its settings typed, a run that does not exist yet begins",
+    )
     args = parser.parse_args(argv)
     config, resume = resumed_config(args) if args.resume else (config_from_arguments(args), False)
     trainer = Trainer(config)
@@ -568,4 +1072,8 @@ def main(argv=None  # arguments; None: those of the command line
 
 # %% ../nbs/03_train.ipynb #719513bd
 #| eval: false
-if __name__ == "__main__" and "ipykernel" not in sys.modules and "execnb" not in sys.modules: sys.exit(main())
+#| eval: false
+#| eval: false
+#| eval: false
+if __name__ == "__main__" and "ipykernel" not in sys.modules and "execnb" not in sys.modules:
+    sys.exit(main())

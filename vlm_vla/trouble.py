@@ -13,82 +13,132 @@ import numpy as np, torch
 from accelerate.utils.memory import should_reduce_batch_size
 
 # %% ../nbs/03c_trouble.ipynb #28765e01
-def out_of_memory(error: BaseException  # what was raised
-                 ) -> bool:
+def out_of_memory(
+    error: BaseException,  # what was raised
+) -> bool:
     "Does this error say that memory ran out (on a GPU, or on the CPU)?"
-    kinds = tuple(k for k in (getattr(torch, "OutOfMemoryError", None), torch.cuda.OutOfMemoryError, MemoryError) if k)
-    return isinstance(error, kinds) or (isinstance(error, Exception) and should_reduce_batch_size(error)) or "out of memory" in str(error).lower()
+    kinds = tuple(
+        k
+        for k in (
+            getattr(torch, "OutOfMemoryError", None),
+            torch.cuda.OutOfMemoryError,
+            MemoryError,
+        )
+        if k
+    )
+    return (
+        isinstance(error, kinds)
+        or (isinstance(error, Exception) and should_reduce_batch_size(error))
+        or "out of memory" in str(error).lower()
+    )
 
-def memory_sentence(device,  # where
-                    batch: int,  # BATCH_SIZE
-                    accumulate: int,  # GRADIENT_ACCUMULATION_STEPS
-                    parts: int = 1  # pieces that every batch is cut into already
-                   ) -> str:
+
+def memory_sentence(
+    device,  # where
+    batch: int,  # BATCH_SIZE
+    accumulate: int,  # GRADIENT_ACCUMULATION_STEPS
+    parts: int = 1,  # pieces that every batch is cut into already
+) -> str:
     "What to do when memory ran out."
-    at = f"{device} ran out of memory with BATCH_SIZE = {batch}" + (f", each batch cut into {parts}" if parts > 1 else "")
-    smaller = f"BATCH_SIZE = {max(1, batch // 2)} with GRADIENT_ACCUMULATION_STEPS = {2 * accumulate} takes the same steps (AUTO_BATCH=True does that by itself); " if batch > 1 and parts == 1 else ""
+    at = f"{device} ran out of memory with BATCH_SIZE = {batch}" + (
+        f", each batch cut into {parts}" if parts > 1 else ""
+    )
+    smaller = (
+        f"BATCH_SIZE = {max(1, batch // 2)} with GRADIENT_ACCUMULATION_STEPS = {2 * accumulate} takes the same steps (AUTO_BATCH=True does that by itself); "
+        if batch > 1 and parts == 1
+        else ""
+    )
     return f"{at}: {smaller}GRADIENT_CHECKPOINTING=True, a smaller TILES and USE_4BIT=True need less too"
 
 # %% ../nbs/03c_trouble.ipynb #f251c822
-def cut_batch(batch: dict,  # of `collate_shared`, B sentences
-              parts: int  # how many pieces, at most B
-             ) -> list:
+def cut_batch(
+    batch: dict,  # of `collate_shared`, B sentences
+    parts: int,  # how many pieces, at most B
+) -> list:
     "The same sentences in several smaller batches."
     n = len(batch["caption"])
-    if parts <= 1 or n <= 1: return [batch]
+    if parts <= 1 or n <= 1:
+        return [batch]
+
     def piece(rows):
         part = slice(int(rows[0]), int(rows[-1]) + 1)
         looks, pair_of = torch.unique(batch["pair_of"][part], return_inverse=True)
         pictures = {k: batch[k][looks] for k in ("image_t1", "image_t2")}
-        return {**{k: v[part] for k, v in batch.items() if k not in pictures}, **pictures, "pair_of": pair_of}
+        return {
+            **{k: v[part] for k, v in batch.items() if k not in pictures},
+            **pictures,
+            "pair_of": pair_of,
+        }
+
     return [piece(rows) for rows in np.array_split(np.arange(n), min(parts, n))]
 
 # %% ../nbs/03c_trouble.ipynb #bec36dfe
 class StopSignals:
     "Inside the `with` block SIGINT and SIGTERM are noted in `.name` instead of ending the program."
-    def __init__(self): self.name, self.old = "", {}
+
+    def __init__(self):
+        self.name, self.old = "", {}
 
     def __enter__(self):
-        if threading.current_thread() is threading.main_thread():                    # elsewhere Python sets no handlers
+        if (
+            threading.current_thread() is threading.main_thread()
+        ):  # elsewhere Python sets no handlers
             self.old = {n: signal.signal(n, self.note) for n in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def note(self, number, frame):
-        if self.name and number == signal.SIGINT: raise KeyboardInterrupt
+        if self.name and number == signal.SIGINT:
+            raise KeyboardInterrupt
         self.name = self.name or signal.Signals(number).name
 
     def __exit__(self, *_):
-        for n, handler in self.old.items(): signal.signal(n, handler)
+        for n, handler in self.old.items():
+            signal.signal(n, handler)
 
 # %% ../nbs/03c_trouble.ipynb #9d26101e
-def writable(folder: Path,  # a run's folder
-             setting: str = "OUTPUT_DIR"  # where it comes from, for the message
-            ) -> Path:
+def writable(
+    folder: Path,  # a run's folder
+    setting: str = "OUTPUT_DIR",  # where it comes from, for the message
+) -> Path:
     "The folder, made if need be; an `OSError` that says what to do if nothing can be written there."
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder/f".probe-{os.getpid()}"
-        probe.write_text("x"); probe.unlink()
-    except OSError as e: raise OSError(f"{setting}: nothing can be written to {folder} ({e.strerror}); choose another folder") from e
+        probe = folder / f".probe-{os.getpid()}"
+        probe.write_text("x")
+        probe.unlink()
+    except OSError as e:
+        raise OSError(
+            f"{setting}: nothing can be written to {folder} ({e.strerror}); choose another folder"
+        ) from e
     return folder
 
-def free_mib(path: Path  # anything on the disk
-            ) -> float:
+
+def free_mib(
+    path: Path,  # anything on the disk
+) -> float:
     "MiB that are free there."
     return shutil.disk_usage(path).free / 2**20
 
-def not_saved(folder: Path,  # the checkpoint that could not be written
-              error: Exception,  # why
-              last  # the last good one, or None
-             ) -> OSError:
+
+def not_saved(
+    folder: Path,  # the checkpoint that could not be written
+    error: Exception,  # why
+    last,  # the last good one, or None
+) -> OSError:
     "The error that ends a run when a checkpoint cannot be written."
     why = getattr(error, "strerror", None) or str(error).splitlines()[0]
-    return OSError(f"{folder} could not be written ({why}; {free_mib(folder.parent):,.0f} MiB are free there). The last good checkpoint is {last or 'none'}; free some space and resume")
+    return OSError(
+        f"{folder} could not be written ({why}; {free_mib(folder.parent):,.0f} MiB are free there). The last good checkpoint is {last or 'none'}; free some space and resume"
+    )
 
 # %% ../nbs/03c_trouble.ipynb #f360248e
-def tracker(name: str  # LOG_WITH: 'tensorboard', 'wandb' or ''
-           ):
+def tracker(
+    name: str,  # LOG_WITH: 'tensorboard', 'wandb' or ''
+):
     "What accelerate is given as `log_with`; `ImportError` where the package is missing."
     packages = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",)}.get(name, ())
-    if packages and not any(importlib.util.find_spec(p) for p in packages): raise ImportError(f"LOG_WITH is {name!r}, which is not installed: pip install {packages[0]}")
+    if packages and not any(importlib.util.find_spec(p) for p in packages):
+        raise ImportError(
+            f"LOG_WITH is {name!r}, which is not installed: pip install {packages[0]}"
+        )
     return name or None

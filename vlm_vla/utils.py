@@ -18,8 +18,9 @@ from tqdm import tqdm
 from .config import Config
 
 # %% ../nbs/00a_utils.ipynb #7629eb2c
-def set_seed(seed: int  # any non-negative integer
-            ) -> None:
+def set_seed(
+    seed: int,  # any non-negative integer
+) -> None:
     "Start Python's, NumPy's and PyTorch's random number generators (all devices) from `seed`."
     random.seed(seed)
     np.random.seed(seed % 2**32)
@@ -28,20 +29,27 @@ def set_seed(seed: int  # any non-negative integer
 # %% ../nbs/00a_utils.ipynb #0f907d57
 def cuda_problem() -> str:
     "Why CUDA cannot be used here, in one sentence; empty when it can."
-    if not torch.cuda.is_available(): return "PyTorch finds no CUDA device"
-    try: torch.ones(8, device="cuda").sum().item()
+    if not torch.cuda.is_available():
+        return "PyTorch finds no CUDA device"
+    try:
+        torch.ones(8, device="cuda").sum().item()
     except RuntimeError as e:
         return f"PyTorch lists {torch.cuda.get_device_name()} but cannot run on it ({str(e).splitlines()[0]}); on Kaggle choose a T4 instead of a P100"
     return ""
 
-def get_device(wanted: str = "auto"  # 'auto', 'cpu', 'cuda' or 'mps'
-              ) -> torch.device:
+
+def get_device(
+    wanted: str = "auto",  # 'auto', 'cpu', 'cuda' or 'mps'
+) -> torch.device:
     "The device to compute on; 'auto' takes a GPU that works, else the CPU. Asking for one that does not work is a `RuntimeError`."
     if wanted == "auto":
-        if not cuda_problem(): return torch.device("cuda")
+        if not cuda_problem():
+            return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    if wanted == "cuda" and cuda_problem(): raise RuntimeError(f"DEVICE is 'cuda', but {cuda_problem()}")
-    if wanted == "mps" and not torch.backends.mps.is_available(): raise RuntimeError("DEVICE is 'mps', but this PyTorch has no MPS")
+    if wanted == "cuda" and cuda_problem():
+        raise RuntimeError(f"DEVICE is 'cuda', but {cuda_problem()}")
+    if wanted == "mps" and not torch.backends.mps.is_available():
+        raise RuntimeError("DEVICE is 'mps', but this PyTorch has no MPS")
     return torch.device(wanted)
 
 # %% ../nbs/00a_utils.ipynb #9780e68c
@@ -51,91 +59,154 @@ def cpu_has_bf16() -> bool:
     flags = info.read_text() if info.is_file() else ""
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
-def pick_dtype(wanted: str = "bfloat16",  # COMPUTE_DTYPE: 'bfloat16', 'float16' or 'float32'
-               device: torch.device = torch.device("cpu")  # where it will run
-              ) -> tuple:
+
+def pick_dtype(
+    wanted: str = "bfloat16",  # COMPUTE_DTYPE: 'bfloat16', 'float16' or 'float32'
+    device: torch.device = torch.device("cpu"),  # where it will run
+) -> tuple:
     "`(dtype, reason)`: the wanted precision if the chip has it natively, else the best that it has."
-    if wanted == "float32": return torch.float32, "float32 was asked for"
+    if wanted == "float32":
+        return torch.float32, "float32 was asked for"
     if device.type == "cuda":
         major, minor = torch.cuda.get_device_capability(device)
         name = f"{torch.cuda.get_device_name(device)} (compute capability {major}.{minor})"
-        if wanted == "float16": return torch.float16, "float16 was asked for"
-        if major >= 8: return torch.bfloat16, f"{name} multiplies bfloat16 natively"
-        if major >= 7: return torch.float16, f"{name} has no native bfloat16, so float16 with a gradient scaler"
+        if wanted == "float16":
+            return torch.float16, "float16 was asked for"
+        if major >= 8:
+            return torch.bfloat16, f"{name} multiplies bfloat16 natively"
+        if major >= 7:
+            return (
+                torch.float16,
+                f"{name} has no native bfloat16, so float16 with a gradient scaler",
+            )
         return torch.float32, f"{name} has neither native bfloat16 nor tensor cores for float16"
-    if device.type == "cpu" and wanted == "bfloat16" and cpu_has_bf16(): return torch.bfloat16, "this CPU multiplies bfloat16 natively"
+    if device.type == "cpu" and wanted == "bfloat16" and cpu_has_bf16():
+        return torch.bfloat16, "this CPU multiplies bfloat16 natively"
     return torch.float32, f"{wanted} is not native on {device.type}, so float32"
 
 # %% ../nbs/00a_utils.ipynb #3e5baad1
 def _numel(p: torch.Tensor) -> int:
     "Number of weights in a parameter, also when it is packed to 4 bit."
-    return p.numel() * 2 * p.element_size() if p.__class__.__name__ == "Params4bit" and p.dtype == torch.uint8 else p.numel()
+    return (
+        p.numel() * 2 * p.element_size()
+        if p.__class__.__name__ == "Params4bit" and p.dtype == torch.uint8
+        else p.numel()
+    )
 
-def count_parameters(model: nn.Module  # any module
-                    ) -> dict:
+
+def count_parameters(
+    model: nn.Module,  # any module
+) -> dict:
     "Numbers of weights: 'total', 'trainable', 'frozen'."
     total = sum(_numel(p) for p in model.parameters())
     trainable = sum(_numel(p) for p in model.parameters() if p.requires_grad)
     return dict(total=total, trainable=trainable, frozen=total - trainable)
 
 # %% ../nbs/00a_utils.ipynb #13af79f0
-def print_model_summary(model: nn.Module  # any module
-                       ) -> None:
+def print_model_summary(
+    model: nn.Module,  # any module
+) -> None:
     "Print the weights of each top-level part and their sum: all, and trainable."
-    rows = [(name, count_parameters(m)) for name, m in model.named_children()] + [("all", count_parameters(model))]
+    rows = [(name, count_parameters(m)) for name, m in model.named_children()] + [
+        ("all", count_parameters(model))
+    ]
     print(f"{'part':<16}{'weights':>14}{'trainable':>14}")
-    for name, n in rows: print(f"{name:<16}{n['total']:>14,}{n['trainable']:>14,}")
+    for name, n in rows:
+        print(f"{name:<16}{n['total']:>14,}{n['trainable']:>14,}")
 
 # %% ../nbs/00a_utils.ipynb #e89082c5
 def memory_used() -> dict:
     "Peak memory in MiB of this process ('cpu') and, where there is a GPU, of PyTorch's allocations on it ('cuda')."
     import resource
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    status = Path("/proc/self/status")                                  # on Linux the other counts what the program was started from, too
-    if status.is_file(): peak = next((int(line.split()[1]) / 2**10 for line in status.read_text().splitlines() if line.startswith("VmHWM")), peak)
-    return dict(cpu=peak, **({"cuda": torch.cuda.max_memory_allocated() / 2**20} if torch.cuda.is_available() else {}))
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**20 if sys.platform == "darwin" else 2**10
+    )
+    status = Path(
+        "/proc/self/status"
+    )  # on Linux the other counts what the program was started from, too
+    if status.is_file():
+        peak = next(
+            (
+                int(line.split()[1]) / 2**10
+                for line in status.read_text().splitlines()
+                if line.startswith("VmHWM")
+            ),
+            peak,
+        )
+    return dict(
+        cpu=peak,
+        **(
+            {"cuda": torch.cuda.max_memory_allocated() / 2**20} if torch.cuda.is_available() else {}
+        ),
+    )
+
 
 def print_gpu_memory() -> None:
     "Print allocated, peak and total memory of each GPU, or that there is none."
-    if not torch.cuda.is_available(): return print("no GPU")
+    if not torch.cuda.is_available():
+        return print("no GPU")
     for i in range(torch.cuda.device_count()):
         total = torch.cuda.get_device_properties(i).total_memory
-        print(f"GPU {i}: {torch.cuda.memory_allocated(i)/2**30:.2f} GiB now, {torch.cuda.max_memory_allocated(i)/2**30:.2f} GiB at most, of {total/2**30:.1f} GiB")
+        print(
+            f"GPU {i}: {torch.cuda.memory_allocated(i) / 2**30:.2f} GiB now, {torch.cuda.max_memory_allocated(i) / 2**30:.2f} GiB at most, of {total / 2**30:.1f} GiB"
+        )
 
 # %% ../nbs/00a_utils.ipynb #fb990b58
 class AverageMeter:
     "A running mean, weighted by sample counts."
-    def __init__(self): self.reset()
-    def reset(self): self.val = self.sum = self.count = 0
-    def update(self, val: float,  # a mean over `n` samples
-               n: int = 1  # how many
-              ): self.val, self.sum, self.count = val, self.sum + val * n, self.count + n
-    @property
-    def avg(self) -> float: return self.sum / self.count if self.count else float("nan")
 
-def format_time(seconds: float  # a duration
-               ) -> str:
+    def __init__(self):
+        self.reset()
+
+    def reset(self):
+        self.val = self.sum = self.count = 0
+
+    def update(
+        self,
+        val: float,  # a mean over `n` samples
+        n: int = 1,  # how many
+    ):
+        self.val, self.sum, self.count = val, self.sum + val * n, self.count + n
+
+    @property
+    def avg(self) -> float:
+        return self.sum / self.count if self.count else float("nan")
+
+
+def format_time(
+    seconds: float,  # a duration
+) -> str:
     "A duration as a person says it: '4.2 s', '3 min 05 s', '2 h 10 min'."
-    if seconds < 60: return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
     minutes, s = divmod(int(round(seconds)), 60)
-    if minutes < 60: return f"{minutes} min {s:02d} s"
-    return f"{minutes//60} h {minutes%60:02d} min"
+    if minutes < 60:
+        return f"{minutes} min {s:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 # %% ../nbs/00a_utils.ipynb #0e3e7345
-def save_config_as_json(config,  # a `Config`, or the class itself
-                        path  # file to write
-                       ) -> Path:
+def save_config_as_json(
+    config,  # a `Config`, or the class itself
+    path,  # file to write
+) -> Path:
     "Write all settings as JSON."
     return config.save_json(path)
 
-def load_checkpoint(path,  # a checkpoint folder, or a `.safetensors` file
-                    model: nn.Module  # a model of the same shape
-                   ) -> nn.Module:
+
+def load_checkpoint(
+    path,  # a checkpoint folder, or a `.safetensors` file
+    model: nn.Module,  # a model of the same shape
+) -> nn.Module:
     "Load saved trainable weights into `model`; a name or shape that does not fit is an error."
     from safetensors.torch import load_file
-    if hasattr(model, "load_weights") and Path(path).is_dir(): return model.load_weights(path)
-    if Path(path).suffix != ".safetensors": raise ValueError(f"{path}: only .safetensors files are loaded, since a pickle can run code")
-    if not Path(path).is_file(): raise FileNotFoundError(f"{path}: there is no such file")
+
+    if hasattr(model, "load_weights") and Path(path).is_dir():
+        return model.load_weights(path)
+    if Path(path).suffix != ".safetensors":
+        raise ValueError(f"{path}: only .safetensors files are loaded, since a pickle can run code")
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: there is no such file")
     model.load_state_dict(load_file(path))
     return model
 
@@ -144,33 +215,59 @@ def run_slow() -> bool:
     "Were slow cells asked for (environment variable VLM_VLA_SLOW=1)?"
     return os.environ.get("VLM_VLA_SLOW", "") == "1"
 
+
 class Stopwatch:
     "Seconds since it was made, or between `with` and its end."
-    def __init__(self): self.start, self.end = time.perf_counter(), None
-    def __enter__(self): self.start = time.perf_counter(); return self
-    def __exit__(self, *_): self.end = time.perf_counter()
+
+    def __init__(self):
+        self.start, self.end = time.perf_counter(), None
+
+    def __enter__(self):
+        self.start = time.perf_counter()
+        return self
+
+    def __exit__(self, *_):
+        self.end = time.perf_counter()
+
     @property
-    def seconds(self) -> float: return (self.end or time.perf_counter()) - self.start
-    def __str__(self): return format_time(self.seconds)
+    def seconds(self) -> float:
+        return (self.end or time.perf_counter()) - self.start
+
+    def __str__(self):
+        return format_time(self.seconds)
 
 # %% ../nbs/00a_utils.ipynb #5e3f0c88
 class LogBar(tqdm):
     "A progress bar for a file: a line of its own each time."
-    def display(self, msg=None, pos=None): self.fp.write(f"{msg or self}\n"); self.fp.flush()
-    def clear(self, nolock=False): pass                              # what is written stays
+
+    def display(self, msg=None, pos=None):
+        self.fp.write(f"{msg or self}\n")
+        self.fp.flush()
+
+    def clear(self, nolock=False):
+        pass  # what is written stays
+
     def close(self):
-        if self.disable: return
+        if self.disable:
+            return
         self.display()
         self.disable = True
         self._decr_instances(self)
 
-def progress_bar(iterable=None,  # what to count; None: `update` is called by hand
-                 file=None,  # where to write; None: stderr
-                 seconds: float = 30.,  # between the lines of a log
-                 **more  # `tqdm`'s arguments: desc, total, unit, disable ...
-                ) -> tqdm:
+
+def progress_bar(
+    iterable=None,  # what to count; None: `update` is called by hand
+    file=None,  # where to write; None: stderr
+    seconds: float = 30.0,  # between the lines of a log
+    **more,  # `tqdm`'s arguments: desc, total, unit, disable ...
+) -> tqdm:
     "A bar of text, or lines where the output is a log."
     file = file or sys.stderr
-    live = getattr(file, "isatty", lambda: False)() or (file is sys.stderr and "ipykernel" in sys.modules)
-    if live: return tqdm(iterable, file=file, leave=False, mininterval=0.5, **more)
-    return LogBar(iterable, file=file, mininterval=seconds, maxinterval=seconds, delay=1e-3, ncols=100, **more)
+    live = getattr(file, "isatty", lambda: False)() or (
+        file is sys.stderr and "ipykernel" in sys.modules
+    )
+    if live:
+        return tqdm(iterable, file=file, leave=False, mininterval=0.5, **more)
+    return LogBar(
+        iterable, file=file, mininterval=seconds, maxinterval=seconds, delay=1e-3, ncols=100, **more
+    )
