@@ -388,7 +388,7 @@ class FolderSource(Source):
             around = [folder.parent] + (
                 [folder.parent.parent] if folder.name.lower() == "images" else []
             )
-            stems = {Path(n).stem for p in parts for n in list_files(folder / p.first, SUFFIXES)}
+            stems = {picture_stem(n) for p in parts for n in list_files(folder / p.first, SUFFIXES)}
             captions = next(
                 (
                     c
@@ -411,7 +411,7 @@ class FolderSource(Source):
 
     def read(self, findings):
         stems = Counter(
-            Path(n).stem for p in self.parts for n in list_files(self.root / p.first, SUFFIXES)
+            picture_stem(n) for p in self.parts for n in list_files(self.root / p.first, SUFFIXES)
         )
         entries, used = _merged(_choose_captions(self.caption_files, stems.keys(), findings)), set()
         repeated = {s for s, n in stems.items() if n > 1}
@@ -440,7 +440,7 @@ class FolderSource(Source):
         ]
         conflicts = 0
         for a, b in joined.items():
-            stem = Path(a).stem
+            stem = picture_stem(a)
             found = _entries_for(entries, stem, part.split)
             if found:
                 used.add(stem)

@@ -21,7 +21,10 @@ import vlm_vla.captions, vlm_vla.geometry
 from .captions import read_caption, select_region
 from .formats import Source
 from vlm_vla.geometry import (
+    EDGE_PX,
+    UNITS,
     action_to_box,
+    box_in_pixels,
     box_iou,
     box_to_action,
     convert_box,
@@ -41,6 +44,7 @@ class Verdict:
     reason: str = ""  # why it is left out; "" if it is a sample
     n_regions: int = 0  # separate things that the box covers
     ambiguous: bool = False  # the sentence means one thing, and there are several
+    clipped: int = 0  # given boxes that reached over the edge by up to a pixel
 
 
 SAYS_NO_CHANGE = "says that nothing changed, but the pair is marked as changed"
@@ -63,7 +67,7 @@ def given_box(
     width: int,  # of the second date, in pixels
     height: int,  # of the second date, in pixels
     fmt: str = "xyxy",  # "xyxy" or "xywh"
-    units: str = "pixel",  # "pixel", "fraction" or "percent"
+    units: str = "pixel",  # "pixel", "fraction", "percent" or "thousandth"
     region: str = "union",  # of several boxes: what covers all, or the "largest"
 ) -> tuple:  # (x1, y1, x2, y2) in pixels
     "The boxes of a sentence as one; `ValueError` if one of them is wrong."
@@ -73,6 +77,57 @@ def given_box(
     return (*b[:, :2].min(0).tolist(), *b[:, 2:].max(0).tolist())
 
 # %% ../nbs/00j_targets.ipynb #19eebbe5
+@lru_cache(maxsize=4)
+def _other_convention(
+    table,  # the dataset's table
+    fmt,  # "xyxy" or "xywh", as the settings say
+    units,  # one of `UNITS`, as the settings say
+):  # (settings that fit, why the present ones can't be trusted or "")
+    "Whether the boxes of a dataset, taken together, speak for other settings; ('', '') if not."
+    pair = np.repeat(table.caption_pair, np.diff(table.box_ends, prepend=0))
+    own = np.repeat(np.asarray(table.convention) > 0, np.diff(table.box_ends, prepend=0))
+    b, size = table.box[~own], np.tile(table.size[pair[~own], 2:], 2).astype(np.float64)
+    if not len(b) or not np.isfinite(b).all():
+        return "", ""
+    fits = {(f, u): _fits(b, size, f, u) for f in ("xyxy", "xywh") for u in UNITS}
+    others = [c for c in fits if c != (fmt, units) and fits[c].all()]
+    order = ("fraction", "percent", "thousandth", "pixel")  # the narrowest first
+    best = min(
+        others, key=lambda c: ((c[0] != fmt) + (c[1] != units), order.index(c[1])), default=None
+    )
+    narrow = next((c for o in order[:3] for c in others if c == (fmt, o)), None)
+    if fits[fmt, units].all():  # possible, but is it likely?
+        if not (narrow and _unlikely(b, size, units, UNITS[narrow[1]])):
+            return "", ""
+        best, doubt = (
+            narrow,
+            f"all {len(b)} boxes of the data lie between 0 and {UNITS[narrow[1]]:g}",
+        )
+    else:
+        doubt = ""
+    if best is None:
+        return "", ""
+    names = (("BBOX_FORMAT", fmt, best[0]), ("BBOX_UNITS", units, best[1]))
+    return " and ".join(f"{n}={new!r}" for n, old, new in names if new != old), doubt
+
+
+def _fits(b, size, fmt, units):
+    "(n,) bool: which of (n, 4) boxes lie in pictures of (n, 4) sizes, if they are in some convention."
+    px = b * size / UNITS[units] if UNITS[units] else b
+    ends = px[:, 2:] + (px[:, :2] if fmt == "xywh" else 0)
+    starts = px[:, 2:] * 0 if fmt == "xywh" else px[:, :2]
+    ok = (px >= -EDGE_PX).all(1) & (ends <= size[:, 2:] + EDGE_PX).all(1)
+    ok &= (px[:, 2:] > starts).all(1)
+    return ok if UNITS[units] else ok & (np.abs(b).max(1) > 1.01)
+
+
+def _unlikely(b, size, units, limit):
+    "Would boxes of these units stay below a limit that is far inside the picture, and yet use all of it?"
+    reach = size.min() if UNITS[units] is None else UNITS[units]
+    many = len(np.unique(b, axis=0)) >= (20 if limit > 1 else 4)
+    return many and reach >= 2 * limit and 0.8 * limit <= b.max() <= 1.01 * limit
+
+
 def judge_given(
     table: PairTable,  # the dataset's table
     i: int,  # number of a pair
@@ -85,24 +140,28 @@ def judge_given(
         if len(boxes) == 0:
             yield without_box(flag, table.captions[c], "no box given")
             continue
-        fmt, units = table.given_convention(c)
+        own = table.given_convention(c)
+        fmt, units = own[0] or settings["format"], own[1] or settings["units"]
+        better, doubt = _other_convention(table, settings["format"], settings["units"])
+        better = "" if any(own) else better
         try:
             if flag is False:
                 raise ValueError("there is a box, but the pair is marked as unchanged")
-            yield Verdict(
-                True,
-                given_box(
-                    boxes,
-                    width,
-                    height,
-                    fmt or settings["format"],
-                    units or settings["units"],
-                    settings["region"],
-                ),
-                n_regions=len(boxes),
-            )
+            if doubt and better:
+                raise ValueError(f"{doubt}, so {units} is unlikely")
+            box = given_box(boxes, width, height, fmt, units, settings["region"])
         except ValueError as e:
-            yield e
+            fits = f"; the boxes of the data fit {better}, or say bbox_units in the file"
+            yield ValueError(f"{e}{fits}") if better else e
+            continue
+        clipped = sum(_is_clipped(x, width, height, fmt, units) for x in boxes)
+        yield Verdict(True, box, n_regions=len(boxes), clipped=clipped)
+
+
+def _is_clipped(box, width, height, fmt, units):
+    "Does a box reach over the edge by more than the precision of its numbers?"
+    b = box_in_pixels(box, width, height, fmt, units)
+    return bool(max(-b.min(), b[2] - width, b[3] - height) > 0.01)
 
 # %% ../nbs/00j_targets.ipynb #64bd657e
 @lru_cache(maxsize=65536)
@@ -299,6 +358,7 @@ class _Verdicts:
     def __init__(self, table):
         n = len(table.captions)
         self.table, self.reasons, self.bad = table, ["", BAD], []
+        self.clipped = 0  # boxes in the data that reached over the edge by up to a pixel
         self.arrays = dict(
             pair_changed=np.zeros(len(table), np.uint8),
             box=np.full((n, 4), np.nan, np.float32),
@@ -318,6 +378,7 @@ class _Verdicts:
             ("ambiguous", v.ambiguous),
         ):
             self.arrays[name][c] = value
+        self.clipped += v.clipped
         if v.box:
             self.arrays["box"][c] = v.box
 
@@ -372,7 +433,9 @@ def judge_all(
             for c in numbers[done:]:
                 out.refuse(i, c, file_of[i], e)
         out.arrays["pair_changed"][i] = _pair_changed(source, table, i, out)
-    return out.arrays, dict(reasons=out.reasons, bad=out.bad, coded=bool(coded), coded_by=how)
+    return out.arrays, dict(
+        reasons=out.reasons, bad=out.bad, coded=bool(coded), coded_by=how, clipped=out.clipped
+    )
 
 # %% ../nbs/00j_targets.ipynb #661602b6
 TARGETS_VERSION = 3  # of what is stored; raise it when the meaning changes
