@@ -82,50 +82,51 @@ def _other_convention(
     table,  # the dataset's table
     fmt,  # "xyxy" or "xywh", as the settings say
     units,  # one of `UNITS`, as the settings say
-):  # (settings that fit, why the present ones can't be trusted or "")
-    "Whether the boxes of a dataset, taken together, speak for other settings; ('', '') if not."
-    pair = np.repeat(table.caption_pair, np.diff(table.box_ends, prepend=0))
-    own = np.repeat(np.asarray(table.convention) > 0, np.diff(table.box_ends, prepend=0))
-    b, size = table.box[~own], np.tile(table.size[pair[~own], 2:], 2).astype(np.float64)
+):  # (settings that fit all boxes, why the present ones are unlikely), each "" if there is nothing to say
+    "Do the boxes of a dataset, taken together, speak for other settings?"
+    told = [table.given_convention(c) for c in range(len(table.captions))]
+    per_caption = np.diff(table.box_ends, prepend=0)
+    open_units = np.repeat([u is None for _, u in told], per_caption).astype(bool)
+    formats = np.repeat([f or "" for f, _ in told], per_caption)[open_units]
+    pair = np.repeat(table.caption_pair, per_caption)[open_units]
+    b, size = table.box[open_units], np.tile(table.size[pair, 2:], 2).astype(np.float64)
     if not len(b) or not np.isfinite(b).all():
         return "", ""
-    fits = {(f, u): _fits(b, size, f, u) for f in ("xyxy", "xywh") for u in UNITS}
-    others = [c for c in fits if c != (fmt, units) and fits[c].all()]
-    order = ("fraction", "percent", "thousandth", "pixel")  # the narrowest first
-    best = min(
-        others, key=lambda c: ((c[0] != fmt) + (c[1] != units), order.index(c[1])), default=None
-    )
-    narrow = next((c for o in order[:3] for c in others if c == (fmt, o)), None)
-    if fits[fmt, units].all():  # possible, but is it likely?
-        if not (narrow and _unlikely(b, size, units, UNITS[narrow[1]])):
-            return "", ""
-        best, doubt = (
-            narrow,
-            f"all {len(b)} boxes of the data lie between 0 and {UNITS[narrow[1]]:g}",
-        )
-    else:
-        doubt = ""
-    if best is None:
-        return "", ""
-    names = (("BBOX_FORMAT", fmt, best[0]), ("BBOX_UNITS", units, best[1]))
-    return " and ".join(f"{n}={new!r}" for n, old, new in names if new != old), doubt
+    fits = {
+        (f, u): _fits(b, size, np.where(formats == "", f, formats) == "xywh", UNITS[u]).all()
+        for f in ((fmt,) if (formats != "").all() else ("xyxy", "xywh"))
+        for u in ("fraction", "percent", "thousandth", "pixel")
+    }
+    others = [c for c, all_fit in fits.items() if all_fit and c != (fmt, units)]
+    if not fits[fmt, units]:
+        others.sort(key=lambda c: ((c[0] != fmt) + (c[1] != units), UNITS[c[1]] or size.min()))
+        return (_as_settings(others[0], fmt, units), "") if others else ("", "")
+    narrow = [c for c in others if c[0] == fmt and UNITS[c[1]]]  # they fit, but is it likely?
+    if narrow and _unlikely(b, size, UNITS[units], UNITS[narrow[0][1]]):
+        doubt = f"all {len(b)} boxes of the data lie between 0 and {UNITS[narrow[0][1]]:g}"
+        return _as_settings(narrow[0], fmt, units), doubt
+    return "", ""
 
 
-def _fits(b, size, fmt, units):
-    "(n,) bool: which of (n, 4) boxes lie in pictures of (n, 4) sizes, if they are in some convention."
-    px = b * size / UNITS[units] if UNITS[units] else b
-    ends = px[:, 2:] + (px[:, :2] if fmt == "xywh" else 0)
-    starts = px[:, 2:] * 0 if fmt == "xywh" else px[:, :2]
-    ok = (px >= -EDGE_PX).all(1) & (ends <= size[:, 2:] + EDGE_PX).all(1)
-    ok &= (px[:, 2:] > starts).all(1)
-    return ok if UNITS[units] else ok & (np.abs(b).max(1) > 1.01)
+def _as_settings(found, fmt, units):
+    names = (("BBOX_FORMAT", fmt, found[0]), ("BBOX_UNITS", units, found[1]))
+    return " and ".join(f"{n}={new!r}" for n, old, new in names if new != old)
 
 
-def _unlikely(b, size, units, limit):
-    "Would boxes of these units stay below a limit that is far inside the picture, and yet use all of it?"
-    reach = size.min() if UNITS[units] is None else UNITS[units]
-    many = len(np.unique(b, axis=0)) >= (20 if limit > 1 else 4)
-    return many and reach >= 2 * limit and 0.8 * limit <= b.max() <= 1.01 * limit
+def _fits(b, size, is_xywh, limit):
+    "(n,) bool: which of (n, 4) boxes lie in pictures of (n, 4) sizes, if their units end at a limit (None: pixels)."
+    px = b * size / limit if limit else b
+    ends = px[:, 2:] + np.where(is_xywh[:, None], px[:, :2], 0)
+    ok = (px[:, :2] >= -EDGE_PX).all(1) & (ends <= size[:, 2:] + EDGE_PX).all(1)
+    ok &= (px[:, 2:] > np.where(is_xywh[:, None], 0, px[:, :2])).all(1)
+    return ok if limit else ok & (np.abs(b).max(1) > 1.01)
+
+
+def _unlikely(b, size, limit, narrow):
+    "Would boxes up to a limit (None: pixels) stay below a far narrower one, and yet use all of that?"
+    n = len(np.unique(b, axis=0))
+    reach = limit or size.min()
+    return n >= (4 if narrow == 1 else 20) and reach >= 2 * narrow and b.max() >= 0.8 * narrow
 
 
 def judge_given(
@@ -143,7 +144,7 @@ def judge_given(
         own = table.given_convention(c)
         fmt, units = own[0] or settings["format"], own[1] or settings["units"]
         better, doubt = _other_convention(table, settings["format"], settings["units"])
-        better = "" if any(own) else better
+        better = "" if own[1] else better
         try:
             if flag is False:
                 raise ValueError("there is a box, but the pair is marked as unchanged")
