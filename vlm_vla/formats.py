@@ -147,7 +147,8 @@ def _row_kind(path, row):
     "What one row of a file is about."
     roles = column_roles(row)
     if "first" in roles and "second" in roles:
-        return "annotations"
+        told = (row[roles["first"]], row[roles["second"]])  # not the description of a table
+        return "" if any(isinstance(v, (dict, list)) for v in told) else "annotations"
     if "name" not in roles or "caption" not in roles:
         return ""
     if row.keys() == {"key", "caption"}:  # any document may say one thing about another
@@ -629,7 +630,8 @@ class PairCollector:
             raise ValueError(
                 f"changed is {changed}, but an earlier row of the same pair says {p.changed}"
             )
-        if mask and p.mask and mask != p.mask:
+        both = mask and p.mask and not mask.startswith("arrow:")  # a cell each, the same picture
+        if both and mask != p.mask:
             raise ValueError(f"mask {mask!r}, but an earlier row of the same pair has {p.mask!r}")
         p.split, p.mask, p.changed = (
             p.split or split,
