@@ -167,7 +167,7 @@ def check_box(
 UNITS = dict(
     pixel=None, fraction=1.0, percent=100.0, thousandth=1000.0
 )  # the largest value that a coordinate may have
-EDGE_PX = 1.0  # pixels by which a box may leave its frame through rounding
+EDGE_PX = 0.999  # pixels by which a box may leave its frame through rounding: less than one
 
 
 def box_in_pixels(

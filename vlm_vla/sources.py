@@ -545,7 +545,7 @@ def _notes(pairs, t, v):
     if pairs.box_source == "diff":
         notes.append("boxes are guesses from the difference of the images, not labels")
     if n := v.meta.get("clipped"):
-        notes.append(f"{n} boxes reached over the edge by up to a pixel and were cut off there")
+        notes.append(f"{n} boxes reached over the edge by less than a pixel and were cut off there")
     if pairs.per_pair:
         notes.append(f"at most {pairs.per_pair} samples of each pair (CAPTIONS_PER_PAIR)")
     return notes

@@ -44,7 +44,7 @@ class Verdict:
     reason: str = ""  # why it is left out; "" if it is a sample
     n_regions: int = 0  # separate things that the box covers
     ambiguous: bool = False  # the sentence means one thing, and there are several
-    clipped: int = 0  # given boxes that reached over the edge by up to a pixel
+    clipped: int = 0  # given boxes that reached over the edge by less than a pixel
 
 
 SAYS_NO_CHANGE = "says that nothing changed, but the pair is marked as changed"
@@ -359,7 +359,7 @@ class _Verdicts:
     def __init__(self, table):
         n = len(table.captions)
         self.table, self.reasons, self.bad = table, ["", BAD], []
-        self.clipped = 0  # boxes in the data that reached over the edge by up to a pixel
+        self.clipped = 0  # boxes in the data that reached over the edge by less than a pixel
         self.arrays = dict(
             pair_changed=np.zeros(len(table), np.uint8),
             box=np.full((n, 4), np.nan, np.float32),
