@@ -18,14 +18,15 @@ from vlm_vla.formats import (
     Locator,
     PairCollector,
     Source,
+    _label_columns,
     _split_or_none,
     register_format,
     row_boxes,
     row_captions,
 )
-from .images import ImageRef
+from .images import SUFFIXES, ImageRef
 from .pairtable import list_files
-from .rows import SPLITS, DatasetError, column_roles, read_flag, read_split
+from .rows import SPLITS, DatasetError, column_roles, is_missing, read_flag, read_split
 
 # %% ../nbs/00h_arrow.ipynb #67061a5c
 def _damage():
@@ -284,7 +285,7 @@ class ArrowSource(Source):
         collector, locate = PairCollector(findings), Locator(self.root)
         for split, name in self.tables:
             table = open_arrow(self._path(name))
-            roles = table_roles(table.schema)
+            roles = _without_classes(table, table_roles(table.schema), name, findings)
             if "first" not in roles or "second" not in roles:
                 raise DatasetError(
                     f"{self.root / name} has no two image columns ({', '.join(table.schema.names)}), unlike {self.tables[0][1]}"
@@ -337,6 +338,24 @@ class ArrowSource(Source):
             units,
             (t1[1], t2[1]),
         )
+
+
+def _without_classes(table, roles, name, findings):
+    "The roles of a table, without masks where the column `label` holds names of classes."
+    import pyarrow as pa
+
+    column = roles.get("mask")
+    if not _label_columns((column or "",)) or not pa.types.is_string(
+        table.schema.field(column).type
+    ):
+        return roles
+    values = [v for v in table.column(column).to_pylist() if not is_missing(v)]
+    if not values or any(v.lower().endswith(SUFFIXES) for v in values):
+        return roles
+    findings.notes.append(
+        f"{name}: column {column!r} holds no pictures ({values[0]!r:.40}), so it is not read as masks"
+    )
+    return {r: n for r, n in roles.items() if r != "mask"}
 
 
 def _picture(locate, table, name, row, column):

@@ -196,7 +196,9 @@ class DataSettings(metaclass=SettingsMeta):
         "xyxy", "order of the numbers of a box in annotation files", choices=("xyxy", "xywh")
     )
     BBOX_UNITS = Setting(
-        "pixel", "unit of a box in annotation files", choices=("pixel", "fraction", "percent")
+        "pixel",
+        "unit of a box in annotation files: fraction is 0-1, percent 0-100, thousandth 0-1000",
+        choices=("pixel", "fraction", "percent", "thousandth"),
     )
     BBOX_NORMALIZE = Setting(
         True,

@@ -128,7 +128,7 @@ def find_sources(
     )
 
 # %% ../nbs/00k_discovery.ipynb #a770123a
-INDEX_VERSION = 2  # of what is stored; raise it when the meaning changes
+INDEX_VERSION = 3  # of what is stored; raise it when the meaning changes
 
 
 def _sizes(source, pair, findings):

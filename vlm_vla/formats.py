@@ -4,15 +4,14 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'Findings', 'Source', 'register_format', 'text_file_kind', 'text_files', 'Part', 'find_parts',
-           'join_by_name', 'Entry', 'read_entries', 'FolderSource', 'Locator', 'row_boxes', 'row_captions',
-           'PairCollector', 'AnnotationSource']
+           'picture_stem', 'join_by_name', 'Entry', 'read_entries', 'FolderSource', 'Locator', 'row_boxes',
+           'row_captions', 'PairCollector', 'AnnotationSource']
 
 # %% ../nbs/00g_formats.ipynb #e9d34657
-import json, os
+import difflib, json, os, unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 
 from .images import SUFFIXES, ImageRef
@@ -22,15 +21,19 @@ from vlm_vla.rows import (
     SPLITS,
     BadRow,
     DatasetError,
+    box_columns,
     column_roles,
-    iter_json,
+    first_rows,
+    is_missing,
     iter_rows,
+    read_box_columns,
     read_boxes,
     read_captions,
     read_flag,
     read_split,
 )
-from .rows import BOX_COLUMNS, _is_json_lines
+from .pairtable import _UNITS
+from .rows import _fold, _is_table
 
 # %% ../nbs/00g_formats.ipynb #07dde7de
 @dataclass
@@ -112,22 +115,17 @@ def register_format(cls):
     return cls
 
 # %% ../nbs/00g_formats.ipynb #8b2b9db9
-def _first_rows(path, n=5):
-    "The first few readable rows of a file."
-    if path.suffix.lower() == ".json" and path.stat().st_size and not _is_json_lines(path):
-        events = islice(
-            iter_json(path), 50
-        )  # of a document that is no list of rows, not more than its beginning
-        rows = (v for _, number, v in events if number is not None or isinstance(v, dict))
-    else:
-        rows = (r for _, r in iter_rows(path))
-    return [r for r in islice(rows, n) if isinstance(r, dict)]
+_MEANT = ("annotation", "caption", "sentence")  # in the name of a file that is meant for us
+
+
+def _is_meant(path):
+    return any(w in Path(path).name.lower() for w in _MEANT)
 
 
 def text_file_kind(
     path,  # a .json, .jsonl, .csv ... file
 ) -> str:  # "annotations", "captions" or "" for anything else
-    "What the rows of a file are about."
+    "What the rows of a file are about; `DatasetError` if its name says that it is meant and it cannot be read."
     s = os.stat(path)
     return _text_file_kind(Path(path), s.st_size, s.st_mtime_ns)
 
@@ -137,18 +135,26 @@ def text_file_kind(
 )  # a search asks several times, also about a large tokenizer.json that has nothing to do with us
 def _text_file_kind(path, size, mtime_ns):
     try:
-        rows = _first_rows(path)
+        rows = first_rows(path)
     except (DatasetError, OSError):
-        if any(w in path.name.lower() for w in ("annotation", "caption")):
+        if _is_meant(path):
             raise
         return ""
-    for row in rows:
-        roles = column_roles(row)
-        if "first" in roles and "second" in roles:
-            return "annotations"
-        if "name" in roles and "caption" in roles:
-            return "captions"
-    return ""
+    return next((kind for row in rows if (kind := _row_kind(path, row))), "")
+
+
+def _row_kind(path, row):
+    "What one row of a file is about."
+    roles = column_roles(row)
+    if "first" in roles and "second" in roles:
+        told = (row[roles["first"]], row[roles["second"]])  # not the description of a table
+        return "" if any(isinstance(v, (dict, list)) for v in told) else "annotations"
+    if "name" not in roles or "caption" not in roles:
+        return ""
+    if row.keys() == {"key", "caption"}:  # any document may say one thing about another
+        named = str(row["key"]).lower().endswith(SUFFIXES) or _is_meant(path)
+        return "captions" if named else ""
+    return "captions" if _is_table(path) or isinstance(row[roles["name"]], (str, int)) else ""
 
 
 def text_files(
@@ -233,6 +239,15 @@ def find_parts(
     return []
 
 # %% ../nbs/00g_formats.ipynb #970a87c1
+def picture_stem(
+    name: str,  # of a picture, perhaps with folders before it and an ending
+) -> str:
+    "What two names of one picture have in common: no folders, no picture ending, composed letters (NFC)."
+    name = name.replace("\\", "/").rsplit("/", 1)[-1]
+    ending = next((s for s in SUFFIXES if name.lower().endswith(s)), "")
+    return unicodedata.normalize("NFC", name[: len(name) - len(ending)])
+
+
 def join_by_name(
     left,  # file names
     right,  # file names
@@ -258,7 +273,7 @@ def join_by_name(
 def _unique_stems(names):
     seen = {}
     for n in names:
-        seen.setdefault(Path(n).stem, []).append(n)
+        seen.setdefault(picture_stem(n), []).append(n)
     return {stem: n[0] for stem, n in seen.items() if len(n) == 1}
 
 # %% ../nbs/00g_formats.ipynb #f097bc1d
@@ -276,44 +291,64 @@ def read_entries(
     path,  # a caption file
     findings: Findings,  # where problems are noted
 ) -> dict:  # stem of the file name -> list of `Entry`
-    "The caption file, by file name."
-    entries = {}
+    "The caption file, by file name; `DatasetError` if no row of it can be used."
+    path, entries, n_bad = Path(path), {}, len(findings.bad)
     for where, row in iter_rows(path, findings.fields):
-        if not isinstance(row, dict):
-            findings.reject(
-                where,
-                Path(path).name,
-                row
-                if isinstance(row, BadRow)
-                else f"{where} is {type(row).__name__}, not an object",
-            )
-            continue
-        roles = column_roles(row)
-        name = row.get(roles.get("name"))
-        if not isinstance(name, str) or not name:
-            findings.reject(where, Path(path).name, f"{where} has no file name")
-            continue
         try:
-            entry = Entry(
-                read_split(row.get(roles.get("split"))),
-                read_flag(row.get(roles.get("changed"))),
-                read_captions(row.get(roles.get("caption"))),
-                where,
-            )
+            stem, entry = _entry_of(where, row)
         except ValueError as e:
-            findings.reject(name, Path(path).name, e)
+            findings.reject(_entry_name(row) or where, path.name, f"{where}: {e}")
             continue
-        entries.setdefault(Path(name.replace("\\", "/")).stem, []).append(entry)
+        entries.setdefault(stem, []).append(entry)
+    if not entries:
+        raise DatasetError(_nothing_usable(path, findings.bad[n_bad:]))
     return entries
+
+
+def _nothing_usable(path, bad):
+    "What is said about a file of which no row can be used."
+    if not bad:
+        return f"{path.name} holds no rows; fill it, or remove it"
+    first = "; ".join(f"{b.file if ',' in b.file else b.id}: {b.why}" for b in bad[:3])
+    return f"{path.name}: none of its {len(bad)} rows can be used. {first}"
+
+
+def _entry_name(row):
+    "The file name that a row of a caption file holds, or ''."
+    name = row.get(column_roles(row).get("name")) if isinstance(row, dict) else None
+    name = str(name) if isinstance(name, int) and not isinstance(name, bool) else name
+    return name if isinstance(name, str) else ""
+
+
+def _entry_of(where, row):
+    "(stem, `Entry`) of a row of a caption file."
+    if not isinstance(row, dict):
+        raise ValueError(
+            row if isinstance(row, BadRow) else f"it is {type(row).__name__}, not an object"
+        )
+    roles, name = column_roles(row), _entry_name(row)
+    if not name:
+        raise ValueError("there is no file name")
+    captions = read_captions(row.get(roles.get("caption")))
+    if "caption" not in roles:
+        captions = [BadRow(f"the row has no caption (its columns: {', '.join(map(str, row))})")]
+    folders = {s for f in name.replace("\\", "/").split("/")[:-1] if (s := _split_or_none(f))}
+    split = read_split(row.get(roles.get("split")))
+    if split is None and len(folders) == 1:  # the path says it: train/A/1.png
+        split = folders.pop()
+    changed = read_flag(row.get(roles.get("changed")))
+    return picture_stem(name), Entry(split, changed, captions, where)
 
 
 def _names_any(path, stems):
     "Does a caption file name any of these images?"
-    rows = (row for _, row in iter_rows(path) if isinstance(row, dict))
-    return any(
-        isinstance(name := row.get(column_roles(row).get("name")), str) and Path(name).stem in stems
-        for row in rows
-    )
+    stems = {picture_stem(s + SUFFIXES[0]) for s in stems}
+    try:
+        return any(picture_stem(_entry_name(row)) in stems for _, row in iter_rows(path))
+    except DatasetError:
+        if _is_meant(path):
+            raise
+        return False  # it lies outside the dataset, and may be about anything
 
 
 def _entries_for(entries, stem, split):
@@ -354,7 +389,7 @@ class FolderSource(Source):
             around = [folder.parent] + (
                 [folder.parent.parent] if folder.name.lower() == "images" else []
             )
-            stems = {Path(n).stem for p in parts for n in list_files(folder / p.first, SUFFIXES)}
+            stems = {picture_stem(n) for p in parts for n in list_files(folder / p.first, SUFFIXES)}
             captions = next(
                 (
                     c
@@ -377,7 +412,7 @@ class FolderSource(Source):
 
     def read(self, findings):
         stems = Counter(
-            Path(n).stem for p in self.parts for n in list_files(self.root / p.first, SUFFIXES)
+            picture_stem(n) for p in self.parts for n in list_files(self.root / p.first, SUFFIXES)
         )
         entries, used = _merged(_choose_captions(self.caption_files, stems.keys(), findings)), set()
         repeated = {s for s, n in stems.items() if n > 1}
@@ -406,7 +441,7 @@ class FolderSource(Source):
         ]
         conflicts = 0
         for a, b in joined.items():
-            stem = Path(a).stem
+            stem = picture_stem(a)
             found = _entries_for(entries, stem, part.split)
             if found:
                 used.add(stem)
@@ -521,33 +556,32 @@ def row_boxes(
     roles: dict,  # role -> column, as `column_roles` gives them
     text_allowed: bool,  # in a CSV file everything is text
 ) -> tuple:  # (list of boxes, format or None, units or None)
-    "The boxes of a row, in one column or in four."
-    fmt, units = (
-        row.get(roles[r]) or None if r in roles else None for r in ("box_format", "box_units")
-    )
+    "The boxes of a row, in one column or in four; `ValueError` if they contradict what is said of them."
+    fmt, units = (_told(row, roles, r) for r in ("box_format", "box_units"))
     if "box" in roles:
-        boxes, told = read_boxes(row[roles["box"]], text_allowed)
+        boxes, told, told_units = read_boxes(row[roles["box"]], text_allowed)
+    elif (found := box_columns(row)) is not None:
+        boxes, told = read_box_columns([row[k] for k in found[0]], found[1], text_allowed)
+        told_units = None
     else:
-        names = next(
-            ((n, f) for n, f in BOX_COLUMNS.items() if all(k in row for k in n.split())), None
-        )
-        values = [row[k] for k in names[0].split()] if names else []
-        if all(v is None or v == "" for v in values):
-            boxes, told = [], None
-        else:
-            boxes, told = (
-                read_boxes(" ".join(map(str, values)) if text_allowed else values, text_allowed)[0],
-                names[1],
-            )
+        boxes, told, told_units = [], None, None
     if fmt and told and fmt != told:
         raise ValueError(f"the box is written as {told} but its format is said to be {fmt}")
+    if units and told_units and units != told_units:
+        raise ValueError(f"the box is in {told_units} but its units are said to be {units}")
     if (fmt or told) not in (None, "xyxy", "xywh"):
         raise ValueError(f"box format {fmt!r:.40} is unknown; expected xyxy or xywh")
-    if units not in (None, "pixel", "fraction", "percent"):
+    if units not in _UNITS:
         raise ValueError(
-            f"box units {units!r:.40} are unknown; expected pixel, fraction or percent"
+            f"box units {units!r:.40} are unknown; expected {', '.join(map(str, _UNITS[1:]))}"
         )
-    return boxes, fmt or told, units
+    return boxes, fmt or told, units or told_units
+
+
+def _told(row, roles, role):
+    "What a row says in a column, None where it says nothing."
+    value = row.get(roles[role]) if role in roles else None
+    return None if is_missing(value) else value
 
 
 def row_captions(
@@ -578,7 +612,7 @@ class PairCollector:
         self,
         findings,  # where problems are noted
     ):
-        self.pairs, self.findings = {}, findings
+        self.pairs, self.findings, self.n_captions = {}, findings, 0
 
     def add(self, where, file, id, t1, t2, mask, split, changed, captions, fmt, units, key=None):
         "Add a row; `t1`, `t2` are (locator, stamp); `key` is equal for the same two pictures, by default their locators."
@@ -596,6 +630,9 @@ class PairCollector:
             raise ValueError(
                 f"changed is {changed}, but an earlier row of the same pair says {p.changed}"
             )
+        both = mask and p.mask and not mask.startswith("arrow:")  # a cell each, the same picture
+        if both and mask != p.mask:
+            raise ValueError(f"mask {mask!r}, but an earlier row of the same pair has {p.mask!r}")
         p.split, p.mask, p.changed = (
             p.split or split,
             p.mask or mask,
@@ -605,6 +642,7 @@ class PairCollector:
             if isinstance(c, BadRow):
                 self.findings.reject(id or where, f"{file}, {where}", c)
             else:
+                self.n_captions += 1
                 p.captions.append(c)
                 p.boxes.append(boxes)
                 p.conventions.append((fmt, units))
@@ -615,6 +653,92 @@ class PairCollector:
             if not p.id or seen[p.id] > 1:
                 p.id = f"{p.id or 'pair'}_{number}"
             yield p
+
+# %% ../nbs/00g_formats.ipynb #7b2d0c02
+_LABELS = ("label", "labels", "changelabel", "gt")  # a mask, or the name of a class
+
+
+class _Columns:
+    "What the columns of one annotation file mean."
+
+    def __init__(
+        self,
+        path,  # an annotation file
+    ):
+        self.shapes, looks, self.n_rows = Counter(), {}, 0
+        for _, row in iter_rows(path):
+            self.n_rows += 1
+            if not isinstance(row, dict):
+                continue
+            self.shapes[tuple(row)] += 1
+            for c in _label_columns(tuple(row)):
+                if not is_missing(row[c]):
+                    is_path = isinstance(row[c], str) and row[c].lower().endswith(SUFFIXES)
+                    looks.setdefault(c, {}).setdefault(is_path, row[c])
+        self.classes = {c: seen[False] for c, seen in looks.items() if True not in seen}
+        self.known = {s: self._roles(s) for s in self.shapes}
+        pairs = [s for s in self.shapes if {"first", "second"} <= self.known[s].keys()]
+        self.usual = {}  # role -> (its names, the number of rows that have it)
+        for s in pairs:
+            for role, c in self.known[s].items():
+                names, n = self.usual.get(role, ((), 0))
+                self.usual[role] = {*names, c}, n + self.shapes[s]
+
+    def _roles(self, shape):
+        roles = column_roles(n for n in shape if n not in self.classes)
+        drawn = [c for c, v in self.classes.items() if c in shape and _is_drawn(v)]
+        if "box" not in roles and drawn:  # Label Studio calls its boxes `label`
+            roles["box"] = drawn[0]
+        return roles
+
+    def roles(self, row):
+        "Role -> column of a row."
+        return self.known[tuple(row)]
+
+    def lacks(self, row):
+        "What a row lacks although others have it, as a sentence; '' if nothing."
+        roles = self.roles(row)
+        for role, (names, n) in self.usual.items():
+            if role in roles or (role != "caption" and not _misspells(row, roles, names)):
+                continue
+            return f"the row has no {role}, while {n} other rows have one (its columns: {', '.join(map(str, row))})"
+        return ""
+
+    def notes(self, name):
+        "Sentences about columns that are not used."
+        said = [
+            f"{name}: column {c!r} holds no pictures ({v!r:.40}), so it is not read as masks"
+            for c, v in self.classes.items()
+            if not _is_drawn(v)
+        ]
+        used = {c for s, roles in self.known.items() for c in (*roles.values(), *_four_columns(s))}
+        idle = [str(c) for s in self.shapes for c in s if c not in used and c not in self.classes]
+        idle = list(dict.fromkeys(c for c in idle if c))
+        return said + ([f"{name}: not used: column {', '.join(idle[:8])}"] if idle else [])
+
+
+@lru_cache(maxsize=1024)
+def _label_columns(names):
+    return [n for n in names if _fold(n) in _LABELS]
+
+
+def _is_drawn(value):
+    "Is a value a list of drawn boxes?"
+    return isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)
+
+
+def _four_columns(names):
+    try:
+        found = box_columns(names)
+    except ValueError:
+        return ()  # a row says so itself
+    return found[0] if found else ()
+
+
+def _misspells(row, roles, names):
+    "Does a row have an unknown column that is nearly called like one of these?"
+    strange = [_fold(c) for c in row if c not in roles.values()]
+    return any(difflib.get_close_matches(_fold(n), strange, 1, 0.7) for n in names)
 
 # %% ../nbs/00g_formats.ipynb #3fbf9373
 @register_format
@@ -666,42 +790,57 @@ class AnnotationSource(Source):
 
     def read(self, findings):
         collector, locate = PairCollector(findings), Locator(self.root)
-        for path in self.paths:
-            for where, row in iter_rows(path, findings.fields):
-                try:
-                    self._add(collector, locate, path, where, row)
-                except ValueError as e:
-                    findings.reject(_row_id(row) or where, f"{path.name}, {where}", e)
+        told = {path.name: self._read(path, collector, locate, findings) for path in self.paths}
+        _check_same(told)
         findings.folders.update(f or "." for f in locate.folders)
         yield from collector
 
-    def _add(self, collector, locate, path, where, row):
+    def _read(self, path, collector, locate, findings):
+        "Add the rows of one file; what it says about all its boxes comes back."
+        columns, fields, used = _Columns(path), {}, 0
+        before, n_bad = collector.n_captions, len(findings.bad)
+        for where, row in iter_rows(path, fields):
+            try:
+                self._add(collector, locate, path, where, row, columns)
+                used += 1
+            except ValueError as e:
+                findings.reject(_row_id(row) or where, f"{path.name}, {where}", e)
+        silent = "caption" in columns.usual and collector.n_captions == before
+        if not used or silent:
+            raise DatasetError(_nothing_usable(path, findings.bad[n_bad:]))
+        findings.notes += columns.notes(path.name)
+        findings.fields.update(fields, **(told := _box_fields(fields)))
+        return told
+
+    def _add(self, collector, locate, path, where, row, columns):
         if not isinstance(row, dict):
             raise ValueError(
                 row
                 if isinstance(row, BadRow)
                 else f"the row is {type(row).__name__}, not an object"
             )
-        roles, text = column_roles(row), path.suffix.lower() in (".csv", ".tsv")
+        roles, text = columns.roles(row), _is_table(path)
 
         def get(role):
             return row[roles[role]] if role in roles else None
 
         if "first" not in roles or "second" not in roles:
             raise ValueError("the row does not name two images")
-        t1, t2 = locate(get("first")), locate(get("second"))
-        mask = locate(get("mask"))[0] if get("mask") not in (None, "") else ""
+        t1, t2 = _locate(locate, get("first")), _locate(locate, get("second"))
+        mask = "" if is_missing(get("mask")) else _locate(locate, get("mask"))[0]
         split = read_split(get("split")) or (
             _split_or_none(path.stem) if len(self.paths) > 1 else None
         )
         boxes, fmt, units = row_boxes(row, roles, text)
         captions = row_captions(get("caption"), boxes, text)
+        if lacks := columns.lacks(row):
+            raise ValueError(lacks)
         if "caption" in roles and not captions:
             raise ValueError("the caption is missing")
         collector.add(
             where,
             path.name,
-            _row_id(row) or Path(t1[0]).stem,
+            _row_id(row) or picture_stem(t1[0]),
             t1,
             t2,
             mask,
@@ -716,10 +855,37 @@ class AnnotationSource(Source):
 def _row_id(row):
     "What the row calls itself, if it does."
     value = row.get(column_roles(row).get("id")) if isinstance(row, dict) else None
-    return (
-        value.encode("utf-8", "replace").decode()
-        if isinstance(value, str)
-        else str(value)
-        if isinstance(value, (int, float))
-        else ""
-    )
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    return str(value) if isinstance(value, (int, float)) and value == value else ""
+
+
+def _locate(locate, text):
+    "A picture by its path, in whichever Unicode form the path is written."
+    try:
+        return locate(text)
+    except ValueError as e:
+        forms = () if not isinstance(text, str) or text.isascii() else ("NFC", "NFD")
+        for form in forms:
+            try:
+                return locate(unicodedata.normalize(form, text))
+            except ValueError:
+                continue  # what is said is about the path as it is written
+        raise e
+
+
+def _box_fields(fields):
+    "What a document says about all its boxes, under the names that are asked for."
+    roles = column_roles(fields)
+    wanted = dict(bbox_format="box_format", bbox_units="box_units")
+    return {k: fields[roles[r]] for k, r in wanted.items() if r in roles}
+
+
+def _check_same(told):
+    "`DatasetError` if the files of one dataset say different things about their boxes."
+    first = next(iter(told), None)
+    for name, fields in told.items():
+        if fields != told[first]:
+            raise DatasetError(
+                f"{first} says {told[first] or 'nothing'} about its boxes and {name} {fields or 'nothing'}; write bbox_format and bbox_units into every row"
+            )

@@ -240,7 +240,7 @@ class RawPair:
 
 
 _SPLIT_CODES = (None, "train", "val", "test")
-_FORMATS, _UNITS = (None, "xyxy", "xywh"), (None, "pixel", "fraction", "percent")
+_FORMATS, _UNITS = (None, "xyxy", "xywh"), (None, "pixel", "fraction", "percent", "thousandth")
 
 
 class PairTableBuilder:
@@ -277,7 +277,7 @@ class PairTableBuilder:
             self.text["caption"].add(caption)
             n["caption_pair"].append(index)
             fmt, units = p.conventions[k] if p.conventions else (None, None)
-            n["convention"].append(4 * _FORMATS.index(fmt) + _UNITS.index(units))
+            n["convention"].append(len(_UNITS) * _FORMATS.index(fmt) + _UNITS.index(units))
             for b in p.boxes[k] if p.boxes else ():
                 n["box"].extend(b)
             n["box_ends"].append(len(n["box"]) // 4)
@@ -332,7 +332,8 @@ class PairTable:
         return self.box[int(self.box_ends[c - 1]) if c else 0 : int(self.box_ends[c])]
 
     def given_convention(self, c: int) -> tuple:  # (format or None, units or None)
-        return _FORMATS[int(self.convention[c]) // 4], _UNITS[int(self.convention[c]) % 4]
+        f, u = divmod(int(self.convention[c]), len(_UNITS))
+        return _FORMATS[f], _UNITS[u]
 
     def given_split(self, i: int):
         return _SPLIT_CODES[int(self.split[i])]

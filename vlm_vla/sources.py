@@ -341,9 +341,9 @@ def _convention(source, fields, config):
     )
     if fmt not in ("xyxy", "xywh"):
         raise DatasetError(f"{source.root}: bbox_format is {fmt!r}; expected xyxy or xywh")
-    if units not in ("pixel", "fraction", "percent"):
+    if units not in ("pixel", "fraction", "percent", "thousandth"):
         raise DatasetError(
-            f"{source.root}: bbox_units is {units!r}; expected pixel, fraction or percent"
+            f"{source.root}: bbox_units is {units!r}; expected pixel, fraction, percent or thousandth"
         )
     return dict(format=fmt, units=units)
 
@@ -544,6 +544,8 @@ def _notes(pairs, t, v):
         )
     if pairs.box_source == "diff":
         notes.append("boxes are guesses from the difference of the images, not labels")
+    if n := v.meta.get("clipped"):
+        notes.append(f"{n} boxes reached over the edge by less than a pixel and were cut off there")
     if pairs.per_pair:
         notes.append(f"at most {pairs.per_pair} samples of each pair (CAPTIONS_PER_PAIR)")
     return notes

@@ -21,7 +21,10 @@ import vlm_vla.captions, vlm_vla.geometry
 from .captions import read_caption, select_region
 from .formats import Source
 from vlm_vla.geometry import (
+    EDGE_PX,
+    UNITS,
     action_to_box,
+    box_in_pixels,
     box_iou,
     box_to_action,
     convert_box,
@@ -41,6 +44,7 @@ class Verdict:
     reason: str = ""  # why it is left out; "" if it is a sample
     n_regions: int = 0  # separate things that the box covers
     ambiguous: bool = False  # the sentence means one thing, and there are several
+    clipped: int = 0  # given boxes that reached over the edge by less than a pixel
 
 
 SAYS_NO_CHANGE = "says that nothing changed, but the pair is marked as changed"
@@ -63,7 +67,7 @@ def given_box(
     width: int,  # of the second date, in pixels
     height: int,  # of the second date, in pixels
     fmt: str = "xyxy",  # "xyxy" or "xywh"
-    units: str = "pixel",  # "pixel", "fraction" or "percent"
+    units: str = "pixel",  # "pixel", "fraction", "percent" or "thousandth"
     region: str = "union",  # of several boxes: what covers all, or the "largest"
 ) -> tuple:  # (x1, y1, x2, y2) in pixels
     "The boxes of a sentence as one; `ValueError` if one of them is wrong."
@@ -73,6 +77,58 @@ def given_box(
     return (*b[:, :2].min(0).tolist(), *b[:, 2:].max(0).tolist())
 
 # %% ../nbs/00j_targets.ipynb #19eebbe5
+@lru_cache(maxsize=4)
+def _other_convention(
+    table,  # the dataset's table
+    fmt,  # "xyxy" or "xywh", as the settings say
+    units,  # one of `UNITS`, as the settings say
+):  # (settings that fit all boxes, why the present ones are unlikely), each "" if there is nothing to say
+    "Do the boxes of a dataset, taken together, speak for other settings?"
+    told = [table.given_convention(c) for c in range(len(table.captions))]
+    per_caption = np.diff(table.box_ends, prepend=0)
+    open_units = np.repeat([u is None for _, u in told], per_caption).astype(bool)
+    formats = np.repeat([f or "" for f, _ in told], per_caption)[open_units]
+    pair = np.repeat(table.caption_pair, per_caption)[open_units]
+    b, size = table.box[open_units], np.tile(table.size[pair, 2:], 2).astype(np.float64)
+    if not len(b) or not np.isfinite(b).all():
+        return "", ""
+    fits = {
+        (f, u): _fits(b, size, np.where(formats == "", f, formats) == "xywh", UNITS[u]).all()
+        for f in ((fmt,) if (formats != "").all() else ("xyxy", "xywh"))
+        for u in ("fraction", "percent", "thousandth", "pixel")
+    }
+    others = [c for c, all_fit in fits.items() if all_fit and c != (fmt, units)]
+    if not fits[fmt, units]:
+        others.sort(key=lambda c: ((c[0] != fmt) + (c[1] != units), UNITS[c[1]] or size.min()))
+        return (_as_settings(others[0], fmt, units), "") if others else ("", "")
+    narrow = [c for c in others if c[0] == fmt and UNITS[c[1]]]  # they fit, but is it likely?
+    if narrow and _unlikely(b, size, UNITS[units], UNITS[narrow[0][1]]):
+        doubt = f"all {len(b)} boxes of the data lie between 0 and {UNITS[narrow[0][1]]:g}"
+        return _as_settings(narrow[0], fmt, units), doubt
+    return "", ""
+
+
+def _as_settings(found, fmt, units):
+    names = (("BBOX_FORMAT", fmt, found[0]), ("BBOX_UNITS", units, found[1]))
+    return " and ".join(f"{n}={new!r}" for n, old, new in names if new != old)
+
+
+def _fits(b, size, is_xywh, limit):
+    "(n,) bool: which of (n, 4) boxes lie in pictures of (n, 4) sizes, if their units end at a limit (None: pixels)."
+    px = b * size / limit if limit else b
+    ends = px[:, 2:] + np.where(is_xywh[:, None], px[:, :2], 0)
+    ok = (px[:, :2] >= -EDGE_PX).all(1) & (ends <= size[:, 2:] + EDGE_PX).all(1)
+    ok &= (px[:, 2:] > np.where(is_xywh[:, None], 0, px[:, :2])).all(1)
+    return ok if limit else ok & (np.abs(b).max(1) > 1.01)
+
+
+def _unlikely(b, size, limit, narrow):
+    "Would boxes up to a limit (None: pixels) stay below a far narrower one, and yet use all of that?"
+    n = len(np.unique(b, axis=0))
+    reach = limit or size.min()
+    return n >= (4 if narrow == 1 else 20) and reach >= 2 * narrow and b.max() >= 0.8 * narrow
+
+
 def judge_given(
     table: PairTable,  # the dataset's table
     i: int,  # number of a pair
@@ -85,24 +141,28 @@ def judge_given(
         if len(boxes) == 0:
             yield without_box(flag, table.captions[c], "no box given")
             continue
-        fmt, units = table.given_convention(c)
+        own = table.given_convention(c)
+        fmt, units = own[0] or settings["format"], own[1] or settings["units"]
+        better, doubt = _other_convention(table, settings["format"], settings["units"])
+        better = "" if own[1] else better
         try:
             if flag is False:
                 raise ValueError("there is a box, but the pair is marked as unchanged")
-            yield Verdict(
-                True,
-                given_box(
-                    boxes,
-                    width,
-                    height,
-                    fmt or settings["format"],
-                    units or settings["units"],
-                    settings["region"],
-                ),
-                n_regions=len(boxes),
-            )
+            if doubt and better:
+                raise ValueError(f"{doubt}, so {units} is unlikely")
+            box = given_box(boxes, width, height, fmt, units, settings["region"])
         except ValueError as e:
-            yield e
+            fits = f"; the boxes of the data fit {better}, or say bbox_units in the file"
+            yield ValueError(f"{e}{fits}") if better else e
+            continue
+        clipped = sum(_is_clipped(x, width, height, fmt, units) for x in boxes)
+        yield Verdict(True, box, n_regions=len(boxes), clipped=clipped)
+
+
+def _is_clipped(box, width, height, fmt, units):
+    "Does a box reach over the edge by more than the precision of its numbers?"
+    b = box_in_pixels(box, width, height, fmt, units)
+    return bool(max(-b.min(), b[2] - width, b[3] - height) > 0.01)
 
 # %% ../nbs/00j_targets.ipynb #64bd657e
 @lru_cache(maxsize=65536)
@@ -299,6 +359,7 @@ class _Verdicts:
     def __init__(self, table):
         n = len(table.captions)
         self.table, self.reasons, self.bad = table, ["", BAD], []
+        self.clipped = 0  # boxes in the data that reached over the edge by less than a pixel
         self.arrays = dict(
             pair_changed=np.zeros(len(table), np.uint8),
             box=np.full((n, 4), np.nan, np.float32),
@@ -318,6 +379,7 @@ class _Verdicts:
             ("ambiguous", v.ambiguous),
         ):
             self.arrays[name][c] = value
+        self.clipped += v.clipped
         if v.box:
             self.arrays["box"][c] = v.box
 
@@ -372,7 +434,9 @@ def judge_all(
             for c in numbers[done:]:
                 out.refuse(i, c, file_of[i], e)
         out.arrays["pair_changed"][i] = _pair_changed(source, table, i, out)
-    return out.arrays, dict(reasons=out.reasons, bad=out.bad, coded=bool(coded), coded_by=how)
+    return out.arrays, dict(
+        reasons=out.reasons, bad=out.bad, coded=bool(coded), coded_by=how, clipped=out.clipped
+    )
 
 # %% ../nbs/00j_targets.ipynb #661602b6
 TARGETS_VERSION = 3  # of what is stored; raise it when the meaning changes
