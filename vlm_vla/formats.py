@@ -158,7 +158,7 @@ def _text_file_kind(path, size, mtime_ns):
         return ""
     for row in rows:
         roles = column_roles(row)
-        if "first" in roles and "second" in roles:
+        if "first" in roles and "second" in roles and not isinstance(row[roles["first"]], dict):
             return "annotations"
         if "name" in roles and "caption" in roles:
             return "captions"
