@@ -680,7 +680,11 @@ def _join_names(part, files, masks, findings):
         targets = _targets_of(first_of, names, folder == part.first)
         mask_of[folder] = {first_of[b]: m for b, m in targets.items()}
         used |= {(folder, m) for m in targets.values()}
-    findings.unmatched += [f"{part.first}/{n}" for n in alone if (part.first, n) not in used]
+    left = [(part.first, n) for n in alone]  # but the first date may have masks, too
+    left += [
+        (f, n) for f, m in masks.items() for n in m if f != part.first and part.ends[0] not in n
+    ]
+    findings.unmatched += [f"{f}/{n}" for f, n in left if (f, n) not in used]
     return joined, mask_of
 
 # %% ../nbs/00g_formats.ipynb #c6ad4abf
