@@ -149,7 +149,9 @@ def _checked(sources):
         s.others = [o for o in sources if o is not s]
         for name in s.files():
             path = Path(os.path.normpath(s.root / name))
-            above = name.startswith("..")  # a caption file around the images
+            above = name.startswith("..") or os.path.isabs(
+                name
+            )  # such as captions around the images
             borders = Borders(path.parent if above else s.root)
             if why := borders.refusal(path.name if above else name):
                 raise DatasetError(f"{s.root}: {why}")
@@ -212,15 +214,15 @@ def _names_of(pair):
 
 
 def _read_list(path, names):
-    "The names in a list, and the lines of it that name nothing; a line may hold several columns."
+    "The names in a list, and the lines of it that name nothing; a line may hold several file names."
     try:
         lines = [t for t in path.read_text(encoding="utf-8-sig").splitlines() if t.strip()]
     except UnicodeDecodeError as e:
         raise DatasetError(f"{path}: not UTF-8 text ({e.reason}); save it as UTF-8") from None
     found, unknown = set(), []
     for line in lines:
-        columns = (line, *re.split(r"[,;\s]+", line.strip()))
-        name = next((n for n in map(_bare, columns) if n in names), None)
+        files = [t for t in re.split(r"[,;\s]+", line) if t.lower().endswith(SUFFIXES)]
+        name = next((n for n in map(_bare, (line, *files)) if n in names), None)
         found.add(name) if name else unknown.append(line.strip())
     return found, unknown
 

@@ -212,6 +212,11 @@ def _has_pictures(folder):
             e.name.lower().endswith(SUFFIXES) and not e.name.startswith(".") for e in entries
         )
 
+
+def _below(folder, name):
+    "The path of a file in a folder, relative to the root."
+    return name if folder == "." else f"{folder}/{name}"
+
 # %% ../nbs/00g_formats.ipynb #f278da75
 def holds_few_values(
     path,  # a picture
@@ -628,8 +633,8 @@ class FolderSource(Source):
         pairs, mask_of = (_join_names if part.ends else _join_folders)(part, files, masks, findings)
         found = {}
         for stem, (a, b) in pairs.items():
-            mask = next((f"{f}/{m[a]}" for f, m in mask_of.items() if a in m), "")
-            names = (f"{part.first}/{a}", f"{part.second}/{b}", mask)
+            mask = next((_below(f, m[a]) for f, m in mask_of.items() if a in m), "")
+            names = (_below(part.first, a), _below(part.second, b), mask)
             if why := next(filter(None, map(borders.refusal, filter(None, names))), ""):
                 findings.reject(stem, names[0], why)
                 continue
@@ -684,7 +689,7 @@ def _join_names(part, files, masks, findings):
     left += [
         (f, n) for f, m in masks.items() for n in m if f != part.first and part.ends[0] not in n
     ]
-    findings.unmatched += [f"{f}/{n}" for f, n in left if (f, n) not in used]
+    findings.unmatched += [_below(f, n) for f, n in left if (f, n) not in used]
     return joined, mask_of
 
 # %% ../nbs/00g_formats.ipynb #c6ad4abf

@@ -278,7 +278,7 @@ def choose_boxes(
     folders_first = sorted(tables, key=lambda st: st[0].kind == "annotation file")
     found = _choose(tables, folders_first, box_source, cache_dir)
     if found is None:
-        raise DatasetError(_no_boxes(*folders_first[0], box_source))
+        raise DatasetError(_no_boxes(*tables[0], box_source))
     source, _, kind = found
     if box_source in ("auto", "bbox"):
         _check_passed_over(source, tables, kind, max_bad)
@@ -342,6 +342,10 @@ def _no_boxes(source, table, box_source):
             + (f"; {table.meta['bad'][0]['why']}" if table.meta["bad"] else "")
         )
     seen = "".join(f". {n}" for n in [*table.meta["notes"], *unused_files(source)])
+    if source.kind == "annotation file":
+        lacks = "boxes" if len(table.captions) else "sentences, and a box belongs to a sentence"
+        columns = "x1, y1, x2, y2 or mask" if len(table.captions) else "caption"
+        return f"{what} has no {lacks}; add columns such as {columns} to {', '.join(map(str, source.files()))}{seen}"
     if box_source == "bbox":
         return f"{what} has no boxes; use BOX_SOURCE='auto' or 'mask', or add an annotation file with boxes{seen}"
     return (
