@@ -19,9 +19,16 @@ from tqdm import tqdm
 
 from .captions import read_caption
 from .config import Config
-from .discovery import DatasetNotFound, cache_file, find_dataset, find_sources, open_table
+from vlm_vla.discovery import (
+    DatasetNotFound,
+    cache_file,
+    find_dataset,
+    find_sources,
+    open_table,
+    unused_files,
+)
 from .drawing import draw_box, draw_outline, drawable, show_image, wrap
-from .formats import Source, register_format
+from .formats import FolderSource, Source, nothing_usable, register_format
 from .images import BUILDING, ROAD, BadImage, ImageRef, decode_mask
 from .pairtable import BadSample
 from .rows import SPLITS, DatasetError, read_split
@@ -248,11 +255,12 @@ def _splits(table, seed):
         for i in np.flatnonzero(splits < 0).tolist()
     ]
 
-# %% ../nbs/01a_sources.ipynb #33a4dba4
+# %% ../nbs/01a_sources.ipynb #b3ec1e37
 def choose_boxes(
     sources: list,  # the formats that the data can be read as
     box_source: str,  # "auto", "bbox", "mask", "diff" or "none"
     cache_dir,  # folder for the index
+    max_bad: float = 1.0,  # largest share of bad rows in a data file that is passed over, 0 to 1
 ) -> tuple:  # (source, table, "bbox" | "mask" | "diff" | "none")
     "Which format to read, and where boxes come from; `DatasetError` if there are none."
     for s in sources:  # an unclear annotation file must not be passed over for something lesser
@@ -260,23 +268,69 @@ def choose_boxes(
             len(sources) == 1 or (s.kind == "annotation file" and box_source in ("auto", "bbox"))
         ):
             raise DatasetError(s.problem)
-    tables = [
-        (s, open_table(s, cache_dir))
-        for s in sorted(sources, key=lambda s: s.kind != "annotation file")
-        if not s.problem
-    ]
+    ranked = sorted(sources, key=lambda s: s.kind != "annotation file")
+    tables = [(s, open_table(s, cache_dir)) for s in ranked if not s.problem]
+    for s, t in tables:
+        if not len(t) and not isinstance(s, FolderSource):
+            names = ", ".join(map(str, s.files()))
+            bad = [BadSample(**b) for b in t.meta["bad"]]
+            raise DatasetError(nothing_usable(f"{s.root}: {names}", bad))
+    folders_first = sorted(tables, key=lambda st: st[0].kind == "annotation file")
+    found = _choose(tables, folders_first, box_source, cache_dir)
+    if found is None:
+        raise DatasetError(_no_boxes(*tables[0], box_source))
+    source, _, kind = found
+    if box_source in ("auto", "bbox"):
+        _check_passed_over(source, tables, kind, max_bad)
+    source.notes = [
+        _passed_over(s, t, kind) for s, t in tables if s is not source and s.files()
+    ] + [f"not used: {s.problem}" for s in sources if s.problem]
+    return found
+
+
+def _choose(tables, folders_first, box_source, cache_dir):
+    "(source, table, where boxes come from), or None if there are none."
+    if box_source in ("diff", "none"):
+        return *max(folders_first, key=lambda st: len(st[1].captions)), box_source
     if box_source in ("auto", "bbox"):
         for s, t in tables:
             if t.n_boxes:
                 return s, t, "bbox"
-    folders_first = sorted(tables, key=lambda st: st[0].kind == "annotation file")
-    if box_source in ("auto", "mask"):
-        for s, t in folders_first:
-            if t.n_masks:
+    masked = [st for st in folders_first if st[1].n_masks]
+    if box_source == "bbox" or not masked:
+        return None
+    spoken = [st for st in masked if len(st[1].captions)]
+    if spoken:
+        return *spoken[0], "mask"
+    for s, t in tables:  # sentences in rows, masks in folders beside them
+        if len(t.captions) and isinstance(masked[0][0], FolderSource):
+            s.masks_from = masked[0][0]
+            if (t := open_table(s, cache_dir)).n_masks:
                 return s, t, "mask"
-    if box_source in ("diff", "none"):
-        return *max(folders_first, key=lambda st: len(st[1].captions)), box_source
-    raise DatasetError(_no_boxes(*folders_first[0], box_source))
+            s.masks_from = None
+    return *masked[0], "mask"
+
+# %% ../nbs/01a_sources.ipynb #a7f8828f
+def _passed_over(source, table, kind):
+    "What is said about a data file that is not the one used."
+    return (
+        f"{', '.join(map(str, source.files()))} ({source.kind}: {len(table)} pairs, {len(table.captions)} sentences, "
+        f"{len(table.meta['bad'])} bad) was looked at and not used; boxes: {kind}"
+    )
+
+
+def _check_passed_over(source, tables, kind, max_bad):
+    "Rows that are bad must not make another source win without a word."
+    for s, t in tables:
+        lost = t.meta["lost"]
+        share = lost / max(1, lost + len(t.captions))
+        if s is source or isinstance(s, FolderSource) or not share > max_bad:
+            continue
+        first = "; ".join(f"{b['file']}: {b['why']}" for b in t.meta["bad"][:3])
+        raise DatasetError(
+            f"{s.root}: {', '.join(map(str, s.files()))} has no boxes that can be used, and {share:.1%} of its samples are bad ({first}); "
+            f"mend the file, or set BOX_SOURCE={kind!r} to do without it"
+        )
 
 
 def _no_boxes(source, table, box_source):
@@ -287,14 +341,19 @@ def _no_boxes(source, table, box_source):
             + (f", for example {table.meta['unmatched'][0]}" if table.meta["unmatched"] else "")
             + (f"; {table.meta['bad'][0]['why']}" if table.meta["bad"] else "")
         )
+    seen = "".join(f". {n}" for n in [*table.meta["notes"], *unused_files(source)])
+    if source.kind == "annotation file":
+        lacks = "boxes" if len(table.captions) else "sentences, and a box belongs to a sentence"
+        columns = "x1, y1, x2, y2 or mask" if len(table.captions) else "caption"
+        return f"{what} has no {lacks}; add columns such as {columns} to {', '.join(map(str, source.files()))}{seen}"
     if box_source == "bbox":
-        return f"{what} has no boxes; use BOX_SOURCE='auto' or 'mask', or add an annotation file with boxes"
+        return f"{what} has no boxes; use BOX_SOURCE='auto' or 'mask', or add an annotation file with boxes{seen}"
     return (
         f"{what} has no {'boxes and no masks' if box_source == 'auto' else 'masks'}, so there is nothing to point at. If it is LEVIR-CC, attach LEVIR-MCI instead: the same images and sentences "
-        f"with masks in label/. (BOX_SOURCE='diff' guesses boxes from the images' difference.)"
+        f"with masks in label/. (BOX_SOURCE='diff' guesses boxes from the images' difference.){seen}"
     )
 
-
+# %% ../nbs/01a_sources.ipynb #33a4dba4
 def open_pairs(
     path,  # the dataset, a folder to search, a file, or a hub id
     split: str = None,  # "train", "val" or "test"; None: all
@@ -309,7 +368,10 @@ def open_pairs(
             f"box_source {box_source!r} is unknown; expected auto, bbox, mask, diff or none"
         )
     source, table, kind = choose_boxes(
-        find_sources(path, config.ALLOW_DOWNLOAD), box_source, config.cache_dir
+        find_sources(path, config.ALLOW_DOWNLOAD),
+        box_source,
+        config.cache_dir,
+        config.MAX_BAD_FRACTION if config.ON_BAD_SAMPLE == "skip" else 0.0,
     )
     settings = dict(
         source=kind,
@@ -531,7 +593,7 @@ def _report(self) -> PairsReport:
 
 
 def _notes(pairs, t, v):
-    notes = list(t.meta["notes"])
+    notes = [*t.meta["notes"], *pairs.source.notes, *unused_files(pairs.source)]
     if not (t.split > 0).any():
         notes.append("the data has no splits: one pair in ten went to val")
     if not len(t.captions):
