@@ -346,6 +346,8 @@ def _no_boxes(source, table, box_source):
         lacks = "boxes" if len(table.captions) else "sentences, and a box belongs to a sentence"
         columns = "x1, y1, x2, y2 or mask" if len(table.captions) else "caption"
         return f"{what} has no {lacks}; add columns such as {columns} to {', '.join(map(str, source.files()))}{seen}"
+    if unclear := [n for n in table.meta["notes"] if "look like masks" in n]:
+        return f"{what} has no masks that are clear: {unclear[0]}"
     if box_source == "bbox":
         return f"{what} has no boxes; use BOX_SOURCE='auto' or 'mask', or add an annotation file with boxes{seen}"
     return (
