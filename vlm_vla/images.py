@@ -703,7 +703,7 @@ def _refused(codes, why):
 
 def mask_coding(
     looks: list,  # of `MaskLook`, of all masks of a data set
-) -> dict:  # "table": [code, 0 | 128 | 255] for each known code; "soft": are codes rounded first?; "roads": are roads told from buildings?; "problem": why the masks cannot be read, or ""
+) -> dict:  # "table": [code, 0 | 128 | 255] for each known code; "soft": are codes rounded first?; "roads": are roads, or other classes, told from buildings?; "problem": why the masks cannot be read, or ""
     "What the values or colours of masks mean, as JSON knows it."
     exact, _ = _shown(looks, False)
     soft = _is_soft(looks, exact)
@@ -723,8 +723,12 @@ def mask_coding(
     if known is None or not set(front) <= known.keys():
         return _refused(pixels, "what they mean is not known")
     table = {**({} if ground is None else {ground: 0}), **known}
+    classes = ground == _WHITE and len(known) == len(SECOND)  # it tells buildings from the rest
     return dict(
-        soft=soft, table=[list(x) for x in table.items()], roads=_roads(looks, table), problem=""
+        soft=soft,
+        table=[list(x) for x in table.items()],
+        roads=classes or _roads(looks, table),
+        problem="",
     )
 
 
