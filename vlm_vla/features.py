@@ -130,6 +130,7 @@ class FeatureCache:
             pooled=vision.pooled,
             compute=str(vision.dtype),
             prepare=repr((dataset.image_size, dataset.normalization, dataset.transform)),
+            ranges=getattr(getattr(dataset, "pairs", None), "ranges", {}),
             images=image_digests(self.images.refs),
         )
         key = hashlib.blake2b(

@@ -201,7 +201,8 @@ def _subfolders(folder):
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith((".", "__")))
+        folders = (e for e in entries if (os.path.isdir(e.path) if e.is_symlink() else e.is_dir()))
+        return sorted(e.name for e in folders if not e.name.startswith((".", "__")))
 
 
 def _picture_names(folder):
@@ -415,7 +416,7 @@ class Borders:
         if self._inside(os.path.realpath(path)):
             return ""
         link = self._link(name)
-        return f"the link {link!r:.100} leads out of the data folder; refused: copy what it leads to, or set DATASET_PATH to the folder that it lies in"
+        return f"the link {link!r:.100} leads out of the data folder; refused: copy what it leads to into the folder, or set DATASET_PATH to the real dataset"
 
     def _allowed(self, folder):
         "Is a folder inside? Asked once for each folder."

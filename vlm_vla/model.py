@@ -1170,6 +1170,8 @@ def _save_pretrained(
         self.config.replace(**found).save_json(
             new / "config.json"
         )  # so that it is found from any working folder
+        if ranges := getattr(self, "ranges", None):
+            (new / "pixels.json").write_text(json.dumps(dict(ranges=ranges)), encoding="utf-8")
         (new / "README.md").write_text(self.model_card(), encoding="utf-8")
         (new / "agent.json").write_text(
             json.dumps(dict(format=FORMAT, vlm_vla=__version__, base=self.base_shapes()), indent=2),
@@ -1335,6 +1337,8 @@ def _from_pretrained(
     found = {kind: find_base(config, kind) for kind in ("vision", "language")}
     check_base(found, read_card(path)["base"], path)
     agent = _loaded(config, device, found["vision"], found["language"])
+    if (path / "pixels.json").is_file():  # the range of training pictures with more than 8 bits
+        agent.ranges = json.loads((path / "pixels.json").read_text(encoding="utf-8"))["ranges"]
     return agent.load_weights(path).eval()
 
 

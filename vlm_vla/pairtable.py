@@ -146,7 +146,11 @@ def list_files(
         found = [
             (e.name, e.stat())
             for e in entries
-            if e.name.lower().endswith(suffixes) and not e.name.startswith(".") and e.is_file()
+            if e.name.lower().endswith(suffixes)
+            and not e.name.startswith(".")
+            and (
+                os.path.isfile(e.path) if e.is_symlink() else e.is_file()
+            )  # a link may go in a circle
         ]
     return {name: (s.st_size, s.st_mtime_ns) for name, s in sorted(found)}
 

@@ -11,7 +11,7 @@ __all__ = ['PairRecord', 'Sample', 'Samples', 'Pairs', 'assign_splits', 'choose_
 import hashlib, json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -189,6 +189,14 @@ class Pairs(Sequence):
             rows = rows[np.arange(len(rows)) - np.searchsorted(pair, pair) < self.per_pair]
         return rows
 
+    @property
+    def ranges(self) -> dict:  # "int" and "float" -> (what becomes 0, what becomes 255)
+        return self.verdicts.meta["ranges"]  # of pixels with more than 8 bits, over the data set
+
+    def _picture(self, locator, stamp):
+        "A picture with the range of the data set."
+        return replace(self.source.ref(locator, stamp), ranges=self.ranges)
+
     def _record(self, i):
         if self._last and self._last[0] == i:
             return self._last[1]
@@ -198,8 +206,8 @@ class Pairs(Sequence):
         record = PairRecord(
             t.ids[i],
             SPLITS[self.splits[i]],
-            self.source.ref(t.t1[i], s1),
-            self.source.ref(t.t2[i], s2),
+            self._picture(t.t1[i], s1),
+            self._picture(t.t2[i], s2),
             tuple(t.captions[c] for c in numbers),
             tuple(None if b[0] != b[0] else tuple(b) for b in boxes),
             self.source.ref(mask, 0) if mask else None,
@@ -346,6 +354,8 @@ def _no_boxes(source, table, box_source):
         lacks = "boxes" if len(table.captions) else "sentences, and a box belongs to a sentence"
         columns = "x1, y1, x2, y2 or mask" if len(table.captions) else "caption"
         return f"{what} has no {lacks}; add columns such as {columns} to {', '.join(map(str, source.files()))}{seen}"
+    if unclear := [n for n in table.meta["notes"] if "look like masks" in n]:
+        return f"{what} has no masks that are clear: {unclear[0]}"
     if box_source == "bbox":
         return f"{what} has no boxes; use BOX_SOURCE='auto' or 'mask', or add an annotation file with boxes{seen}"
     return (
@@ -450,11 +460,13 @@ def _region_mask(
     "The pixels that a sample's sentence means; None where only the box is known."
     if sample.box is None or (sample.pair.mask is None and sample.box_source != "diff"):
         return None
-    if sample.box_source == "bbox" and not read_caption(sample.caption).classes:
+    if sample.box_source == "bbox" and (
+        self.verdicts.meta["masks"]["problem"] or not read_caption(sample.caption).classes
+    ):
         return None
     mask, coded = self._pixels(sample), self.verdicts.meta["coded"] and sample.box_source != "diff"
     if sample.box_source == "bbox":
-        return _inside_box(mask, sample)
+        return _inside_box(mask, sample, coded)
     region = region_in(mask, sample.caption, self.settings, coded).mask
     return None if region is None else _resized(region, sample.width, sample.height)
 
@@ -468,7 +480,7 @@ def _pixels(self, sample):
             key,
             difference_of(pair.t1.open(), pair.t2.open())
             if key[1]
-            else decode_mask(pair.mask.open_raw(), pair.mask.name),
+            else decode_mask(pair.mask.open_raw(), pair.mask.name, self.verdicts.meta["masks"]),
         )
     return self._mask[1]
 
@@ -486,13 +498,15 @@ def _resized(mask, width, height):
     )
 
 
-def _inside_box(mask, sample):
-    "The pixels in a given box that the mask marks with the classes of the sentence; None if there are none."
+def _inside_box(mask, sample, coded):
+    "The pixels in a given box that the mask marks with the classes of the sentence, or at all if it knows no classes; None if there are none."
     classes = read_caption(sample.caption).classes
     if not classes:
         return None
     region = _resized(
-        ((mask == ROAD) & ("road" in classes)) | ((mask == BUILDING) & ("building" in classes)),
+        ((mask == ROAD) & ("road" in classes)) | ((mask == BUILDING) & ("building" in classes))
+        if coded
+        else mask > 0,
         sample.width,
         sample.height,
     )
@@ -604,6 +618,7 @@ def _notes(pairs, t, v):
             if v.meta["coded"]
             else f"masks say only that something changed, and every sentence means all of it at its place ({v.meta['coded_by']})"
         )
+    notes += v.meta["notes"]
     if pairs.box_source == "diff":
         notes.append("boxes are guesses from the difference of the images, not labels")
     if n := v.meta.get("clipped"):
@@ -699,11 +714,12 @@ Pairs.save_report = _save_report
 def _verify(self) -> list:  # of `BadSample`
     "Decode every picture and mask of these pairs; what is broken is added to `bad` and returned."
     found, known = [], {b.file for b in self.bad}
+    masks = self.verdicts.meta["masks"]
     for p in tqdm(self, desc="verifying pictures", unit="pair", delay=2, mininterval=1):
         for ref, read in (
             (p.t1, ImageRef.open),
             (p.t2, ImageRef.open),
-            (p.mask, lambda r: decode_mask(r.open_raw(), r.name)),
+            (p.mask, lambda r: masks["problem"] or decode_mask(r.open_raw(), r.name, masks)),
         ):
             try:
                 ref and read(ref)
@@ -734,11 +750,11 @@ def _plot(
     )
     for ax, ref, title in zip(axes, (pair.t1, pair.t2), titles):
         show_image(ax, ref.open()).set_title(title, fontsize=8)
-    if pair.mask is not None:
+    if pair.mask is not None and not self.verdicts.meta["masks"]["problem"]:
         draw_outline(
             axes[1],
             _resized(
-                decode_mask(pair.mask.open_raw(), pair.mask.name),
+                decode_mask(pair.mask.open_raw(), pair.mask.name, self.verdicts.meta["masks"]),
                 *self.table.size[int(self.rows[i]), 2:].tolist(),
             ),
         )

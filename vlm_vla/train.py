@@ -341,6 +341,7 @@ def _setup_model(self):
     if not hasattr(self, "pairs"):
         self.load_data()
     self.model = create_model(c, self.accelerator.device)
+    self.model.ranges = self.pairs.ranges
     for d in (self.train_data, self.val_data):
         d.grid = self.model.grid
     with self.accelerator.main_process_first():
