@@ -230,6 +230,11 @@ def _meet(a, b):
     return tuple(dict.fromkeys(both))
 
 # %% ../nbs/00c_captions.ipynb #98389523
+_DENIES = re.compile(  # a sentence without one of these denies nothing
+    r"\b(?:no|not|[a-z]+n't|cannot|nor|none|nothing|neither|nobody|never|without|hardly|barely|scarcely|rarely|seldom"
+    r"|same|identical|un(?:changed|altered|modified|touched|affected)|intact|alike|indistinguishable|remain[a-z]*|stay[a-z]*"
+    r"|still|before|as (?:it|they) w[a-z]+|little|few|minimal|negligible|insignificant|lack|absence)\b"
+)
 _NOT = [  # phrases with a negation: (pattern, what it says)
     (re.compile(p), r)
     for p, r in [
@@ -354,7 +359,7 @@ def _normal(text):
     "Lower case, words and punctuation apart, phrases simplified."
     text = re.sub(r"[-_/]", " ", text.lower().replace("\u2019", "'"))
     text = " ".join(re.findall(r"[a-z]+(?:'[a-z]+)?|\d+|[,;.:!?]", text))
-    for pattern, new in _PHRASES + _NOT + _BEFORE_NOW:
+    for pattern, new in _PHRASES + (_NOT + _BEFORE_NOW if _DENIES.search(text) else []):
         text = pattern.sub(new, text)
     return text
 
@@ -1126,7 +1131,7 @@ def read_caption(
     if not isinstance(text, str):
         raise TypeError(f"caption is {text!r:.60}: expected a sentence")
     plain = _normal(text)
-    told = _changes_told(plain)
+    told = _changes_told(plain) if _DENIES.search(plain) else None
     if told == "":
         return CaptionReading(text, False, frozenset(), frozenset(), (), frozenset(), False, False)
     plain = plain if told is None else told

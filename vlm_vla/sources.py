@@ -546,7 +546,7 @@ def _notes(pairs, t, v):
         notes.append("boxes are guesses from the difference of the images, not labels")
     if pairs.per_pair:
         notes.append(f"at most {pairs.per_pair} samples of each pair (CAPTIONS_PER_PAIR)")
-    return notes
+    return notes + getattr(pairs, "remarks", [])
 
 
 Pairs.report = _report
