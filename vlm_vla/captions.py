@@ -279,7 +279,7 @@ _BEFORE_NOW = [  # what was not there before has come, and what is not there now
     (re.compile(p), r)
     for p, r in [
         (
-            rf"\b(?:was|were|had|did) not (?:yet )?(?:been )?(?:there|present|visible|exist|seen|standing)(?: yet)?(?= (?:before|earlier|previously|initially|at first|in the (?:first|earlier|former|previous|old)))",
+            r"\b(?:was|were|had|did) not (?:yet )?(?:been )?(?:there|present|visible|exist|seen|standing)(?: yet)?(?= (?:before|earlier|previously|initially|at first|in the (?:first|earlier|former|previous|old)))",
             "appear",
         ),
         (
@@ -303,7 +303,7 @@ _BEFORE_NOW = [  # what was not there before has come, and what is not there now
             r"\1 disappear",
         ),
         (
-            rf"(?<!changes )(?<!differences )(?<!change )(?<!difference )\b(?:is|are) not (?:there|present|standing)\b",
+            r"(?<!changes )(?<!differences )(?<!change )(?<!difference )\b(?:is|are) not (?:there|present|standing)\b",
             "disappear",
         ),
         (

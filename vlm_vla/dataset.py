@@ -671,7 +671,7 @@ def token_counts(
     "Which sentences are longer than the language model reads."
     room = limit - tokenizer.num_special_tokens_to_add()
     long = list({c for c in captions if len(c.encode("utf-8", "replace")) > room})
-    ids = tokenizer(long, verbose=False)["input_ids"] if long else []
+    ids = tokenizer(long, verbose=False, return_attention_mask=False)["input_ids"] if long else []
     tokens = dict(zip(long, map(len, ids)))
     return np.array([tokens.get(c, 0) for c in captions], int)
 
