@@ -689,9 +689,7 @@ def _question(row, roles):
         if q[k] is None or isinstance(q[k], str) and not q[k].strip():
             return BadRow(f"no {k}")
         if not isinstance(q[k], str):
-            return BadRow(
-                f"{k} is {_plain(q[k])} ({type(q[k]).__name__}); it must be the path of a picture"
-            )
+            return BadRow(f"{k} is a {type(q[k]).__name__}; it must be the path of a picture")
     if "id" in roles and roles["id"] not in (roles["first"], roles["second"]):
         q["id"] = row.get(roles["id"])
     return q
