@@ -229,6 +229,96 @@ def _meet(a, b):
         ]
     return tuple(dict.fromkeys(both))
 
+# %% ../nbs/00c_captions.ipynb #98389523
+_DENIES = re.compile(  # a sentence without one of these denies nothing
+    r"\b(?:no|not|[a-z]+n't|cannot|nor|none|nothing|neither|nobody|never|without|hardly|barely|scarcely|rarely|seldom"
+    r"|same|identical|un(?:changed|altered|modified|touched|affected)|intact|alike|indistinguishable|remain[a-z]*|stay[a-z]*"
+    r"|still|before|as (?:it|they) w[a-z]+|little|few|minimal|negligible|insignificant|lack|absence)\b"
+)
+_NOT = [  # phrases with a negation: (pattern, what it says)
+    (re.compile(p), r)
+    for p, r in [
+        (r"\bcan(?:no|')t\b", "can not"),
+        (r"\b([a-z]+)n't\b", r"\1 not"),
+        (r"\bnor\b", "or no"),
+        (r"\bnot (?:only|just|merely|simply)\b", " "),
+        (r"\bbut also\b", "and"),
+        (r"\bnot (?:an?|the|one|any)(?: [a-z]+){1,3} but\b", " "),
+        (r"\ball but\b", "almost"),
+        (r"\bno (?:more|less|fewer) than\b|\bno doubt\b|\bwithout (?:a |any )?doubt\b", " "),
+        (r"\bno \. (?=\d)", "number "),
+        (r"\bnot far\b(?! from (?:identical|the same))", "near"),
+        (r"\bnot a single\b", "no"),
+        (r"\b(?:image|picture|photo|photograph)s? (?:(?:is|are|was|were) )?taken\b", "images are"),
+        (r"\bother [a-z]+ than\b", "except"),
+        (r"\bfar from (?:identical|the same|unchanged)\b", "different"),
+        (
+            r"\bdifferent (times?|dates?|days|years?|seasons?|light\w*|colou?rs?|angles?|viewpoints?)\b",
+            r"two \1",
+        ),
+        (r"\b(?:nothing|none) (?:but|except|besides|other than|apart from)\b", "only"),
+        (r"\botherwise (?:unchanged|identical|same|unaltered)\b", " "),
+        (r"\b(?:hardly|barely|scarcely) any(thing|one)?\b", r"no\1"),
+        (
+            r"\b(?:hardly|barely|scarcely|rarely|seldom)(?= (?:been?\b|chang|differ|alter|modif|visible (?:chang|differ)|"
+            r"(?:visible|noticeable|perceptible|discernible|recogni[sz]able)$|(?:visible|noticeable|perceptible|discernible) [.,;]))",
+            "not",
+        ),
+        (r"\bno longer (?:the same|identical|unchanged|as)\b", "changed"),
+        (
+            r"\b(?:can |could )?no longer(?! or\b)(?: to)?(?: be)?(?: (?:an?|any|there|[a-z]+))?",
+            "disappear",
+        ),
+        (r"\b(?:is|are) no more(?= ?[.,;]| ?$)", "disappear"),
+    ]
+]
+
+# %% ../nbs/00c_captions.ipynb #50f9fb99
+_CHANGES = r"(?:changes?|differences?|alterations?|modifications?|variations?|transformations?|developments?|constructions?)\b"
+_BEFORE_NOW = [  # what was not there before has come, and what is not there now has gone
+    (re.compile(p), r)
+    for p, r in [
+        (
+            r"\b(?:was|were|had|did) not (?:yet )?(?:been )?(?:there|present|visible|exist|seen|standing)(?: yet)?(?= (?:before|earlier|previously|initially|at first|in the (?:first|earlier|former|previous|old)))",
+            "appear",
+        ),
+        (
+            rf"\bthere (?:was|were|had been) (?:no|not any|nothing)\b(?! (?:[a-z]+ )?{_CHANGES})((?: [a-z]+){{0,4}}?) (?:before|earlier|previously|initially|originally|at first|in the (?:first|earlier|former|previous|old)(?: [a-z]+)?)\b",
+            r"appear\1",
+        ),
+        (
+            rf"\b(?:before|earlier|previously|initially|originally|at first|in the (?:first|earlier|former|previous|old)(?: [a-z]+)?) ,? ?there (?:was|were) (?:no|not any|nothing)\b(?! (?:[a-z]+ )?{_CHANGES})",
+            "appear",
+        ),
+        (
+            rf"\bthere (?:is|are) (?:now )?(?:no|not any)(?: more)?\b(?! (?:[a-z]+ )?{_CHANGES})((?: [a-z]+){{1,4}}?) (?:any ?more|any longer|now|left(?= ?[.,;]| ?$| standing)|afterwards|in the (?:second|later|new|latter)(?: [a-z]+)?)\b",
+            r"disappear\1",
+        ),
+        (
+            rf"\b(?:now there (?:is|are) (?:no|none)|there (?:is|are) (?:now no|no more))\b(?! (?:[a-z]+ )?{_CHANGES})",
+            "disappear",
+        ),
+        (
+            r"\bnot(?! (?:[a-z]+ ){0,2}chang)((?: [a-z]+){0,6}?) (?:any ?more|any longer)\b",
+            r"\1 disappear",
+        ),
+        (
+            r"(?<!changes )(?<!differences )(?<!change )(?<!difference )\b(?:is|are) not (?:there|present|standing)\b",
+            "disappear",
+        ),
+        (
+            r"\bonly(?: [a-z]+){1,5}? (?:(?:is|are) left(?= ?[.,;]| ?$| standing)|remains?\b)"
+            r"(?! (?:the same|unchanged|as\b|identical|intact|untouched))",
+            "disappear",
+        ),
+        (
+            rf"\b(?:nothing|little|none|no(?! {_CHANGES}))((?: [a-z]+){{0,5}}?) (?:(?:is|are) left(?= ?[.,;]| ?$| of\b| standing)"
+            r"|remain(?:s|ed)?\b(?! (?:the same|unchanged|as\b|identical|intact|untouched)))",
+            r"\1 disappear",
+        ),
+    ]
+]
+
 # %% ../nbs/00c_captions.ipynb #c6833c57
 @dataclass
 class _Token:
@@ -267,10 +357,9 @@ _PHRASES = [
 
 def _normal(text):
     "Lower case, words and punctuation apart, phrases simplified."
-    text = " ".join(
-        re.findall(r"[a-z]+(?:'[a-z]+)?|\d+|[,;.:!?]", re.sub(r"[-_/]", " ", text.lower()))
-    )
-    for pattern, new in _PHRASES:
+    text = re.sub(r"[-_/]", " ", text.lower().replace("\u2019", "'"))
+    text = " ".join(re.findall(r"[a-z]+(?:'[a-z]+)?|\d+|[,;.:!?]", text))
+    for pattern, new in _PHRASES + (_NOT + _BEFORE_NOW if _DENIES.search(text) else []):
         text = pattern.sub(new, text)
     return text
 
@@ -830,6 +919,200 @@ def _imply(mentions):
         )
     return out
 
+# %% ../nbs/00c_captions.ipynb #9e5935c7
+_STATIC = set().union(
+    *map(
+        _forms,
+        """show* shown run* ran wind* stretch* lead* pass* go* come* came stand* lies surround* intersect* consist* compose* connect* divide* join* cross* locate* situate* arrange*
+        distribute* scatter* scattered lined park* occur* occupy occupies occupied circulated put form* leave* make* made take*""".split(),
+    )
+)  # verbs that also describe what simply stands there
+_NEWS = set(
+    """new newly additional extra now another more fewer larger bigger wider denser gone missing absent different differ differs differed change changes changed difference differences
+    demolition destruction removal addition expansion extension replacement appearance disappearance renovation alteration alterations""".split()
+)
+
+# %% ../nbs/00c_captions.ipynb #d6178038
+_SAME = re.compile(
+    r"\b(?:identical|unchanged|unaltered|unmodified|untouched|unaffected|intact|alike|indistinguishable|the same as|same as (?:before|in|it)|(?:lack|absence) of (?:[a-z]+ ){0,2}(?:change|difference))\b"
+    r"|\b(?:is|are|was|were|be|remain\w*|stay\w*|look\w*|seem\w*|appear\w*|keep\w*|kept)(?: (?!not\b|the\b)[a-z]+){0,2} (?:the )?same(?= in (?:both|the)\b| at (?:both|the)\b| on both\b| for\b| before and after\b| [,.;]| ?$)"
+    r"|\b(?:is|are|was|were|looks?|looked|remain\w*|stay\w*|just|exactly) (?:just |exactly |much )?(?:as|like) (?:before|it was|they were)\b"
+    r"|\b(?:remain|remains|remained|stay|stays|stayed)\b|\b(?:is|are) still (?:there|standing|in place|present|visible|bare|empty)\b"
+    r"|(?<!a )\b(?:little|few|minimal|negligible|insignificant) (?:[a-z]+ ){0,2}(?:changes?|changed|differences?|alterations?)\b|^(?:the )?same$"
+)
+_NOT_SAME = re.compile(
+    rf"\b(?:not|never) (?:[a-z]+ )?(?:the same|identical|unchanged|alike|intact|untouched)\b"
+    rf"|\b(?:nothing|none|no (?!{_CHANGES})[a-z]+)(?: [a-z]+){{0,3}} (?:remain|remains|remained|stay|stays|stayed|is|are|was|were)(?: left)? (?:the same|unchanged|identical|untouched|intact|as it was|as before)\b"
+)
+_NO = re.compile(
+    r"\b(?:no|nothing|none|neither|nobody|never|not(?! (?:all|every|both|entirely|completely|fully)\b)|without (?:[a-z]+ ){0,3}(?:changes?|differences?|alterations?|modifications?))\b"
+)
+_AFTER_WHICH_NO = set(
+    "with of having has have had from into leaving left".split()
+)  # "land with no trees"
+_MINOR = set(
+    "light lighting illumination season seasons seasonal shadow shadows color colors colour colours brightness tone contrast weather haze cloud clouds angle viewpoint quality sunlight exposure".split()
+)  # differences of the pictures, not of the place
+
+# %% ../nbs/00c_captions.ipynb #55ce53c6
+def _is_event(words):
+    "Do these words tell that something happened?"
+    return any((w in _VERB and w not in _STATIC) or w in _NEWS for w in words)
+
+
+def _verdict(clause):
+    "What a clause says: 'change', 'none', or '' if it only describes."
+    main = re.split(r"\b(?:which|that|where|who|when)\b", clause, maxsplit=1)[0]
+    if main != clause and (found := _verdict(main)):
+        return found
+    words, same, no = clause.split(), _SAME.search(clause), _NO.search(clause)
+    if _NOT_SAME.search(clause):
+        return "change"
+    if same and not (_is_event(words) and _noun_at((clause[same.end() :] + " .").split(), 0)):
+        return "none"
+    if no:
+        before = clause[: no.start()].split()
+        told = [w for w in before if w not in _NEWS] if no[0] in ("not", "never") else before
+        has_no = no[0] == "no" and before and before[-1] in _AFTER_WHICH_NO and _is_event(words)
+        if not has_no and (no[0] in ("not", "never") or not _is_event(told)):
+            return "none"
+    if set(words) & _MINOR and not any(_noun_at(words, i) for i in range(len(words))):
+        return ""
+    return "change" if _is_event(words) else ""
+
+# %% ../nbs/00c_captions.ipynb #abbcf675
+_EXCEPT = r"except(?:ing)?(?: for| that)?|apart from|aside from|other than|besides|with (?:the )?(?:(?:sole|only|one) )?exception of|save for"
+_BREAK = re.compile(
+    rf"((?:\s*(?:[.,;:!?]|\b(?:and|or|but|while|whilst|whereas|although|though|however|yet|because|despite|{_EXCEPT})\b))+\s*"
+    r"|\s+(?:with|leaving) (?=(?:the|all|everything|no|nothing|most)\b[^,.;]*\b(?:unchanged|same|identical|intact|untouched|unaltered|changes?|differences?)\b)"
+    r"|\s+(?=without (?:[a-z]+ ){0,3}(?:changes?|differences?|alterations?|modifications?)\b))"
+)
+_STATES = set(
+    "remain remains remained stay stays stayed contain contains contained exist exists existed do does did".split()
+)
+_REST = re.compile(
+    r"\b(?:rest|remainder|else|otherwise|(?:no|all|any) (?:further|other)|other (?:parts|areas|things))\b"
+)
+_SUBJECT = r"(?=\b(?:nothing|no|none|everything|all|there|it|the (?:rest|scene|area|image|two|picture)|both|two)\b)"
+
+# %% ../nbs/00c_captions.ipynb #49ed1e9f
+def _has_predicate(words):
+    "Is there a verb that says something, and not only describes a noun ('newly built houses')?"
+    for i, w in enumerate(words):
+        if w in _AUX or w in _STATES:
+            return True
+        if w in _VERB and not (i and _noun_at(words + ["."], i + 1)):
+            return True
+    return bool(
+        _SAME.search(" ".join(words))
+        or re.search(rf"\b(?:no|any|little) (?:[a-z]+ ){{0,2}}{_CHANGES}", " ".join(words))
+    )
+
+
+def _fragments(text):
+    "[what stands before it, words] of each piece between two joints."
+    pieces = ["", *_BREAK.split(text)]
+    out = []
+    for sep, words in zip(pieces[::2], pieces[1::2]):
+        if re.search(rf"\b(?:{_EXCEPT})\b", sep) and not out and "," not in "".join(pieces[4:5]):
+            head, *tail = re.split(
+                _SUBJECT, words, maxsplit=1
+            )  # "apart from a house nothing has changed"
+            out += [[sep, head.strip()]] + [[", ", t] for t in tail]
+        elif words.strip():
+            out.append([sep, words.strip()])
+    return out
+
+# %% ../nbs/00c_captions.ipynb #7583781b
+def _clauses(text):
+    "The clauses of a sentence as [joint before it, words]: pieces without a verb join the clause that they belong to."
+    out, waiting, parts = [], [], _fragments(text)
+    for k, (sep, words) in enumerate(parts):
+        w = words.split()
+        after = parts[k + 1] if k + 1 < len(parts) else ["", ""]
+        own = (
+            re.search(rf"\b(?:{_EXCEPT}|but)\b", sep)
+            or re.search(rf"\b(?:{_EXCEPT})\b", after[0])
+            or _REST.search(after[1])
+            and not _REST.search(words)
+            and re.search("[,;:.]|but|and|while|with|without", after[0])
+        )
+        if not _has_predicate(w) and not (own and not waiting):
+            waiting.append([sep, words])
+            continue
+        if (
+            _VERB.get(w[0])
+            and w[0].endswith(("ed", "ilt", "orn"))
+            and re.search(r"\b(?:or|and)\b", sep)
+            and out
+            and not waiting
+        ):
+            out[-1][1] += sep + words  # "no houses were built or demolished"
+            continue
+        back = (
+            bool(out)
+            and bool(waiting)
+            and (
+                not re.fullmatch(r"\s*(?:and|or)\s*", sep)
+                or waiting[0][1].split()[0] in _PREPOSITIONS | {"with"}
+            )
+        )
+        for s, more in waiting if back else []:
+            out[-1][1] += s + more
+        head = [] if back else waiting
+        out.append(
+            [
+                head[0][0] if head else sep,
+                "".join(s * bool(n) + t for n, (s, t) in enumerate([*head, [sep, words]])),
+            ]
+        )
+        waiting = []
+    if waiting and out:
+        out[-1][1] += "".join(s + t for s, t in waiting)
+    elif waiting:
+        out.append([waiting[0][0], "".join(s * bool(n) + t for n, (s, t) in enumerate(waiting))])
+    return out
+
+# %% ../nbs/00c_captions.ipynb #b96e800b
+def _exception(words):
+    "What an exception names; '' for nothing, or for light and season only."
+    if _verdict(words) == "none":
+        words = re.split(
+            r"\b(?:is|are|was|were|has|have|had|remain\w*|stay\w*|look\w*|seem\w*)\b", words
+        )[0]
+    named = set(words.split()) - set("that this those it the a an some slight small for".split())
+    lit = named & _MINOR and not any(_noun_at(words.split(), i) for i in range(len(words.split())))
+    return "" if lit or not named else words.strip()
+
+# %% ../nbs/00c_captions.ipynb #c93d318b
+def _changes_told(text):
+    "The clauses that tell of a change; '' if there are none; None where no clause denies a change."
+    clauses = _clauses(text)
+    said = [_verdict(words) for _, words in clauses]
+    excepted = [k for k, (sep, _) in enumerate(clauses) if re.search(rf"\b(?:{_EXCEPT})\b", sep)]
+    butted = [
+        k
+        for k, (sep, w) in enumerate(clauses)
+        if "but" in sep.split() and not _has_predicate(w.split())
+    ]
+    for k in excepted + butted:
+        near = k - 1 if k else 1
+        if near >= len(clauses):
+            continue
+        universal = said[near] == "" and not _has_predicate(clauses[near][1].split())
+        if universal and said[k] == "none":
+            said[near] = "none"
+        if said[near] == "none":
+            clauses[k][1] = _exception(clauses[k][1])
+            said[k] = "change" if clauses[k][1] else "none"
+        elif k in excepted:
+            clauses[k][1], said[k] = f"except {clauses[k][1]}", said[near]
+    if "none" not in said:
+        return None
+    rest = any(v == "none" and _REST.search(words) for v, (_, words) in zip(said, clauses))
+    told = [c for c, v in zip(clauses, said) if v == "change" or v == "" and rest]
+    return "".join(s * bool(k) + words for k, (s, words) in enumerate(told)).strip()
+
 # %% ../nbs/00c_captions.ipynb #9a3a43f6
 NO_CHANGE_SENTENCES = (
     "there is no difference",
@@ -837,12 +1120,6 @@ NO_CHANGE_SENTENCES = (
     "the scene is the same as before",
     "no change has occurred",
     "almost nothing has changed",
-)
-
-_UNCHANGED = re.compile(
-    r"\b(?:no|not any|without|without any|little) (?:obvious |significant |visible )?(?:changes?|differences?)\b|\bidentical\b|\bthe same as\b|\bunchanged\b|\bnot (?:been )?chang\w*"
-    r"|\bno(?:thing)? (?:has |have |was |is )?(?:been )?(?:changed?|different)\b|\b(?:remain|stay|look|seem|appear)(?:s|ed)? (?:exactly |almost |basically |much |about )?the same\b"
-    r"|\b(?:is|are|was|were) (?:still |exactly |almost |basically |all |much |about )?the same(?= as\b| in both\b| at both\b| on both\b| before and after\b| except\b| apart from\b| but\b| ?\.| ?$)"
 )
 
 
@@ -854,13 +1131,10 @@ def read_caption(
     if not isinstance(text, str):
         raise TypeError(f"caption is {text!r:.60}: expected a sentence")
     plain = _normal(text)
-    if _UNCHANGED.search(plain):
-        said, *exception = re.split(r"\b(?:except|but|however|apart from)\b", plain, maxsplit=1)
-        if not exception:
-            return CaptionReading(
-                text, False, frozenset(), frozenset(), (), frozenset(), False, False
-            )
-        plain = exception[0]
+    told = _changes_told(plain) if _DENIES.search(plain) else None
+    if told == "":
+        return CaptionReading(text, False, frozenset(), frozenset(), (), frozenset(), False, False)
+    plain = plain if told is None else told
     r = _Reader(_tokens(plain))
     mentions = tuple(
         _mention(m, *implied)

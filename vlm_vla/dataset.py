@@ -6,7 +6,7 @@
 __all__ = ['CLIP_NORMALIZATION', 'Normalization', 'read_normalization', 'encoder_normalization', 'guide_transform',
            'jitter_colors', 'ImageTransform', 'box_to_grid', 'EpochIndex', 'PixelCache', 'SampleError',
            'BadSampleError', 'naming', 'LevirCCActionDataset', 'collate', 'PairSampler', 'loader_workers',
-           'make_loader', 'train_and_val', 'create_dataloaders', 'plot_batch']
+           'make_loader', 'token_counts', 'cut_captions', 'train_and_val', 'create_dataloaders', 'plot_batch']
 
 # %% ../nbs/01_dataset.ipynb #9f3db050
 import json, os, shutil, warnings
@@ -660,6 +660,35 @@ def make_loader(
         persistent_workers=n > 0,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator().manual_seed(seed),
+    )
+
+# %% ../nbs/01_dataset.ipynb #1c40dfdd
+def token_counts(
+    captions: list,  # sentences
+    tokenizer,  # of the language model
+    limit: int,  # MAX_TEXT_LENGTH
+) -> np.ndarray:  # (sentences,) int: tokens of each; 0 where it is certainly not more than `limit`
+    "Which sentences are longer than the language model reads."
+    room = limit - tokenizer.num_special_tokens_to_add()
+    long = list({c for c in captions if len(c.encode("utf-8", "replace")) > room})
+    ids = tokenizer(long, verbose=False, return_attention_mask=False)["input_ids"] if long else []
+    tokens = dict(zip(long, map(len, ids)))
+    return np.array([tokens.get(c, 0) for c in captions], int)
+
+
+def cut_captions(
+    captions: list,  # sentences
+    tokenizer,  # of the language model
+    limit: int,  # MAX_TEXT_LENGTH
+) -> str:  # a sentence, or "" where nothing is cut
+    "What a training does not read of its sentences."
+    tokens = token_counts(captions, tokenizer, limit)
+    n = int((tokens > limit).sum())
+    if not n:
+        return ""
+    return (
+        f"{n:,} of {len(captions):,} sentences have more than {limit} tokens and are cut there "
+        f"(the longest has {tokens.max()}); set MAX_TEXT_LENGTH to {tokens.max()} to read them whole"
     )
 
 # %% ../nbs/01_dataset.ipynb #ab883020

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from .drawing import draw_box, drawable, show_image, wrap
+from .drawing import MAX_SHOWN, draw_box, drawable, show_image, wrap
 from .geometry import action_to_box
 
 # %% ../nbs/04b_report.ipynb #942266f3
@@ -123,6 +123,8 @@ def draw_case(
 def _draw_attention(ax, image, case):
     "The attention over a faded picture; its own frame says if there is none."
     h, w = image.shape[:2]
+    k = max(1, max(h, w) // MAX_SHOWN)
+    image = image[::k, ::k]
     grey = image[..., :3].mean(-1) if image.ndim == 3 else image
     ax.imshow(grey, cmap="gray", vmin=-160, vmax=330, extent=(0, w, h, 0))
     ax.set(xticks=[], yticks=[])

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ROLES', 'BOX_COLUMNS', 'ROW_SUFFIXES', 'MAX_LINE', 'SPLITS', 'MAX_CAPTION', 'DatasetError', 'iter_json',
            'column_roles', 'box_columns', 'BadRow', 'iter_rows', 'first_rows', 'is_missing', 'read_split', 'read_flag',
-           'read_captions', 'read_boxes', 'read_box_columns']
+           'fold_text', 'read_captions', 'read_boxes', 'read_box_columns']
 
 # %% ../nbs/00e_rows.ipynb #38820483
 import ast, csv, json, math, re
@@ -501,6 +501,19 @@ def read_flag(
         return False
     raise ValueError(f"change flag {value!r:.40} is neither true nor false")
 
+# %% ../nbs/00e_rows.ipynb #b5805c99
+_INVISIBLE = re.compile(r"[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+def fold_text(
+    text: str,  # a sentence
+) -> str:  # one blank between words, none around them, nothing invisible; half a surrogate pair becomes "?"
+    "A sentence as it is trained on and asked."
+    if not (text.isascii() and text.isprintable()):
+        text = _CONTROL.sub(" ", _INVISIBLE.sub("", text)).encode("utf-8", "replace").decode()
+    return " ".join(text.split())
+
 # %% ../nbs/00e_rows.ipynb #1caf09a7
 MAX_CAPTION = 2000  # characters; a longer "sentence" is a mistake in the file
 
@@ -535,7 +548,7 @@ def _caption(value):
         return BadRow("the caption is missing")
     if not isinstance(value, str):
         return BadRow(f"the caption is {value!r:.60} ({type(value).__name__}), not text")
-    text = " ".join(value.split())
+    text = fold_text(value)
     if not text:
         return BadRow("the caption is empty")
     if text.lower() in _NOTHING:
@@ -544,7 +557,7 @@ def _caption(value):
         return BadRow(
             f"the caption has {len(text):,} characters, more than {MAX_CAPTION:,}: {text[:40]!r} ..."
         )
-    return text.encode("utf-8", "replace").decode()
+    return text
 
 # %% ../nbs/00e_rows.ipynb #d12dd297
 def read_boxes(

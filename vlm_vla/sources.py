@@ -625,7 +625,7 @@ def _notes(pairs, t, v):
         notes.append(f"{n} boxes reached over the edge by less than a pixel and were cut off there")
     if pairs.per_pair:
         notes.append(f"at most {pairs.per_pair} samples of each pair (CAPTIONS_PER_PAIR)")
-    return notes
+    return notes + getattr(pairs, "remarks", [])
 
 
 Pairs.report = _report

@@ -263,7 +263,7 @@ def _load_data(self):
         warnings.warn(
             f"{c.DATASET_PATH} has no training split; for this DEBUG run its {len(pairs)} pairs are divided anew, so its figures mean nothing"
         )
-    self.pairs = train_and_val(pairs, seed=c.SEED, ignore_given=no_train)
+    self.pairs = self.all_pairs = train_and_val(pairs, seed=c.SEED, ignore_given=no_train)
     if self.is_main:
         self.pairs.save_report(self.run)
     if c.DEBUG:
@@ -342,6 +342,7 @@ def _setup_model(self):
         self.load_data()
     self.model = create_model(c, self.accelerator.device)
     self.model.ranges = self.pairs.ranges
+    self.say_cut_captions()
     for d in (self.train_data, self.val_data):
         d.grid = self.model.grid
     with self.accelerator.main_process_first():
@@ -361,6 +362,29 @@ def _setup_model(self):
 
 
 Trainer.setup_model = _setup_model
+
+# %% ../nbs/03_train.ipynb #eff6b789
+from fastcore.basics import patch
+
+from .dataset import cut_captions
+
+# %% ../nbs/03_train.ipynb #ab7f2df0
+@patch
+def say_cut_captions(self: Trainer):
+    "Warn of sentences of training and validation that are longer than the model reads, and add it to the report."
+    if not self.is_main:
+        return
+    rows = [self.all_pairs.select(s).samples.rows for s in ("train", "val")]
+    texts = self.all_pairs.table.captions
+    said = cut_captions(
+        [texts[int(i)] for i in np.concatenate(rows)],
+        self.model.language.tokenizer,
+        self.config.MAX_TEXT_LENGTH,
+    )
+    if said:
+        warnings.warn(said)
+        self.all_pairs.remarks = [said]
+        self.all_pairs.save_report(self.run)
 
 # %% ../nbs/03_train.ipynb #3419b160
 class EpochBatches:
