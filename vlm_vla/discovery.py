@@ -175,7 +175,7 @@ def _why_unused(path):
     try:
         row = next((r for _, r in islice(iter_rows(path), 50) if isinstance(r, dict)), {})
     except (DatasetError, OSError) as e:
-        return str(e)
+        return str(e).removeprefix(f"{path.name}: ")
     columns = f"columns {', '.join(map(str, row)):.80}" if row else "no rows"
     kind = text_file_kind(path)
     return (
