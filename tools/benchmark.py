@@ -66,7 +66,7 @@ class GuideLanguage(LanguageEncoder):
 def causal(*args, **settings):
     "`AutoModelForCausalLM` with its own choice of attention, as the guide loads it."
     return AutoModelForCausalLM.from_pretrained(
-        *args, **{**settings, "attn_implementation": "sdpa"}
+        *args, **{**settings, "attn_implementation": "sdpa", "trust_remote_code": False}
     )
 
 

@@ -848,18 +848,17 @@ def predict_rows(
 MAX_BATCH_PIXELS = 2**25  # of the pictures that are held at once; a pair that is larger is alone
 
 
-def _open_pair(q, base):
+def _open_pair(q, base, ranges):
     "Both pictures of a question; `ValueError` that says which cannot be read."
-    pictures = []
-    for k in ("t1", "t2"):
-        try:
-            pictures.append(as_image(_find(q[k], base), k))
-        except OSError as e:  # a name that no file can have
-            raise BadImage(
-                f"{k}: {e.strerror or type(e).__name__} ({len(q[k]):,} characters: {q[k][:40]!r})"
-            ) from None
+    try:
+        pictures = as_pair(*(_find(q[k], base) for k in ("t1", "t2")), ranges)
+    except OSError as e:  # a name that no file can have
+        k = max(("t1", "t2"), key=lambda k: len(str(q[k])))
+        raise BadImage(
+            f"{k}: {e.strerror or type(e).__name__} ({len(q[k]):,} characters: {q[k][:40]!r})"
+        ) from None
     _same_size(*pictures)
-    return tuple(pictures)
+    return pictures
 
 
 def _answer_open(agent, images, ask, looks):
@@ -886,7 +885,7 @@ def _predict_batch(agent, batch, base, stamp, pictures):
             line.update({k: _plain(v) for k, v in q.items()})
             caption, key = agent.check_caption(q["caption"]), (q["t1"], q["t2"])
             if key not in images:
-                pair = _open_pair(q, base)
+                pair = _open_pair(q, base, agent.ranges)
                 size = 2 * pair[0].size[0] * pair[0].size[1]
                 if images and held + size > MAX_BATCH_PIXELS:
                     _finish(agent, images, ask, lines, stamp["looks"], pictures)

@@ -7,7 +7,7 @@ __all__ = ['TABLE_SUFFIXES', 'open_arrow', 'ArrowCell', 'unpack_parquet', 'find_
            'hub_source']
 
 # %% ../nbs/00h_arrow.ipynb #a034c740
-import hashlib, json, os, re, shutil, tempfile
+import hashlib, inspect, json, os, re, shutil, tempfile, warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,8 +25,9 @@ from vlm_vla.formats import (
     row_captions,
 )
 from .images import SUFFIXES, ImageRef
-from .pairtable import list_files
+from .pairtable import file_hash, list_files
 from .rows import SPLITS, DatasetError, column_roles, is_missing, read_flag, read_split
+
 
 # %% ../nbs/00h_arrow.ipynb #67061a5c
 def _damage():
@@ -90,53 +91,62 @@ class ArrowCell:
         return value.as_buffer().to_pybytes()
 
 # %% ../nbs/00h_arrow.ipynb #8f19f9ba
+def _ready_copy(folder, stem):
+    "The Arrow copy whose content agrees with the hash at the end of its name, or None."
+    for copy in folder.glob(f"{stem}-*.arrow"):
+        if copy.stem.rpartition("-")[2] == file_hash(copy):
+            return str(copy)
+        warnings.warn(f"{copy} is not as it was written; it is not used and made again")
+
+
+def _write_copy(path, file, folder):
+    "Write the rows of a parquet file into an Arrow file."
+    import pyarrow as pa, pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as f:
+        groups = range(f.num_row_groups)
+        need = sum(f.metadata.row_group(i).total_byte_size for i in groups)
+        free = shutil.disk_usage(folder).free
+        if need > 0.95 * free:
+            raise DatasetError(
+                f"{path} needs {need / 1e9:.1f} GB unpacked, and {folder} has {free / 1e9:.1f} GB left; set CACHE_DIR to a larger disk"
+            )
+        with pa.OSFile(file, "wb") as out, pa.ipc.new_stream(out, f.schema_arrow) as writer:
+            for batch in tqdm(
+                f.iter_batches(batch_size=64),
+                desc=f"unpacking {path.name}",
+                total=-(-f.metadata.num_rows // 64),
+                delay=2,
+            ):
+                writer.write_batch(batch)
+
+
 def unpack_parquet(
     path,  # a .parquet file
     cache_dir,  # folder for the Arrow copy
 ) -> str:  # path of the copy
-    "The Arrow copy of a parquet file, made if it is not there yet."
-    import pyarrow as pa, pyarrow.parquet as pq
-
-    path, s = Path(path), os.stat(path)
+    "The Arrow copy of a parquet file, made if it is not there yet or not as it was written."
+    path, s, folder = Path(path), os.stat(path), Path(cache_dir) / "pairs"
     own = hashlib.blake2b(str(path.resolve()).encode(), digest_size=8).hexdigest()
-    copy = Path(cache_dir) / "pairs" / f"parquet-{own}-{s.st_size:x}-{s.st_mtime_ns:x}.arrow"
-    if copy.is_file():
-        return str(copy)
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    number, temporary = tempfile.mkstemp(dir=copy.parent, suffix=".tmp")
+    stem = f"parquet-{own}-{s.st_size:x}-{s.st_mtime_ns:x}"
+    if ready := _ready_copy(folder, stem):
+        return ready
+    folder.mkdir(parents=True, exist_ok=True)
+    number, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
     os.close(number)
     try:
-        with pq.ParquetFile(path) as f:
-            need, free = (
-                sum(f.metadata.row_group(i).total_byte_size for i in range(f.num_row_groups)),
-                shutil.disk_usage(copy.parent).free,
-            )
-            if need > 0.95 * free:
-                raise DatasetError(
-                    f"{path} needs {need / 1e9:.1f} GB unpacked, and {copy.parent} has {free / 1e9:.1f} GB left; set CACHE_DIR to a larger disk"
-                )
-            with (
-                pa.OSFile(temporary, "wb") as out,
-                pa.ipc.new_stream(out, f.schema_arrow) as writer,
-            ):
-                for batch in tqdm(
-                    f.iter_batches(batch_size=64),
-                    desc=f"unpacking {path.name}",
-                    total=-(-f.metadata.num_rows // 64),
-                    delay=2,
-                ):
-                    writer.write_batch(batch)
+        _write_copy(path, temporary, folder)
+        os.chmod(temporary, 0o644)
+        copy = folder / f"{stem}-{file_hash(temporary)}.arrow"
         os.replace(temporary, copy)
     except DatasetError:
         raise
     except _damage() as e:
-        raise DatasetError(
-            f"{path} cannot be unpacked into {copy.parent}: {_first_line(e)}"
-        ) from None
+        raise DatasetError(f"{path} cannot be unpacked into {folder}: {_first_line(e)}") from None
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
-    for old in copy.parent.glob(f"parquet-{own}-*.arrow"):
+    for old in folder.glob(f"parquet-{own}-*.arrow"):
         if old != copy:
             old.unlink()
     return str(copy)
@@ -431,8 +441,11 @@ def hub_source(
     "Fetch a dataset from the Hugging Face hub; `DatasetError` if that fails."
     import datasets
 
+    refuses = {}  # older versions ask on stdin whether a dataset's script may run; newer ones never run it
+    if "trust_remote_code" in inspect.signature(datasets.load_dataset).parameters:
+        refuses["trust_remote_code"] = False
     try:
-        found = datasets.load_dataset(name, cache_dir=cache_dir)
+        found = datasets.load_dataset(name, cache_dir=cache_dir, **refuses)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as e:
         raise DatasetError(
             f"the dataset {name!r} cannot be fetched from the hub: {_first_line(e)}"

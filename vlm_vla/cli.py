@@ -15,7 +15,6 @@ from functools import wraps
 from pathlib import Path
 
 import matplotlib.backend_bases, psutil, torch
-from transformers import AutoConfig, AutoTokenizer
 
 from . import __version__
 from .agent import ChangeAgent, predict_rows
@@ -28,7 +27,15 @@ from vlm_vla.eval import (
     jsonable,
 )
 from .geometry import VIEWS
-from .model import VLM_ActionAgent, pick_4bit, quiet, resolve_checkpoint, weightless
+from vlm_vla.model import (
+    VLM_ActionAgent,
+    base_config,
+    base_tokenizer,
+    pick_4bit,
+    quiet,
+    resolve_checkpoint,
+    weightless,
+)
 from .sources import open_pairs
 from .synthetic import make_dataset
 from .tiny import make_tiny_models
@@ -108,8 +115,8 @@ def settings_of(
     run,  # a run's folder, or a checkpoint
     changes: dict,  # settings by name
 ):
-    "The run's own settings with some changed; None where nothing was asked for."
-    return Config.from_json(resolve_checkpoint(run) / "config.json", **changes) if changes else None
+    "The settings of a run's agent on this machine, with some changed; None where nothing was asked for."
+    return Config.from_checkpoint(resolve_checkpoint(run), **changes) if changes else None
 
 
 def join_processes() -> bool:  # is this the process that writes and speaks?
@@ -390,9 +397,9 @@ def agent_shape(
     paths = config.verify_paths()
     return weightless(
         config,
-        AutoConfig.from_pretrained(paths["CLIP_PATH"]),
-        AutoConfig.from_pretrained(paths["LLM_PATH"]),
-        AutoTokenizer.from_pretrained(paths["LLM_PATH"]),
+        base_config(paths["CLIP_PATH"]),
+        base_config(paths["LLM_PATH"]),
+        base_tokenizer(paths["LLM_PATH"]),
     )
 
 

@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['Texts', 'TextsBuilder', 'Arrays', 'save_arrays', 'load_arrays', 'list_files', 'file_stamp', 'fingerprint',
-           'cached_arrays', 'BadSample', 'RawPair', 'PairTableBuilder', 'PairTable']
+           'file_hash', 'cached_arrays', 'BadSample', 'RawPair', 'PairTableBuilder', 'PairTable']
 
 # %% ../nbs/00f_pairtable.ipynb #e2ab0036
-import hashlib, json, os, tempfile, warnings
+import hashlib, json, os, tempfile, time, warnings
 from array import array
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
+import numpy as np, xxhash
 from safetensors.numpy import save_file
 
 # %% ../nbs/00f_pairtable.ipynb #43020eae
@@ -81,21 +83,32 @@ def _reopen(path, token):
     return arrays
 
 
+def _proof(arrays, meta):
+    "A hash of all that a bundle holds: the facts as text, and each array's name, type, shape and bytes."
+    h = xxhash.xxh3_128(meta.encode())
+    for name in sorted(arrays):
+        a = np.ascontiguousarray(arrays[name])
+        h.update(f"{name} {a.dtype.str} {a.shape} ".encode())
+        h.update(a.reshape(-1).view(np.uint8))
+    return h.hexdigest()
+
+
 def save_arrays(
     path,  # the file to write
     arrays: dict,  # name -> array
     meta: dict,  # facts, as JSON knows them
 ):
-    "Write a bundle in one step."
+    "Write a bundle in one step, with a hash of its content."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     number, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
     os.close(number)
+    text = json.dumps(meta)
     try:
         save_file(
             {k: np.ascontiguousarray(v) for k, v in arrays.items()},
             temporary,
-            {"meta": json.dumps(meta)},
+            {"meta": text, "proof": _proof(arrays, text)},
         )
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
@@ -110,7 +123,7 @@ _DTYPES = {"U8": "<u1", "I32": "<i4", "I64": "<i8", "U64": "<u8", "F32": "<f4", 
 def load_arrays(
     path,  # a file of `save_arrays`
 ) -> Arrays:
-    "Map a bundle into memory; `ValueError` if the file is damaged, `OSError` if it is not there."
+    "Map a bundle into memory; `ValueError` if it is not as it was written, `OSError` if it is not there."
     with open(path, "rb") as f:
         try:
             n = int.from_bytes(f.read(8), "little")
@@ -120,11 +133,16 @@ def load_arrays(
             raw = np.memmap(f, np.uint8, "r").view(np.ndarray)[
                 8 + n :
             ]  # a plain array over the mapping: its elements are reached faster
-            meta = json.loads(header.pop("__metadata__")["meta"])
+            facts = header.pop("__metadata__")
             arrays = {
                 k: _view(raw, h["dtype"], h["shape"], *h["data_offsets"]) for k, h in header.items()
             }
-        except (ValueError, KeyError, TypeError) as e:
+            if "proof" not in facts:
+                raise ValueError("written without a hash of its content, by an older version")
+            if facts["proof"] != _proof(arrays, facts["meta"]):
+                raise ValueError("its content does not agree with its hash")
+            meta = json.loads(facts["meta"])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise ValueError(f"{path}: damaged ({e})") from None
     return Arrays(arrays, meta, str(path))
 
@@ -193,19 +211,49 @@ def fingerprint(
             note(f"{n}/{size}/{mtime}\n")
     return h.hexdigest()
 
+
+_BLOCK = 1 << 24  # bytes hashed at once
+
+
+def _hash_file(path, size, *version):
+    "xxh3 of the hashes of a file's blocks, which several threads read."
+
+    def block(start):
+        with open(path, "rb") as f:
+            f.seek(start)
+            return xxhash.xxh3_128_digest(f.read(_BLOCK))
+
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        return xxhash.xxh3_128_hexdigest(b"".join(pool.map(block, range(0, size, _BLOCK))))
+
+
+_hash_once = lru_cache(maxsize=4096)(_hash_file)
+
+
+def file_hash(
+    path,  # a file
+) -> str:  # 32 hexadecimal digits
+    "A hash of a file's content, computed once per process and version (size and times) of the file; `OSError` if it cannot be read."
+    s = os.stat(path)
+    settled = abs(time.time_ns() - s.st_mtime_ns) > 2_000_000_000
+    hashed = _hash_once if settled else _hash_file  # a file just written may change within a tick
+    return hashed(os.fspath(path), s.st_size, s.st_mtime_ns, s.st_ctime_ns)
+
 # %% ../nbs/00f_pairtable.ipynb #18d60c70
 def cached_arrays(
     path,  # where the bundle is kept
     is_valid,  # function(meta) -> bool
     build,  # function() -> (arrays, meta)
 ) -> Arrays:
-    "The bundle at `path`, rebuilt if it is missing, damaged or no longer valid."
+    "The bundle at `path`, rebuilt if it is missing or no longer valid, and with a warning if it is damaged."
     try:
         arrays = load_arrays(path)
         if is_valid(arrays.meta):
             return arrays
-    except (OSError, ValueError):
-        pass  # not there yet, or cut short: both are remade
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # not there yet
+    except (OSError, ValueError) as e:
+        warnings.warn(f"{e}; it is not used and made again")
     arrays, meta = build()
     try:
         save_arrays(path, arrays, meta)

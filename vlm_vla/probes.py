@@ -506,19 +506,7 @@ def load_agent(
     if isinstance(model_or_path, torch.nn.Module):
         return model_or_path
     folder = resolve_checkpoint(model_or_path)
-    saved = Config.from_json(folder / "config.json")
-    moved = (
-        {}
-        if config is None
-        else {
-            k: getattr(config, k)
-            for k in ("CLIP_PATH", "LLM_PATH")
-            if not Path(getattr(saved, k)).is_dir() and Path(getattr(config, k)).is_dir()
-        }
-    )
-    if config is not None:
-        moved["DEVICE"] = config.DEVICE
-    return VLM_ActionAgent.from_pretrained(folder, device, **moved)
+    return VLM_ActionAgent.from_pretrained(folder, device, config)
 
 
 def data_settings(

@@ -21,7 +21,14 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from .config import PRESETS, Config, add_config_arguments, config_from_arguments, parse_sets
+from vlm_vla.config import (
+    PERMISSIONS,
+    PRESETS,
+    Config,
+    add_config_arguments,
+    config_from_arguments,
+    parse_sets,
+)
 from .dataset import EpochIndex, LevirCCActionDataset, collate, loader_workers, train_and_val
 from .features import collate_shared, with_features
 from .metrics import quick_metrics
@@ -85,6 +92,7 @@ FREE_ON_RESUME = {
     "RUN_NAME",
     "CACHE_DIR",
     "ALLOW_DOWNLOAD",
+    "ACCEPT_OTHER_BASE",
     "DEVICE",
     "NUM_WORKERS",
     "CACHE_FEATURES",
@@ -1066,8 +1074,9 @@ def resumed_config(
     typed = json.loads(Path(args.config).read_text(encoding="utf-8")) if args.config else {}
     typed = {**PRESETS[args.preset], **typed, **parse_sets(args.set)}
     where = dict(OUTPUT_DIR=str(run.parent), RUN_NAME=run.name)
+    may = {k: getattr(Config, k) for k in PERMISSIONS}  # of this machine, never of a run
     if (run / "config.json").is_file():
-        return Config.from_json(run / "config.json", **{**typed, **where}), True
+        return Config.from_json(run / "config.json", **{**may, **typed, **where}), True
     if not typed:
         raise FileNotFoundError(
             f"{run}: there is no run to resume (no config.json); to begin it, say its settings too: --preset, --config or --set"
