@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PRESETS', 'Setting', 'check_value', 'parse_value', 'SettingsMeta', 'kaggle_root', 'on_kaggle', 'default_path',
            'PathSettings', 'DataSettings', 'ModelSettings', 'TrainSettings', 'on_class_or_instance', 'Config',
-           'subfolders', 'search_folders', 'model_kind', 'find_model', 'add_config_arguments', 'parse_sets',
-           'config_from_arguments']
+           'read_json', 'subfolders', 'search_folders', 'model_kind', 'find_model', 'add_config_arguments',
+           'parse_sets', 'config_from_arguments']
 
 # %% ../nbs/00_config.ipynb #ae779a08
 import copy, difflib, json, os
@@ -494,18 +494,26 @@ def _from_json(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such config file")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as e:
-        raise ValueError(f"{path} is not readable as JSON: {e}") from None
-    if not isinstance(values, dict):
-        raise ValueError(
-            f"{path} must hold one JSON object of settings, not a {type(values).__name__}"
-        )
-    return cls(**{**values, **overrides})
+    return cls(**{**read_json(path), **overrides})
 
 
 Config.from_json = classmethod(_from_json)
+
+# %% ../nbs/00_config.ipynb #ec262b2f
+def read_json(
+    path,  # a file of ours
+) -> dict:
+    "The object in a JSON file; a `ValueError` that names the file where it is torn, not JSON, or something else."
+    path = Path(path)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as e:
+        raise ValueError(
+            f"{path} is torn or not readable as JSON ({e}); put a whole copy of it in its place"
+        ) from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} must hold one JSON object, not a {type(found).__name__}")
+    return found
 
 # %% ../nbs/00_config.ipynb #d9d11aa8
 def subfolders(
@@ -552,7 +560,7 @@ def model_kind(
         return ""
     try:
         d = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return ""
     if not isinstance(d, dict) or "model_type" not in d:
         return ""
