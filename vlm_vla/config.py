@@ -484,21 +484,6 @@ def _save_json(
 
 Config.save_json = on_class_or_instance(_save_json)
 
-# %% ../nbs/00_config.ipynb #5441b3da
-def _from_json(
-    cls,
-    path,  # a file written by `save_json`, or one with some settings only
-    **overrides,  # settings by name, on top of the file's
-):
-    "The config in a JSON file. Settings that the file leaves out keep their defaults; unknown names raise."
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such config file")
-    return cls(**{**read_json(path), **overrides})
-
-
-Config.from_json = classmethod(_from_json)
-
 # %% ../nbs/00_config.ipynb #ec262b2f
 def read_json(
     path,  # a file of ours
@@ -514,6 +499,21 @@ def read_json(
     if not isinstance(found, dict):
         raise ValueError(f"{path} must hold one JSON object, not a {type(found).__name__}")
     return found
+
+# %% ../nbs/00_config.ipynb #5441b3da
+def _from_json(
+    cls,
+    path,  # a file written by `save_json`, or one with some settings only
+    **overrides,  # settings by name, on top of the file's
+):
+    "The config in a JSON file. Settings that the file leaves out keep their defaults; unknown names raise."
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such config file")
+    return cls(**{**read_json(path), **overrides})
+
+
+Config.from_json = classmethod(_from_json)
 
 # %% ../nbs/00_config.ipynb #d9d11aa8
 def subfolders(
@@ -595,6 +595,8 @@ def find_model(
     if len(found) == 1:
         return str(found[0])
     if not found:
+        if (folder / "config.json").is_file():
+            read_json(folder / "config.json")  # says if it is torn
         raise FileNotFoundError(
             f"{setting}: no {kind} model (a folder with its config.json) in {str(path)!r}; attach {name} or set {setting}"
         )

@@ -4,19 +4,19 @@
 
 # %% auto #0
 __all__ = ['ENCODERS', 'PACKED', 'FUSIONS', 'HEADS', 'LOSSES', 'FORMAT', 'register_encoder', 'dtype_arg', 'to_tiles',
-           'from_tiles', 'VisionEncoder', 'quiet', 'load_vision', 'pool_tokens', 'pack', 'numbers', 'LanguageEncoder',
-           'nf4_problem', 'pick_4bit', 'lora_config', 'load_language', 'patch_centers', 'mass_center', 'fourier',
-           'Projector', 'same_mean', 'entering', 'register_fusion', 'AddFusion', 'ConcatFusion', 'FiLMFusion',
-           'PrefixFusion', 'PatchBlock', 'PatchPointer', 'window_mass', 'focus', 'register_head', 'make_action_head',
-           'register_loss', 'boxed', 'mean_or_zero', 'mse_loss', 'smooth_l1_loss', 'squares', 'giou', 'giou_loss',
-           'attention_loss', 'change_loss', 'focal_loss', 'VLM_ActionAgent', 'weightless', 'create_model', 'head_state',
-           'base_shape', 'base_shapes', 'write_folder', 'model_card', 'read_card', 'read_weights', 'resolve_checkpoint',
-           'find_base', 'check_base']
+           'from_tiles', 'VisionEncoder', 'quiet', 'naming', 'naming_folder', 'load_vision', 'pool_tokens', 'pack',
+           'numbers', 'LanguageEncoder', 'nf4_problem', 'pick_4bit', 'lora_config', 'load_language', 'patch_centers',
+           'mass_center', 'fourier', 'Projector', 'same_mean', 'entering', 'register_fusion', 'AddFusion',
+           'ConcatFusion', 'FiLMFusion', 'PrefixFusion', 'PatchBlock', 'PatchPointer', 'window_mass', 'focus',
+           'register_head', 'make_action_head', 'register_loss', 'boxed', 'mean_or_zero', 'mse_loss', 'smooth_l1_loss',
+           'squares', 'giou', 'giou_loss', 'attention_loss', 'change_loss', 'focal_loss', 'VLM_ActionAgent',
+           'weightless', 'create_model', 'head_state', 'base_shape', 'base_shapes', 'write_folder', 'model_card',
+           'read_card', 'read_weights', 'resolve_checkpoint', 'find_base', 'check_base']
 
 # %% ../nbs/02_model.ipynb #fa2698e2
 import json, math, os, re, shutil, tempfile, warnings
 from contextlib import contextmanager, nullcontext
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
 
 import torch, transformers
@@ -35,7 +35,7 @@ from transformers.integrations import bitsandbytes as bnb_glue
 from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPVisionModel, SiglipVisionModel
 
 from . import __version__
-from .config import Config, find_model
+from .config import Config, find_model, read_json
 from .utils import get_device, pick_dtype, set_seed
 
 # %% ../nbs/02_model.ipynb #e8ed7840
@@ -171,7 +171,41 @@ def quiet():
         if bar:
             log.enable_progress_bar()
 
+# %% ../nbs/02_model.ipynb #7a7a64c8
+@contextmanager
+def naming(
+    folder,  # of a model, or its hub id
+):
+    "What goes wrong in a model's files is told with their folder; running out of memory is left as it is."
+    try:
+        yield
+    except (
+        Exception
+    ) as e:  # tokenizers and safetensors raise plain ones; raised again with the place
+        if isinstance(e, (MemoryError, ImportError)) or "out of memory" in str(e).lower():
+            raise
+        if isinstance(e, OSError) and str(folder) in str(e):
+            raise
+        why = (str(e).strip() or type(e).__name__).splitlines()[0]
+        raise ValueError(
+            f"{folder}: a file of this model is torn, missing or of another make ({type(e).__name__}: {why}); fetch the model again"
+        ) from e
+
+
+def naming_folder(
+    load,  # function of a model's folder and more
+):
+    "Decorator: `naming` around a function that loads a model."
+
+    @wraps(load)
+    def named(path, *args, **more):
+        with naming(path):
+            return load(path, *args, **more)
+
+    return named
+
 # %% ../nbs/02_model.ipynb #81ccd524
+@naming_folder
 def load_vision(
     path,  # folder or hub id
     config,  # a `Config`
@@ -405,6 +439,7 @@ def lora_config(
     )
 
 
+@naming_folder
 def load_language(
     path,  # folder or hub id
     config,  # a `Config`
@@ -1187,12 +1222,7 @@ def read_card(
     path,  # a checkpoint folder
 ) -> dict:
     "agent.json: format, version, base models."
-    try:
-        return json.loads((Path(path) / "agent.json").read_text(encoding="utf-8"))
-    except json.JSONDecodeError as e:
-        raise ValueError(
-            f"{Path(path) / 'agent.json'} is torn or not JSON ({e}); take another checkpoint"
-        ) from None
+    return read_json(Path(path) / "agent.json")
 
 
 def read_weights(
