@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['ENCODERS', 'PACKED', 'FUSIONS', 'HEADS', 'LOSSES', 'FORMAT', 'register_encoder', 'dtype_arg', 'to_tiles',
-           'from_tiles', 'VisionEncoder', 'quiet', 'naming', 'naming_folder', 'load_vision', 'pool_tokens', 'pack',
-           'numbers', 'LanguageEncoder', 'nf4_problem', 'pick_4bit', 'lora_config', 'load_language', 'patch_centers',
-           'mass_center', 'fourier', 'Projector', 'same_mean', 'entering', 'register_fusion', 'AddFusion',
-           'ConcatFusion', 'FiLMFusion', 'PrefixFusion', 'PatchBlock', 'PatchPointer', 'window_mass', 'focus',
-           'register_head', 'make_action_head', 'register_loss', 'boxed', 'mean_or_zero', 'mse_loss', 'smooth_l1_loss',
-           'squares', 'giou', 'giou_loss', 'attention_loss', 'change_loss', 'focal_loss', 'VLM_ActionAgent',
-           'weightless', 'create_model', 'head_state', 'base_shape', 'base_shapes', 'write_folder', 'model_card',
-           'read_card', 'read_weights', 'resolve_checkpoint', 'find_base', 'check_base']
+           'from_tiles', 'VisionEncoder', 'quiet', 'torn_file', 'naming', 'naming_folder', 'load_vision', 'pool_tokens',
+           'pack', 'numbers', 'LanguageEncoder', 'nf4_problem', 'pick_4bit', 'lora_config', 'load_language',
+           'patch_centers', 'mass_center', 'fourier', 'Projector', 'same_mean', 'entering', 'register_fusion',
+           'AddFusion', 'ConcatFusion', 'FiLMFusion', 'PrefixFusion', 'PatchBlock', 'PatchPointer', 'window_mass',
+           'focus', 'register_head', 'make_action_head', 'register_loss', 'boxed', 'mean_or_zero', 'mse_loss',
+           'smooth_l1_loss', 'squares', 'giou', 'giou_loss', 'attention_loss', 'change_loss', 'focal_loss',
+           'VLM_ActionAgent', 'weightless', 'create_model', 'head_state', 'base_shape', 'base_shapes', 'write_folder',
+           'model_card', 'read_card', 'read_weights', 'resolve_checkpoint', 'find_base', 'check_base']
 
 # %% ../nbs/02_model.ipynb #fa2698e2
 import json, math, os, re, shutil, tempfile, warnings
@@ -28,7 +28,7 @@ from peft import (
     get_peft_model_state_dict,
     set_peft_model_state_dict,
 )
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers.integrations import bitsandbytes as bnb_glue
@@ -172,6 +172,21 @@ def quiet():
             log.enable_progress_bar()
 
 # %% ../nbs/02_model.ipynb #7a7a64c8
+def torn_file(
+    folder,  # of a model
+) -> str:
+    "The first of its files that cannot be read; empty if there is none."
+    for file in sorted(Path(folder).glob("*.*")):
+        try:
+            if file.suffix == ".json":
+                json.loads(file.read_text(encoding="utf-8"))
+            elif file.suffix == ".safetensors":
+                safe_open(file, "pt")
+        except (ValueError, RecursionError, SafetensorError):
+            return str(file)
+    return ""
+
+
 @contextmanager
 def naming(
     folder,  # of a model, or its hub id
@@ -188,7 +203,7 @@ def naming(
             raise
         why = (str(e).strip() or type(e).__name__).splitlines()[0]
         raise ValueError(
-            f"{folder}: a file of this model is torn, missing or of another make ({type(e).__name__}: {why}); fetch the model again"
+            f"{torn_file(folder) or folder}: a file of this model is torn, missing or of another make ({type(e).__name__}: {why}); fetch the model again"
         ) from e
 
 
@@ -200,7 +215,12 @@ def naming_folder(
     @wraps(load)
     def named(path, *args, **more):
         with naming(path):
-            return load(path, *args, **more)
+            made = load(path, *args, **more)
+        if hasattr(made, "tokenizer") and not made.tokenizer("house")["input_ids"]:
+            raise ValueError(
+                f"{path}: its tokenizer knows no words; tokenizer.json is missing or empty: fetch the model again"
+            )
+        return made
 
     return named
 
