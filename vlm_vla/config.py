@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PRESETS', 'PERMISSIONS', 'PLACES', 'HINTS', 'Setting', 'check_value', 'parse_value', 'SettingsMeta', 'kaggle_root',
            'on_kaggle', 'default_path', 'PathSettings', 'DataSettings', 'ModelSettings', 'TrainSettings',
-           'on_class_or_instance', 'Config', 'subfolders', 'search_folders', 'model_kind', 'find_model',
+           'on_class_or_instance', 'Config', 'read_json', 'subfolders', 'search_folders', 'model_kind', 'find_model',
            'add_config_arguments', 'parse_sets', 'config_from_arguments']
 
 # %% ../nbs/00_config.ipynb #ae779a08
@@ -491,6 +491,22 @@ def _save_json(
 
 Config.save_json = on_class_or_instance(_save_json)
 
+# %% ../nbs/00_config.ipynb #ec262b2f
+def read_json(
+    path,  # a file of ours
+) -> dict:
+    "The object in a JSON file; a `ValueError` that names the file where it is torn, not JSON, or something else."
+    path = Path(path)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as e:
+        raise ValueError(
+            f"{path} is torn or not readable as JSON ({e}); put a whole copy of it in its place"
+        ) from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} must hold one JSON object, not a {type(found).__name__}")
+    return found
+
 # %% ../nbs/00_config.ipynb #5441b3da
 def _from_json(
     cls,
@@ -501,15 +517,7 @@ def _from_json(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such config file")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as e:
-        raise ValueError(f"{path} is not readable as JSON: {e}") from None
-    if not isinstance(values, dict):
-        raise ValueError(
-            f"{path} must hold one JSON object of settings, not a {type(values).__name__}"
-        )
-    return cls(**{**values, **overrides})
+    return cls(**{**read_json(path), **overrides})
 
 
 Config.from_json = classmethod(_from_json)
@@ -615,7 +623,7 @@ def model_kind(
         return ""
     try:
         d = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return ""
     if not isinstance(d, dict) or "model_type" not in d:
         return ""
@@ -650,6 +658,8 @@ def find_model(
     if len(found) == 1:
         return str(found[0])
     if not found:
+        if (folder / "config.json").is_file():
+            read_json(folder / "config.json")  # says if it is torn
         raise FileNotFoundError(
             f"{setting}: no {kind} model (a folder with its config.json) in {str(path)!r}; attach {name} or set {setting}"
         )

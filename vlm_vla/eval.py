@@ -5,17 +5,18 @@
 # %% auto #0
 __all__ = ['MAIN', 'REMARKS', 'PROBED', 'BORROWED_FIGURES', 'prediction_rows', 'located', 'share', 'point_on_mask', 'masks_hit',
            'change_answers', 'separated', 'decided', 'validation_threshold', 'parts', 'breakdown', 'jsonable', 'Report',
-           'ranked', 'pick', 'm_pairs', 'check_report_folder', 'evaluate', 'agent_name', 'measure', 'read_metrics',
-           'same_questions', 'compare', 'aggregate', 'aggregate_table']
+           'ranked', 'pick', 'm_pairs', 'check_report_folder', 'predictions_csv', 'evaluate', 'agent_name', 'measure',
+           'read_metrics', 'same_questions', 'compare', 'aggregate', 'aggregate_table']
 
 # %% ../nbs/04_eval.ipynb #623e8dcd
-import csv, json, math, time
+import csv, io, json, math, tempfile, time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from .captions import read_caption
+from .config import read_json
 from .dataset import LevirCCActionDataset
 from .features import with_features
 from .geometry import action_to_box
@@ -55,6 +56,7 @@ from vlm_vla.report import (
     breakdown_html,
     case_html,
     change_rows,
+    escape_markdown,
     gallery,
     glossary_html,
     headline,
@@ -64,6 +66,7 @@ from vlm_vla.report import (
     page,
     picture,
     place_rows,
+    plain_cell,
     plot_calibration,
     plot_iou,
     plot_offsets,
@@ -75,6 +78,7 @@ from vlm_vla.report import (
     results_html,
     results_table,
 )
+from .utils import write_files
 
 # %% ../nbs/04_eval.ipynb #767f7a79
 def prediction_rows(
@@ -677,7 +681,7 @@ def _method(self) -> str:
     rows = [
         (
             "Data",
-            f"{m['n_pairs']} pairs of split {m['split']}, {m['n']} sentences: {m['n_boxes']} with a box (from {', '.join(f'{k}: {v}' for k, v in m['box_sources'].items()) or 'nowhere'}), {m['n_unchanged']} about unchanged pairs",
+            f"{m['n_pairs']} pairs of split {m['split']}, {m['n']} sentences: {m['n_boxes']} with a box (from {html.escape(', '.join(f'{k}: {v}' for k, v in m['box_sources'].items())) or 'nowhere'}), {m['n_unchanged']} about unchanged pairs",
         ),
         (
             "Left out",
@@ -719,17 +723,15 @@ Report._sections, Report.method, Report.html = _sections, _method, _html
 # %% ../nbs/04_eval.ipynb #2f1dc6f0
 def _markdown(self, others: dict = None) -> str:
     "The report as Markdown, without pictures."
-    m, lines = (
-        self.metrics,
-        [
-            f"# {self.name}: does it point at the right place?",
-            "",
-            f"{m_pairs(self.metrics)}.",
-            "",
-            self.table(others),
-            "",
-        ],
-    )
+    m = self.metrics
+    lines = [
+        f"# {escape_markdown(self.name)}: does it point at the right place?",
+        "",
+        f"{m_pairs({**m, 'data': escape_markdown(m['data'])})}.",
+        "",
+        self.table(others),
+        "",
+    ]
     lines += [line for name in REMARKS if (said := _remark(m, name)) for line in (said, "")]
     lines += [
         "## All figures",
@@ -744,7 +746,7 @@ def _markdown(self, others: dict = None) -> str:
     for group, values in m["breakdown"].items():
         rows = [
             [
-                v,
+                escape_markdown(v),
                 f["n"],
                 number(f["pointing"], "pct"),
                 number(f["miou"]),
@@ -776,11 +778,25 @@ def check_report_folder(
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; a report needs a folder")
-    if (folder / "metrics.json").exists() and not (folder / "predictions.csv").exists():
+    old = folder / "metrics.json"
+    if old.exists() and not (folder / "predictions.csv").exists() and not _torn_report(old):
         raise FileExistsError(
             f"{folder} holds a metrics.json that is not a report's (a run's own?); choose another folder, for example {folder / 'report'}"
         )
+    place = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    try:
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as e:
+        raise OSError(
+            f"{folder}: nothing can be written to {place} ({e.strerror}); choose another folder for the report (--out)"
+        ) from e
     return folder
+
+
+def _torn_report(file):
+    "Is this the beginning of a report's metrics.json, or nothing at all?"
+    with open(file, "rb") as f:
+        return f.read(9) in (b"", b'{\n "name"')
 
 
 def _save(
@@ -788,22 +804,32 @@ def _save(
     folder,  # made if need be
     others: dict = None,  # name -> `Report` or metrics of other agents, for the tables
 ) -> Path:
-    "Write metrics.json, predictions.csv, report.md and report.html; an earlier report in the folder is replaced, anything else is left alone."
+    "Write metrics.json, predictions.csv, report.md and report.html, all or none; an earlier report in the folder is replaced, anything else is left alone."
     folder = check_report_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.json").write_text(
-        json.dumps(jsonable({"name": self.name, **self.metrics}), indent=1) + "\n", encoding="utf-8"
+    figures = jsonable({"name": self.name, **self.metrics})
+    return write_files(
+        folder,
+        {
+            "predictions.csv": predictions_csv(self.predictions),
+            "report.md": self.markdown(others),
+            "report.html": self.html(others),
+            "metrics.json": json.dumps(figures, indent=1, allow_nan=False) + "\n",
+        },
     )
-    with open(folder / "predictions.csv", "w", newline="", encoding="utf-8") as f:
-        writer = csv.DictWriter(f, list(self.predictions[0]) if self.predictions else ["id"])
-        writer.writeheader()
-        writer.writerows(
-            {k: int(v) if isinstance(v, bool) else v for k, v in p.items()}
-            for p in self.predictions
-        )
-    (folder / "report.md").write_text(self.markdown(others), encoding="utf-8")
-    (folder / "report.html").write_text(self.html(others), encoding="utf-8")
-    return folder
+
+
+def predictions_csv(
+    predictions: list,  # of dicts
+) -> str:
+    "The predictions as CSV that is safe to open in a spreadsheet."
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, list(predictions[0]) if predictions else ["id"])
+    writer.writeheader()
+    writer.writerows(
+        {k: int(v) if isinstance(v, bool) else plain_cell(v) for k, v in p.items()}
+        for p in predictions
+    )
+    return out.getvalue()
 
 
 Report.markdown, Report.save = _markdown, _save
@@ -987,7 +1013,7 @@ def read_metrics(
         raise FileNotFoundError(
             f"{path}: there is no saved report here; Report.save(folder) writes one"
         )
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = read_json(path)
     if "n_boxes" not in found or "split" not in found:
         raise ValueError(
             f"{path} is not a report's; give a folder that Report.save (or vlm_vla_eval) wrote"

@@ -156,6 +156,8 @@ def auroc(
 
 def _steps(score, label, weights):
     "Weights of positives and negatives (r, k) at the k distinct scores, from the highest down."
+    if not len(score):
+        return np.zeros((len(weights), 0)), np.zeros((len(weights), 0))
     order = np.argsort(-score, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(score[order]) != 0])
     w, y = weights[:, order], label[order]

@@ -4,20 +4,21 @@
 
 # %% auto #0
 __all__ = ['ENCODERS', 'PACKED', 'FUSIONS', 'HEADS', 'LOSSES', 'FORMAT', 'SEAL', 'register_encoder', 'dtype_arg', 'to_tiles',
-           'from_tiles', 'VisionEncoder', 'quiet', 'no_code', 'base_config', 'base_tokenizer', 'load_vision',
-           'pool_tokens', 'pack', 'numbers', 'LanguageEncoder', 'nf4_problem', 'pick_4bit', 'lora_config',
-           'load_language', 'patch_centers', 'mass_center', 'fourier', 'Projector', 'same_mean', 'entering',
-           'register_fusion', 'AddFusion', 'ConcatFusion', 'FiLMFusion', 'PrefixFusion', 'PatchBlock', 'PatchPointer',
-           'window_mass', 'focus', 'register_head', 'make_action_head', 'register_loss', 'boxed', 'mean_or_zero',
-           'mse_loss', 'smooth_l1_loss', 'squares', 'giou', 'giou_loss', 'attention_loss', 'change_loss', 'focal_loss',
-           'VLM_ActionAgent', 'weights_of_base', 'weightless', 'create_model', 'head_state', 'base_shape',
-           'base_shapes', 'write_folder', 'model_card', 'write_card', 'read_card', 'read_weights', 'resolve_checkpoint',
-           'size_and_hash', 'seal', 'check_whole', 'check_agent', 'check_weights', 'find_base', 'check_base']
+           'from_tiles', 'VisionEncoder', 'quiet', 'torn_file', 'naming', 'naming_folder', 'no_code', 'base_config',
+           'base_tokenizer', 'load_vision', 'pool_tokens', 'pack', 'numbers', 'LanguageEncoder', 'nf4_problem',
+           'pick_4bit', 'lora_config', 'load_language', 'patch_centers', 'mass_center', 'fourier', 'Projector',
+           'same_mean', 'entering', 'register_fusion', 'AddFusion', 'ConcatFusion', 'FiLMFusion', 'PrefixFusion',
+           'PatchBlock', 'PatchPointer', 'window_mass', 'focus', 'register_head', 'make_action_head', 'register_loss',
+           'boxed', 'mean_or_zero', 'mse_loss', 'smooth_l1_loss', 'squares', 'giou', 'giou_loss', 'attention_loss',
+           'change_loss', 'focal_loss', 'VLM_ActionAgent', 'weights_of_base', 'weightless', 'create_model',
+           'head_state', 'base_shape', 'base_shapes', 'write_folder', 'model_card', 'write_card', 'read_card',
+           'read_weights', 'resolve_checkpoint', 'size_and_hash', 'seal', 'check_whole', 'check_agent', 'check_weights',
+           'find_base', 'check_base']
 
 # %% ../nbs/02_model.ipynb #fa2698e2
 import hashlib, json, math, os, re, shutil, tempfile, warnings
 from contextlib import contextmanager, nullcontext
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
 
 import torch, transformers
@@ -29,7 +30,7 @@ from peft import (
     get_peft_model_state_dict,
     set_peft_model_state_dict,
 )
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers.integrations import bitsandbytes as bnb_glue
@@ -37,7 +38,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPVisionModel, 
 from transformers.utils import cached_file
 
 from . import __version__
-from .config import HINTS, PERMISSIONS, PLACES, Config, find_model
+from .config import HINTS, PERMISSIONS, PLACES, Config, find_model, read_json
 from .pairtable import file_hash
 from .utils import get_device, pick_dtype, set_seed
 
@@ -174,6 +175,59 @@ def quiet():
         if bar:
             log.enable_progress_bar()
 
+# %% ../nbs/02_model.ipynb #7a7a64c8
+def torn_file(
+    folder,  # of a model
+) -> str:
+    "The first of its files that cannot be read; empty if there is none."
+    for file in sorted(Path(folder).glob("*.*")):
+        try:
+            if file.suffix == ".json":
+                json.loads(file.read_text(encoding="utf-8"))
+            elif file.suffix == ".safetensors":
+                safe_open(file, "pt")
+        except (ValueError, RecursionError, SafetensorError):
+            return str(file)
+    return ""
+
+
+@contextmanager
+def naming(
+    folder,  # of a model, or its hub id
+):
+    "What goes wrong in a model's files is told with their folder; running out of memory is left as it is."
+    try:
+        yield
+    except (
+        Exception
+    ) as e:  # tokenizers and safetensors raise plain ones; raised again with the place
+        if isinstance(e, (MemoryError, ImportError)) or "out of memory" in str(e).lower():
+            raise
+        if isinstance(e, OSError) and str(folder) in str(e):
+            raise
+        why = (str(e).strip() or type(e).__name__).splitlines()[0]
+        raise ValueError(
+            f"{torn_file(folder) or folder}: a file of this model is torn, missing or of another make ({type(e).__name__}: {why}); fetch the model again"
+        ) from e
+
+
+def naming_folder(
+    load,  # function of a model's folder and more
+):
+    "Decorator: `naming` around a function that loads a model."
+
+    @wraps(load)
+    def named(path, *args, **more):
+        with naming(path):
+            made = load(path, *args, **more)
+        if hasattr(made, "tokenizer") and not made.tokenizer("house")["input_ids"]:
+            raise ValueError(
+                f"{path}: its tokenizer knows no words; tokenizer.json is missing or empty: fetch the model again"
+            )
+        return made
+
+    return named
+
 # %% ../nbs/02_model.ipynb #94a201a8
 @contextmanager
 def no_code(
@@ -206,6 +260,7 @@ def base_tokenizer(
         return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
 
 # %% ../nbs/02_model.ipynb #81ccd524
+@naming_folder
 def load_vision(
     path,  # folder or hub id
     config,  # a `Config`
@@ -443,6 +498,7 @@ def lora_config(
     )
 
 
+@naming_folder
 def load_language(
     path,  # folder or hub id
     config,  # a `Config`

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['set_seed', 'cuda_problem', 'get_device', 'cpu_has_bf16', 'pick_dtype', 'count_parameters', 'print_model_summary',
-           'memory_used', 'print_gpu_memory', 'AverageMeter', 'format_time', 'save_config_as_json', 'load_checkpoint',
-           'run_slow', 'Stopwatch', 'LogBar', 'progress_bar']
+           'peak_memory', 'memory_used', 'print_gpu_memory', 'AverageMeter', 'format_time', 'save_config_as_json',
+           'load_checkpoint', 'write_files', 'run_slow', 'Stopwatch', 'LogBar', 'progress_bar']
 
 # %% ../nbs/00a_utils.ipynb #dddda46a
-import os, random, sys, time
+import os, random, shutil, sys, time
 from pathlib import Path
 
-import numpy as np, torch
+import numpy as np, psutil, torch
 from torch import nn
 from tqdm import tqdm
 
@@ -115,27 +115,27 @@ def print_model_summary(
         print(f"{name:<16}{n['total']:>14,}{n['trainable']:>14,}")
 
 # %% ../nbs/00a_utils.ipynb #e89082c5
+def peak_memory() -> float:
+    "Peak memory of this process in MiB; where the system does not keep it, the present one."
+    status = Path("/proc/self/status")  # on Linux `resource` counts the program before, too
+    for line in status.read_text().splitlines() if status.is_file() else []:
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) / 2**10
+    memory = psutil.Process().memory_info()
+    if hasattr(memory, "peak_wset"):  # Windows
+        return memory.peak_wset / 2**20
+    try:
+        import resource
+    except ImportError:
+        return memory.rss / 2**20
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
 def memory_used() -> dict:
     "Peak memory in MiB of this process ('cpu') and, where there is a GPU, of PyTorch's allocations on it ('cuda')."
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-        2**20 if sys.platform == "darwin" else 2**10
-    )
-    status = Path(
-        "/proc/self/status"
-    )  # on Linux the other counts what the program was started from, too
-    if status.is_file():
-        peak = next(
-            (
-                int(line.split()[1]) / 2**10
-                for line in status.read_text().splitlines()
-                if line.startswith("VmHWM")
-            ),
-            peak,
-        )
     return dict(
-        cpu=peak,
+        cpu=peak_memory(),
         **(
             {"cuda": torch.cuda.max_memory_allocated() / 2**20} if torch.cuda.is_available() else {}
         ),
@@ -209,6 +209,36 @@ def load_checkpoint(
         raise FileNotFoundError(f"{path}: there is no such file")
     model.load_state_dict(load_file(path))
     return model
+
+# %% ../nbs/00a_utils.ipynb #b7dad448
+def write_files(
+    folder,  # made if need be
+    contents: dict,  # name -> text or bytes
+) -> Path:
+    "Write files that belong together: all of them, or none. Other files in the folder are left alone."
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _move_ready(folder)
+    new = folder / ".new"
+    if new.exists():  # of a process that was killed
+        shutil.rmtree(new)
+    new.mkdir()
+    for name, content in contents.items():
+        data = content if isinstance(content, bytes) else content.encode("utf-8", "replace")
+        (new / name).write_bytes(data)
+    os.replace(new, folder / ".ready")
+    _move_ready(folder)
+    return folder
+
+
+def _move_ready(folder):
+    "Put the files of `.ready` in their place."
+    ready = folder / ".ready"
+    if not ready.is_dir():
+        return
+    for file in sorted(ready.iterdir()):
+        os.replace(file, folder / file.name)
+    ready.rmdir()
 
 # %% ../nbs/00a_utils.ipynb #b6080b96
 def run_slow() -> bool:
