@@ -37,7 +37,7 @@ if [ "$failed" -eq 0 ]; then
 fi
 echo "slow cells were run in $slow notebooks"
 
-for nb in 02_model 04_eval 04a_probes; do
+for nb in 04_eval 04a_probes; do
   echo "$nb with ${simpler[2]}"
   count=$((count + 1))
   env ${simpler[2]} nbdev_test --path "nbs/$nb.ipynb" || failed=$((failed + 1))
