@@ -1,10 +1,26 @@
 #!/usr/bin/env bash
-# Run every notebook as nbdev does; then those with slow cells again, slow cells included; then kill a training three times. Ends with "N passed, N failed".
+# Run every notebook as nbdev does; then those with slow cells again, slow cells included; then those of the evaluation
+# as a simpler chip rounds; then kill a training three times. Ends with "N passed, N failed".
+# --chips: nothing but all notebooks, as each of three simpler chips rounds (before a release).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" HF_HUB_OFFLINE=1 MPLBACKEND=Agg
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+
+# How sums are rounded depends on the vector units of the chip. Each of these switches some off, as if it were a simpler chip:
+# in oneDNN those beyond AVX-512 (AMX), or beyond AVX2; in PyTorch itself all of them.
+simpler=("ONEDNN_MAX_CPU_ISA=AVX512_CORE" "ONEDNN_MAX_CPU_ISA=AVX2" "ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=default")
+if [ "${1:-}" = --chips ]; then
+  failed=0
+  for chip in "${simpler[@]}"; do
+    echo "all notebooks with $chip"
+    env $chip nbdev_test || failed=$((failed + 1))
+  done
+  echo "$((${#simpler[@]} - failed)) chips passed, $failed failed"
+  [ "$failed" -eq 0 ]
+  exit
+fi
 
 count=$(find nbs -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' -not -path '*/_proc/*' | wc -l)
 nbdev_test --timing 2>&1 | tee "$log"
@@ -20,6 +36,10 @@ if [ "$failed" -eq 0 ]; then
   done
 fi
 echo "slow cells were run in $slow notebooks"
+
+echo "evaluation with ${simpler[2]}"
+count=$((count + 1))
+env ${simpler[2]} nbdev_test --path nbs --file_glob "04*.ipynb" || failed=$((failed + 1))
 
 echo "a training killed three times"
 count=$((count + 1))
