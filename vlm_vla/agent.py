@@ -843,7 +843,6 @@ def predict_rows(
             f.flush()
     return counts
 
-
 # %% ../nbs/05_agent.ipynb #7bdf19dd
 MAX_BATCH_PIXELS = 2**25  # of the pictures that are held at once; a pair that is larger is alone
 

@@ -28,7 +28,6 @@ from .images import SUFFIXES, ImageRef
 from .pairtable import file_hash, list_files
 from .rows import SPLITS, DatasetError, column_roles, is_missing, read_flag, read_split
 
-
 # %% ../nbs/00h_arrow.ipynb #67061a5c
 def _damage():
     "What pyarrow raises on damaged files."

@@ -18,7 +18,6 @@ from pathlib import Path
 from . import __version__
 from .config import PRESETS, Config, add_config_arguments, config_from_arguments, parse_sets
 
-
 # %% ../nbs/06_cli.ipynb #2ddf8cff
 def print_anything() -> None:
     "A terminal or log that is not UTF-8 shows a substitute for a character that it lacks, instead of ending the command."
@@ -243,8 +242,11 @@ def agent_as_typed(
     args,  # parsed arguments, of `vlm_vla_predict`
     run,  # a run's folder, or a checkpoint
     changes: dict,  # the settings of `--config` and `--set`
-) -> ChangeAgent:
+):  # a `ChangeAgent`
     "The agent with the settings that were typed; `ValueError` for one that it cannot have."
+    from vlm_vla.agent import ChangeAgent
+    from vlm_vla.model import resolve_checkpoint
+
     typed, saved = parse_sets(args.set), Config.from_json(resolve_checkpoint(run) / "config.json")
     used = SET_FOR_PREDICT if args.run else (*SET_FOR_PREDICT, "OUTPUT_DIR")
     if unused := unused_settings(typed, saved, used):
@@ -309,7 +311,7 @@ def predict(
     argv=None,  # what was typed after the command; None: what really was
 ):
     "vlm_vla_predict: ask a trained agent."
-    from vlm_vla.agent import ChangeAgent, predict_rows
+    from vlm_vla.agent import predict_rows
 
     parser = argparse.ArgumentParser(
         prog="vlm_vla_predict",

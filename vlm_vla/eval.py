@@ -841,7 +841,7 @@ def evaluate(
     split: str = "test",  # "train", "val" or "test"
     limit: int = None,  # pairs at most, drawn at random; None: all
     probe_limit: int = 500,  # sentences per probe, at most; None: all
-    batch_size: int = 64,  # questions at once; does not change the result
+    batch_size: int = 64,  # questions at once; changes the result by rounding at most
     replicates: int = 1000,  # of the bootstrap
     baselines=BASELINES,  # names
     masks: bool = True,  # also ask whether the points lie on the true region's pixels, where those are known

@@ -1316,22 +1316,11 @@ VLM_ActionAgent.model_card = model_card
 VLM_ActionAgent.save_pretrained = _save_pretrained
 
 # %% ../nbs/02_model.ipynb #1f19cb57
-def _read_json(file):
-    "The object in a JSON file of a checkpoint."
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError(f"it holds a {type(found).__name__}")
-        return found
-    except (ValueError, RecursionError) as e:
-        raise ValueError(f"{file} is torn or not JSON ({e}); take another checkpoint") from None
-
-
 def read_card(
     path,  # a checkpoint folder
 ) -> dict:
     "agent.json: format, version, base models."
-    return _read_json(Path(path) / "agent.json")
+    return read_json(Path(path) / "agent.json")
 
 
 def read_weights(
@@ -1427,7 +1416,7 @@ def check_whole(
     "`ValueError` that names the first file which is not as it was written."
     if not (folder / SEAL).is_file():
         raise ValueError(f"{SEAL} is missing")
-    for name, kept in _read_json(folder / SEAL).items():
+    for name, kept in read_json(folder / SEAL).items():
         if why := _why_changed(folder / name, kept):
             raise ValueError(f"{name} {why}")
 
@@ -1437,7 +1426,7 @@ def check_agent(
 ) -> None:
     "`ValueError` if a file that an agent is loaded from is not as it was written; old checkpoints keep no list, and pass."
     card, sealed = read_card(folder), folder / SEAL
-    files = {**(card.get("files") or {}), **(_read_json(sealed) if sealed.is_file() else {})}
+    files = {**(card.get("files") or {}), **(read_json(sealed) if sealed.is_file() else {})}
     names = ["agent.json", "head.safetensors", "adapter/adapter_model.safetensors"]
     settings = card.get("settings") or {}
     for name in names if settings else [*names, "config.json"]:
@@ -1446,7 +1435,7 @@ def check_agent(
                 raise ValueError(
                     f"{folder / name} is torn or was changed: it {why}; take another checkpoint"
                 )
-    found = _read_json(folder / "config.json")
+    found = read_json(folder / "config.json")
     if apart := [k for k in settings if k not in found or found[k] != settings[k]]:
         k = apart[0]
         raise ValueError(
