@@ -19,8 +19,8 @@ Ten pairs of 64 x 64 pixels whose every sentence, box, split and pixel is known,
 The mutations run in a process of their own. Exit code 1: a silent wrong or a traceback, or 1 % unclear. The inputs are in `fuzz_inputs.py`.
 """
 
-import argparse, collections, io, json, multiprocessing, os, random, re, shutil, sys, tempfile
-import time, traceback
+import argparse, collections, io, multiprocessing, os, random, shutil, sys, tempfile, time
+import traceback
 
 os.environ.update(HF_HUB_OFFLINE="1", MPLBACKEND="Agg", TQDM_DISABLE="1")
 from pathlib import Path
@@ -115,7 +115,9 @@ def table(counts):
     for kind in (*[k for k in WEIGHTS if any(counts[k].values())], "all"):
         of = sum(counts.values(), collections.Counter()) if kind == "all" else counts[kind]
         lines.append(
-            f"{kind:<{width}}" + "".join(f"{of[o]:>14}" for o in OUTCOMES) + f"{sum(of.values()):>8}"
+            f"{kind:<{width}}"
+            + "".join(f"{of[o]:>14}" for o in OUTCOMES)
+            + f"{sum(of.values()):>8}"
         )
     return "\n".join(lines)
 
