@@ -196,12 +196,13 @@ def write_pictures(folder, pairs, label=None):
 def write_rows(path, rows, encoding="utf-8", delimiter=",", end="\n"):
     "JSON, JSON Lines or CSV, by the suffix."
     path.parent.mkdir(parents=True, exist_ok=True)
+    lone = bool(re.search(r"\\ud[89a-f]", json.dumps(rows)))  # no text file can hold it as it is
     if path.suffix == ".csv":
         text = csv_text(rows, delimiter, end)
     elif path.suffix == ".jsonl":
-        text = "".join(json.dumps(r, ensure_ascii=False) + end for r in rows)
+        text = "".join(json.dumps(r, ensure_ascii=lone) + end for r in rows)
     else:
-        text = json.dumps(rows, ensure_ascii=False, indent=1)
+        text = json.dumps(rows, ensure_ascii=lone, indent=1)
     path.write_bytes(text.encode(encoding, "surrogatepass"))
     return path
 
@@ -313,7 +314,9 @@ def names_something(text, case):
         return any(w in text for w in case.must)
     folders = (case.home, case.world.home)
     words = {p.name for f in folders for p in f.rglob("*") if p.suffix}
-    if case.kind not in DATA:
+    if case.kind == "tables":
+        words |= {str(case.data), "gone.arrow"}
+    elif case.kind not in DATA:
         words |= set(Config._settings)
     row = re.search(r"\b(line|row|entry) '?\w+(?! column)\b", text)
     return any(w in text for w in words) or bool(row)
@@ -1778,7 +1781,7 @@ def job_file(case):
         for line, ask in zip(found, chosen):
             if "error" not in line and abs(line["cx"] - case.world.answers[ask].cx) > 1e-4:
                 return "silent wrong", str(line)
-        if case.what == "no column" or len(found) != 6:
+        if case.what == "no column" or (len(found) != 6 and counts["answered"]):
             return "silent wrong", f"{counts}"
         return ("counted skip" if counts["failed"] else "right"), f"{counts}"
 
