@@ -16,7 +16,7 @@ Ten pairs of 64 x 64 pixels whose every sentence, box, split and pixel is known,
     traceback      another kind of exception, a crash, or over the time limit
     silent wrong   something else than the truth, and not a word
 
-The mutations run in a process of their own. Exit code 1: a silent wrong or a traceback, or 1 % unclear. The inputs are in `fuzz_inputs.py`.
+The mutations run in a process of their own. Exit code 1: a silent wrong or a traceback, or 1 % unclear. The inputs are in `fuzz_parts/`.
 """
 
 import argparse, collections, io, multiprocessing, os, random, shutil, sys, tempfile, time
@@ -34,7 +34,7 @@ WEIGHTS = dict(  # share of each kind
 
 def choose(seed, number, kinds):
     "The mutation of a number, and its random numbers."
-    from fuzz_inputs import MUTATIONS
+    from fuzz_parts import MUTATIONS
 
     rng = random.Random(f"{seed}/{number}")
     kind = rng.choices(kinds, [WEIGHTS[k] for k in kinds])[0]
@@ -43,7 +43,7 @@ def choose(seed, number, kinds):
 
 def run_one(world, seed, number, kinds, keep=None):
     "(kind, name, outcome, detail) of one mutation."
-    from fuzz_inputs import Case, judge
+    from fuzz_parts import Case, judge
 
     mutation, rng = choose(seed, number, kinds)
     home = Path(keep or tempfile.mkdtemp(dir=world.home))
@@ -59,7 +59,7 @@ def work(pipe, home):
     "The process that runs mutations: numbers come in, outcomes go out."
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.stdout = sys.stderr = io.StringIO()  # bars and warnings of the product
-    from fuzz_inputs import World
+    from fuzz_parts import World
 
     world = World(home)
     pipe.send("ready")
@@ -112,7 +112,7 @@ def table(counts):
     "Kinds x outcomes, as text."
     width = max(map(len, WEIGHTS)) + 2
     lines = [" " * width + "".join(f"{o:>14}" for o in OUTCOMES) + f"{'all':>8}"]
-    for kind in (*[k for k in WEIGHTS if any(counts[k].values())], "all"):
+    for kind in (*[k for k in (*WEIGHTS, "fuzz") if any(counts[k].values())], "all"):
         of = sum(counts.values(), collections.Counter()) if kind == "all" else counts[kind]
         lines.append(
             f"{kind:<{width}}"
@@ -156,7 +156,7 @@ def fuzz(args):
 def only(args):
     "One mutation again; its input is kept."
     os.environ["FUZZ_TRACEBACK"] = "1"
-    from fuzz_inputs import World
+    from fuzz_parts import World
 
     home, keep = (Path(tempfile.mkdtemp(prefix="fuzz.")) for _ in range(2))
     kind, name, outcome, detail = run_one(World(home), args.seed, args.only, args.kinds, keep)
@@ -178,7 +178,7 @@ def main():
     parser.add_argument("--list", action="store_true", help="show the mutations and stop")
     args = parser.parse_args()
     if args.list:
-        from fuzz_inputs import MUTATIONS
+        from fuzz_parts import MUTATIONS
 
         print("\n".join(f"{m.kind:<12} {m.name:<24} {m.__doc__}" for m in MUTATIONS))
         return 0
