@@ -24,5 +24,9 @@ echo "slow cells were run in $slow notebooks"
 echo "a training killed three times"
 count=$((count + 1))
 python tools/kill_test.py --kills 3 || failed=$((failed + 1))
+
+echo "three minutes of damaged inputs"
+count=$((count + 1))
+python tools/fuzz.py --seconds 180 || failed=$((failed + 1))
 echo "$((count - failed)) passed, $failed failed"
 [ "$failed" -eq 0 ]
