@@ -85,7 +85,11 @@ class Worker:
         other.close()
         self.pipe.recv()
 
-    def stop(self):
+    def stop(self, wait=0):
+        "End the process: at once, or let it end by itself for so many seconds."
+        if self.process and wait:
+            self.pipe.send(None)
+            self.process.join(wait)
         if self.process:
             self.process.kill()
             self.process.join()
@@ -142,7 +146,7 @@ def fuzz(args):
         kind, name, outcome, detail = worker(args.seed, number, args.kinds)
         counts[kind][outcome] += 1
         bad[outcome][f"{kind}, {name}"].append((number, detail))
-    worker.stop()
+    worker.stop(wait=10)
     shutil.rmtree(home, ignore_errors=True)
     seconds, n = time.monotonic() - start, sum(sum(c.values()) for c in counts.values())
     show_bad(bad, args.seed, args.examples)
