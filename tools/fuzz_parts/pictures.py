@@ -162,7 +162,7 @@ def link_out(case):
     p, side, file = picture_case(case)
     out = case.home / "elsewhere"
     out.mkdir()
-    case.what = case.rng.choice(("file", "folder"))
+    case.what, case.must = case.rng.choice(("file", "folder")), ("link", "tile_", "annotations")
     if case.what == "file":
         file.rename(out / file.name)
         file.symlink_to(out / file.name)

@@ -316,7 +316,7 @@ def names_something(text, case):
     if case.kind == "tables":
         words |= {str(case.data), "gone.arrow"}
     elif case.kind not in DATA:
-        words |= set(Config._settings)
+        words |= {"there is no setting", *Config._settings}
     row = re.search(r"\b(line|row|entry) '?\w+(?! column)\b", text)
     return any(w in text for w in words) or bool(row)
 
