@@ -1,0 +1,4 @@
+"""The mutations of `fuzz.py`, by kind."""
+
+from . import agents, annotations, pictures, stores
+from .world import MUTATIONS, Case, World, judge
