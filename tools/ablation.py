@@ -7,19 +7,24 @@ Entries that are there already (same variant, seed, epochs and number of pairs) 
 `cpu_seconds` is the processor time of the training, all cores together: it hardly depends on what else the machine does. The cache of frozen features is made before and not counted.
 """
 
-import argparse, json, os, resource, shutil, tempfile
+import argparse
+import json
+import os
+import resource
+import shutil
+import tempfile
 from pathlib import Path
 
 from filelock import FileLock
 
 from vlm_vla.cli import SIZES
 from vlm_vla.config import PRESETS, Config
+from vlm_vla.data.synthetic import make_dataset
 from vlm_vla.dataset import LevirCCActionDataset
 from vlm_vla.eval import evaluate
-from vlm_vla.features import with_features
 from vlm_vla.model import create_model
-from vlm_vla.synthetic import make_dataset
-from vlm_vla.tiny import make_tiny_models
+from vlm_vla.nets.features import with_features
+from vlm_vla.nets.tiny import make_tiny_models
 from vlm_vla.train import Trainer
 from vlm_vla.utils import Stopwatch, count_parameters
 

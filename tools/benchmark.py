@@ -9,23 +9,33 @@ ViT-B/32 and Qwen2.5-0.5B with random weights (time does not depend on them), ge
 row is a process of its own, so that no peak of memory hides another. On a GPU the same: CUDA memory is then what PyTorch allocated at most.
 """
 
-import argparse, json, math, os, platform, statistics, subprocess, sys, tempfile, time
+import argparse
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from unittest import mock
 
-import torch, transformers
+import torch
+import transformers
+from publish_demo import cpu_name
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
-from publish_demo import cpu_name
 from vlm_vla.config import PRESETS, Config
-from vlm_vla.features import collate_shared, with_features
+from vlm_vla.data.synthetic import make_dataset
 from vlm_vla.model import LanguageEncoder, create_model, pool_tokens, quiet
-from vlm_vla.synthetic import make_dataset
-from vlm_vla.tiny import make_real_size_models, make_tiny_models
+from vlm_vla.nets.features import collate_shared, with_features
+from vlm_vla.nets.tiny import make_real_size_models, make_tiny_models
 from vlm_vla.train import Trainer
 from vlm_vla.utils import Stopwatch, memory_used
 

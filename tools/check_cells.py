@@ -5,7 +5,9 @@
     python tools/check_cells.py
 """
 
-import ast, json, sys
+import ast
+import json
+import sys
 from pathlib import Path
 
 NBS = Path(__file__).resolve().parent.parent / "nbs"
@@ -14,7 +16,10 @@ NBS = Path(__file__).resolve().parent.parent / "nbs"
 def mixed(source):
     "Does a cell hold an import, and something else that is executed?"
     tree = ast.parse(source)
-    is_import = lambda node: isinstance(node, (ast.Import, ast.ImportFrom))
+
+    def is_import(node):
+        return isinstance(node, (ast.Import, ast.ImportFrom))
+
     return any(map(is_import, ast.walk(tree))) and not all(map(is_import, tree.body))
 
 

@@ -6,7 +6,11 @@ dataclass has a docment: a comment behind it, on its own line. Reads the source 
     python tools/check_docs.py --count     one line for each module
 """
 
-import ast, io, re, sys, tokenize
+import ast
+import io
+import re
+import sys
+import tokenize
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent / "vlm_vla"
@@ -123,7 +127,7 @@ def self_test():
 def main():
     self_test()
     total = 0
-    for file in sorted(PACKAGE.glob("*.py")):
+    for file in sorted(PACKAGE.rglob("*.py")):
         if file.name.startswith("_"):
             continue
         found = list(gaps(file.read_text(encoding="utf-8")))

@@ -4,7 +4,11 @@
 python tools/check_figures.py
 """
 
-import ast, json, os, re, sys
+import ast
+import json
+import os
+import re
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path

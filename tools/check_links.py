@@ -5,7 +5,9 @@ python tools/check_links.py              sources (nbs/, README.md, CONTRIBUTING.
 python tools/check_links.py _docs        the rendered site: links between its pages
 """
 
-import json, re, sys
+import json
+import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit

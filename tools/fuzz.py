@@ -19,7 +19,16 @@ Ten pairs of 64 x 64 pixels whose every sentence, box, split and pixel is known,
 The mutations run in a process of their own. Exit code 1: a silent wrong or a traceback, or 1 % unclear. The inputs are in `fuzz_parts/`.
 """
 
-import argparse, collections, io, multiprocessing, os, random, shutil, sys, tempfile, time
+import argparse
+import collections
+import io
+import multiprocessing
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
 import traceback
 
 os.environ.update(HF_HUB_OFFLINE="1", MPLBACKEND="Agg", TQDM_DISABLE="1")

@@ -5,7 +5,9 @@ python tools/install_cell.py           put it into the notebooks, or bring it up
 python tools/install_cell.py --check   exit 1 if it is missing or differs somewhere
 """
 
-import hashlib, json, sys
+import hashlib
+import json
+import sys
 from pathlib import Path
 
 NBS = Path(__file__).resolve().parent.parent / "nbs"
@@ -26,7 +28,12 @@ FIRST = "# Installs vlm_vla where it is missing (Kaggle, Colab); what is there a
 CELL = f"""#| hide
 #| eval: false
 {FIRST}
-import importlib.util, os, re, subprocess, sys, tempfile
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tempfile
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -34,7 +41,10 @@ from pathlib import Path
 def install_vlm_vla():
     if importlib.util.find_spec("vlm_vla"):
         return
-    plain = lambda name: re.sub("[-_.]+", "_", name).lower()
+
+    def plain(name):
+        return re.sub("[-_.]+", "_", name).lower()
+
     there = {{
         plain(d.metadata["Name"]): d.version
         for d in reversed(list(distributions()))

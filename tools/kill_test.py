@@ -16,23 +16,36 @@ Generated data and tiny models, on the CPU. SIGKILL comes at random moments (--s
 forks of this process, so that a kill costs no import. Exit code 0: everything came out equal.
 """
 
-import argparse, hashlib, json, math, multiprocessing, os, random, shutil, signal, subprocess, sys
-import tempfile, time, traceback
+import argparse
+import hashlib
+import json
+import math
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np, torch
+import numpy as np
+import torch
 
 from vlm_vla.agent import ChangeAgent, predict_rows
 from vlm_vla.config import Config
+from vlm_vla.data.sources import open_pairs
+from vlm_vla.data.synthetic import make_dataset
 from vlm_vla.dataset import LevirCCActionDataset
 from vlm_vla.eval import evaluate
-from vlm_vla.features import with_features
 from vlm_vla.model import create_model, quiet
-from vlm_vla.rundir import read_metrics, same_run, step_folders
-from vlm_vla.sources import open_pairs
-from vlm_vla.synthetic import make_dataset
-from vlm_vla.tiny import make_tiny_models
+from vlm_vla.nets.features import with_features
+from vlm_vla.nets.tiny import make_tiny_models
+from vlm_vla.training.rundir import read_metrics, same_run, step_folders
 
 SETTINGS = dict(
     DEVICE="cpu",
@@ -99,9 +112,12 @@ def launch(home, run, threads):
 def moment(kind, run, cache, rng, seconds):
     "A function that becomes true when it is time, and the delay in seconds after that."
     start, rows = time.monotonic(), len(read_metrics(run))
-    being_made = lambda: set(
-        cache.glob(".features-*") if kind == "cache" else (run / "checkpoints").glob(".step_*")
-    )
+
+    def being_made():
+        return set(
+            cache.glob(".features-*") if kind == "cache" else (run / "checkpoints").glob(".step_*")
+        )
+
     before = being_made()  # by the one that was killed before
     if kind in ("cache", "checkpoint"):
         return lambda: bool(being_made() - before), rng.uniform(0, 0.2 if kind == "cache" else 0.04)

@@ -6,7 +6,9 @@ And the site's copies of CONTRIBUTING.md and CHANGELOG.md, with their links bent
     python tools/make_readme.py --check   exit 1 if one is not what would be written
 """
 
-import json, re, sys
+import json
+import re
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,7 +67,7 @@ def convert(notebook):
         elif cell["cell_type"] == "code":
             parts += code(source) + outputs(cell)
     return (
-        f"<!-- Made from nbs/index.ipynb by tools/make_readme.py; edit that. -->\n\n"
+        "<!-- Made from nbs/index.ipynb by tools/make_readme.py; edit that. -->\n\n"
         + "\n\n".join(p for p in parts if p)
         + "\n"
     )

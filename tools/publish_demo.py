@@ -5,7 +5,10 @@ vlm_vla_demo                                  leaves outputs/demo
 python tools/publish_demo.py outputs/demo     then tools/refresh_pages.sh
 """
 
-import json, os, platform, sys
+import json
+import os
+import platform
+import sys
 from pathlib import Path
 
 from PIL import Image

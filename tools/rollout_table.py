@@ -5,16 +5,19 @@
 Prints a Markdown table, and writes the figures with their intervals to --out. Nothing is downloaded. With --work the data, the models and the run are kept and used again.
 """
 
-import argparse, json, os, tempfile
+import argparse
+import json
+import os
+import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 
 from vlm_vla.agent import ChangeAgent, compare_looks, write_looks
 from vlm_vla.config import Config
-from vlm_vla.report import between, markdown_table, number
-from vlm_vla.sources import open_pairs
-from vlm_vla.synthetic import make_dataset
-from vlm_vla.tiny import make_tiny_models
+from vlm_vla.data.sources import open_pairs
+from vlm_vla.data.synthetic import make_dataset
+from vlm_vla.evaluation.report import between, markdown_table, number
+from vlm_vla.nets.tiny import make_tiny_models
 from vlm_vla.train import Trainer
 from vlm_vla.utils import Stopwatch
 

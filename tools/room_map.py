@@ -2,52 +2,68 @@
 """The map of rooms in CONTRIBUTING.md: which notebook makes which module, what it holds, what it imports.
 
 python tools/room_map.py           write the map
-python tools/room_map.py --check   exit 1 if it is out of date, if a room imports one with a higher number, or if imports go round in a circle
+python tools/room_map.py --check   exit 1 if it is out of date, or if imports do not run downwards
 """
 
-import ast, json, re, sys
+import ast
+import json
+import re
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- rooms: written by tools/room_map.py -->", "<!-- end of rooms -->"
 
 
+# From the ground up; a room may import from its own stage and from those before it.
+STAGES = (
+    "config utils data dataset nets model evaluation.metrics training train evaluation eval agent cli"
+).split()
+
+
+def stage(module):
+    "Where a module stands in STAGES."
+    return STAGES.index(module if module in STAGES else module.split(".")[0])
+
+
 def rooms():
-    "Module -> (notebook, subtitle, modules that it imports), in the order of the notebooks."
+    "Module -> (notebook, subtitle, modules that it imports), from the ground up."
     found = {}
-    for file in sorted((ROOT / "nbs").glob("*.ipynb")):
-        text = ["".join(c["source"]) for c in json.loads(file.read_text(encoding="utf-8"))["cells"]]
-        module = next((m[1] for t in text if (m := re.match(r"#\| *default_exp (\w+)", t))), None)
+    for file in sorted((ROOT / "nbs").rglob("*.ipynb")):
+        cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+        text = ["".join(c["source"]) for c in cells]
+        module = next(
+            (m[1] for t in text if (m := re.match(r"#\| *default_exp ([\w.]+)", t))), None
+        )
         if module is None:
             continue
-        subtitle = next(
-            (m[1].strip() for t in text if (m := re.search(r"^# .*\n+> (.*(?:\n> .*)*)", t))), ""
-        ).replace("\n> ", " ")
-        found[module] = (file.stem, subtitle, imports(ROOT / f"vlm_vla/{module}.py", module))
-    return found
+        title = (m[1].strip() for t in text if (m := re.search(r"^# .*\n+> (.*(?:\n> .*)*)", t)))
+        subtitle = next(title, "").replace("\n> ", " ")
+        notebook = file.relative_to(ROOT / "nbs").with_suffix("").as_posix()
+        found[module] = (notebook, subtitle, imports(module))
+    return dict(sorted(found.items(), key=lambda kv: (stage(kv[0]), kv[0])))
 
 
-def imports(path, own):
+def imports(own):
     "Names of this package's modules that a module imports."
-    out = set()
+    path = ROOT / "vlm_vla" / (own.replace(".", "/") + ".py")
+    folder, out = ["vlm_vla", *own.split(".")[:-1]], set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
-            out.add(node.module)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vlm_vla."):
-            out.add(node.module.split(".")[1])
+        if isinstance(node, ast.ImportFrom):
+            up = folder[: len(folder) + 1 - node.level] if node.level else []
+            out.add(".".join([*up, node.module or ""]).strip("."))
         elif isinstance(node, ast.Import):
-            out |= {a.name.split(".")[1] for a in node.names if a.name.startswith("vlm_vla.")}
-    return sorted(out - {own})
+            out |= {a.name for a in node.names}
+    return sorted({n.removeprefix("vlm_vla.") for n in out if n.startswith("vlm_vla.")} - {own})
 
 
 def upward(found):
     "Imports that do not run downwards, as sentences."
-    number = {m: r[0][:2] for m, r in found.items()}
     wrong = [
-        f"{m} ({number[m]}) imports {i} ({number[i]})"
+        f"{m} imports {i}, which stands above it in STAGES"
         for m, r in found.items()
         for i in r[2]
-        if i in number and number[i] > number[m]
+        if i in found and stage(i) > stage(m)
     ]
     done, left = set(), dict(found)
     while left:

@@ -4,7 +4,8 @@
 python tools/strip_progress.py nbs/index.ipynb ...
 """
 
-import json, sys
+import json
+import sys
 from pathlib import Path
 
 

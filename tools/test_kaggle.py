@@ -7,7 +7,15 @@ Trees: 'new' has Kaggle's present mounts (input/datasets/<owner>/<name>, input/m
 each with data, models and the run of an earlier session; 'empty' has nothing attached; 'none' is no Kaggle at all. Inputs are read-only. Nothing is written into the repository.
 """
 
-import argparse, os, re, shutil, stat, subprocess, sys, tempfile, time
+import argparse
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import time
 from pathlib import Path
 
 NBS = Path(__file__).resolve().parent.parent / "nbs"
@@ -39,8 +47,8 @@ MOUNTS = dict(
 def parts(folder):
     "Data in LEVIR-MCI's layout (masks, no boxes), two models, and a run that was stopped; made once."
     from vlm_vla.config import Config
-    from vlm_vla.synthetic import make_dataset
-    from vlm_vla.tiny import make_tiny_models
+    from vlm_vla.data.synthetic import make_dataset
+    from vlm_vla.nets.tiny import make_tiny_models
     from vlm_vla.train import Trainer
 
     make_dataset(folder / "data", 60, 12, 12, image_size=128, seed=1)

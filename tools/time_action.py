@@ -5,19 +5,23 @@
 The fastest of several repeats, in milliseconds. Nothing is downloaded; the models are written to a temporary folder (1.2 GB) and removed.
 """
 
-import argparse, json, os, platform, tempfile
+import argparse
+import json
+import os
+import platform
+import tempfile
 from pathlib import Path
 
 import torch
-
 from publish_demo import cpu_name
+
 from vlm_vla.agent import ChangeAgent, time_action
 from vlm_vla.config import Config
+from vlm_vla.data.sources import open_pairs
+from vlm_vla.data.synthetic import make_dataset
+from vlm_vla.evaluation.report import markdown_table
 from vlm_vla.model import create_model, quiet
-from vlm_vla.report import markdown_table
-from vlm_vla.sources import open_pairs
-from vlm_vla.synthetic import make_dataset
-from vlm_vla.tiny import make_real_size_models, make_tiny_models
+from vlm_vla.nets.tiny import make_real_size_models, make_tiny_models
 
 SIZES = {"tiny": make_tiny_models, "real size": make_real_size_models}
 STEPS = dict(

@@ -8,24 +8,34 @@ __all__ = ['MAX_BATCH_PIXELS', 'as_image', 'as_pair', 'Action', 'checkpoint_iden
            'random_window', 'box_in', 'write_looks', 'predict_rows']
 
 # %% ../nbs/05_agent.ipynb #e4dfede5
-import hashlib, itertools, json, math, os, re, reprlib, time, warnings
+import hashlib
+import itertools
+import json
+import math
+import os
+import re
+import reprlib
+import time
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np, torch
+import numpy as np
+import torch
+from fastcore.basics import patch
 from PIL import Image
 
-from .captions import read_caption
+from .data.captions import read_caption
+from .data.geometry import action_to_box, box_to_action
+from .data.images import BadImage, ImageRef, to_rgb, value_ranges
+from .data.rows import BadRow, DatasetError, column_roles, fold_text, iter_rows
 from .dataset import ImageTransform, encoder_normalization, token_counts
 from .eval import located
-from .geometry import action_to_box, box_to_action
-from .images import BadImage, ImageRef, to_rgb, value_ranges
-from .metrics import pair_weights
+from .evaluation.metrics import pair_weights
+from .evaluation.probes import Part, answer, load_agent, read_questions
+from .evaluation.report import Case, gallery, markdown_table, number, zoom_box
 from .model import VLM_ActionAgent, resolve_checkpoint
-from .probes import Part, answer, load_agent, read_questions
-from .report import Case, gallery, markdown_table, number, zoom_box
-from .rows import BadRow, DatasetError, column_roles, fold_text, iter_rows
 from .utils import progress_bar
 
 # %% ../nbs/05_agent.ipynb #fd07edb7
@@ -75,7 +85,8 @@ def as_pair(
     own = {k: v for k, v in value_ranges(images).items() if k not in ranges}
     if own:
         warnings.warn(
-            "pictures with more than 8 bits are scaled by the range of each pair, since the agent was trained on none"
+            "pictures with more than 8 bits are scaled by the range of each pair, since the agent was trained on none",
+            stacklevel=2,
         )
     return tuple(to_rgb(x, n, {**own, **ranges} or None) for x, n in zip(images, names))
 
@@ -244,8 +255,9 @@ class ChangeAgent:
         return f"ChangeAgent(grid {self.model.grid[0]} x {self.model.grid[1]}, {self.model.device})"
 
 # %% ../nbs/05_agent.ipynb #0013a97c
-def _check_caption(
-    self,
+@patch
+def check_caption(
+    self: ChangeAgent,
     caption,  # to be a sentence that can be read to its end
 ) -> str:
     "The caption with its blanks folded, or a `ValueError` in one sentence."
@@ -266,9 +278,10 @@ def _check_caption(
     return caption
 
 
+@patch
 @torch.inference_mode()
-def _encode(
-    self,
+def encode(
+    self: ChangeAgent,
     t1,  # path, PIL image or array of the first date; or a list of them
     t2,  # the same of the second date
     batch_size: int = 16,  # images at once
@@ -297,13 +310,11 @@ def _encode(
     self.scene = Scene(firsts, seconds, seen[: len(firsts)], seen[len(firsts) :], many)
     return self.scene
 
-
-ChangeAgent.check_caption, ChangeAgent.encode = _check_caption, _encode
-
 # %% ../nbs/05_agent.ipynb #56e38157
+@patch
 @torch.inference_mode()
-def _ask(
-    self,
+def ask(
+    self: ChangeAgent,
     scene: Scene,
     which: list,  # pair of each sentence
     captions: list,
@@ -312,10 +323,8 @@ def _ask(
     "An `Action` for each sentence."
     actions = []
     for i in range(0, len(captions), batch_size):
-        k, words = (
-            which[i : i + batch_size],
-            [self.check_caption(c) for c in captions[i : i + batch_size]],
-        )
+        k = which[i : i + batch_size]
+        words = [self.check_caption(c) for c in captions[i : i + batch_size]]
         out = answer(self.model, scene.first, scene.second, k, words)
         attention = (
             [None] * len(k)
@@ -339,8 +348,9 @@ def _ask(
     return actions
 
 
-def _act(
-    self,
+@patch
+def act(
+    self: ChangeAgent,
     *question,  # `caption` about what was encoded last, or `t1, t2, caption`; captions and images may be lists
     scene: Scene = None,  # what `encode` returned, to ask about that
 ):  # `Action`, or a list of them
@@ -376,9 +386,6 @@ def _act(
     return self.ask(
         scene, list(range(len(scene))), list(captions) if listed else [captions] * len(scene)
     )
-
-
-ChangeAgent.ask, ChangeAgent.act = _ask, _act
 
 # %% ../nbs/05_agent.ipynb #edb2fb46
 def time_action(
@@ -486,8 +493,9 @@ def _area(window):
     return (window[2] - window[0]) * (window[3] - window[1])
 
 
-def _rollout(
-    self,
+@patch
+def rollout(
+    self: ChangeAgent,
     t1,  # path, PIL image or array, first date
     t2,  # the same of the second date
     caption: str,
@@ -512,9 +520,6 @@ def _rollout(
         cx, cy, scale = from_window(seen, window, *t2.size)
         best = replace(whole, cx=cx, cy=cy, scale=scale, change=seen.change)
     return replace(best, looks=tuple(looks))
-
-
-ChangeAgent.rollout = _rollout
 
 # %% ../nbs/05_agent.ipynb #8b65d16e
 def compare_looks(
@@ -629,10 +634,8 @@ def write_looks(
 
 def _looks_of(samples, name, folder, config, rng):
     "Rows of one pair: its sentences about the whole, and each with a window."
-    pair, images = (
-        samples[0].pair,
-        tuple(r.open() for r in (samples[0].pair.t1, samples[0].pair.t2)),
-    )
+    pair = samples[0].pair
+    images = tuple(r.open() for r in (samples[0].pair.t1, samples[0].pair.t2))
     w, h = images[1].size
 
     def keep(pictures, file):

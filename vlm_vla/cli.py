@@ -10,7 +10,16 @@ __all__ = ['EXPECTED', 'SET_FOR_PREDICT', 'PACKAGES', 'GIB', 'LIBRARIES', 'SIZES
            'data_report', 'demo_configs', 'clear_run', 'demo', 'act_on_some']
 
 # %% ../nbs/06_cli.ipynb #165907ca
-import argparse, importlib, importlib.metadata, json, os, platform, shutil, signal, sys, threading
+import argparse
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import signal
+import sys
+import threading
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -435,7 +444,7 @@ def disk_needed(
     pairs: dict,  # split -> number of pairs
 ) -> dict:  # GiB of "cache" and "checkpoints", and "images"
     "Disk that a training with this agent and this data takes."
-    from vlm_vla.geometry import VIEWS
+    from vlm_vla.data.geometry import VIEWS
     from vlm_vla.utils import count_parameters
 
     views = len(VIEWS) if config.AUGMENT else 1
@@ -461,11 +470,9 @@ def memory_needed(
     from vlm_vla.model import pick_4bit
     from vlm_vla.utils import count_parameters, pick_dtype
 
-    size, n, llm = (
-        pick_dtype(config.COMPUTE_DTYPE, device)[0].itemsize,
-        count_parameters(agent),
-        agent.language.model.config,
-    )
+    size = pick_dtype(config.COMPUTE_DTYPE, device)[0].itemsize
+    n = count_parameters(agent)
+    llm = agent.language.model.config
     packed = (
         sum(
             m.weight.numel()
@@ -511,7 +518,8 @@ def memory_there(
     device,  # of PyTorch
 ) -> float:  # GiB
     "Memory that is free on a device."
-    import psutil, torch
+    import psutil
+    import torch
 
     return (
         torch.cuda.mem_get_info()[0] if device.type == "cuda" else psutil.virtual_memory().available
@@ -618,7 +626,7 @@ def data_report(
     config,  # a `Config`
 ) -> tuple:  # (`PairsReport` or None, problems)
     "What the data is, if there is any (`verify_paths` says when there is none)."
-    from vlm_vla.sources import open_pairs
+    from vlm_vla.data.sources import open_pairs
 
     if not Path(config.DATASET_PATH).exists():
         return None, []
@@ -695,12 +703,12 @@ def demo(
     )
     add_settings(parser)
     args = parser.parse_args(argv)
+    from vlm_vla.data.synthetic import make_dataset
     from vlm_vla.eval import evaluate as evaluate_run
     from vlm_vla.model import quiet
-    from vlm_vla.rundir import RunLock
-    from vlm_vla.synthetic import make_dataset
-    from vlm_vla.tiny import make_tiny_models
+    from vlm_vla.nets.tiny import make_tiny_models
     from vlm_vla.train import Trainer
+    from vlm_vla.training.rundir import RunLock
     from vlm_vla.utils import Stopwatch
 
     out, watch = Path(args.out), Stopwatch()

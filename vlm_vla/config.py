@@ -9,7 +9,10 @@ __all__ = ['PRESETS', 'PERMISSIONS', 'PLACES', 'HINTS', 'Setting', 'check_value'
            'add_config_arguments', 'parse_sets', 'config_from_arguments']
 
 # %% ../nbs/00_config.ipynb #ae779a08
-import copy, difflib, json, os
+import copy
+import difflib
+import json
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -676,7 +679,7 @@ def _verify_paths(self) -> dict:
     else:
         missing.append(
             f"DATASET_PATH: there is no {self.DATASET_PATH!r}. Set it to the folder of LEVIR-MCI (or another supported dataset), "
-            "or make one with vlm_vla.synthetic.make_dataset"
+            "or make one with vlm_vla.data.synthetic.make_dataset"
         )
     for setting, kind, name in (
         ("CLIP_PATH", "vision", self.VISION_MODEL_NAME),

@@ -9,26 +9,30 @@ __all__ = ['CLIP_NORMALIZATION', 'Normalization', 'read_normalization', 'encoder
            'make_loader', 'token_counts', 'cut_captions', 'train_and_val', 'create_dataloaders', 'plot_batch']
 
 # %% ../nbs/01_dataset.ipynb #9f3db050
-import json, os, shutil, warnings
+import json
+import os
+import shutil
+import warnings
 from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np, torch
+import numpy as np
+import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from .captions import view_caption
 from .config import Config, find_model
-from .drawing import draw_box, draw_outline, drawable, show_image, wrap
-from .geometry import box_to_action, mask_to_grid, view_box, view_image, view_size
-from .images import BadImage
-from .pairtable import BadSample
-from .rows import SPLITS
-from .sources import Pairs, assign_splits, open_pairs
+from .data.captions import view_caption
+from .data.drawing import draw_box, draw_outline, drawable, show_image, wrap
+from .data.geometry import box_to_action, mask_to_grid, view_box, view_image, view_size
+from .data.images import BadImage
+from .data.pairtable import BadSample
+from .data.rows import SPLITS
+from .data.sources import Pairs, assign_splits, open_pairs
 
 # %% ../nbs/01_dataset.ipynb #70a0a5ed
 @dataclass(frozen=True)
@@ -133,7 +137,8 @@ def encoder_normalization(
         folder = Path(hf_hub_download(folder, "preprocessor_config.json")).parent
     if _preprocessor_file(Path(folder)) is None:
         warnings.warn(
-            f"CLIP_PATH: {folder} has no preprocessor_config.json, so its images are normalised with CLIP's constants"
+            f"CLIP_PATH: {folder} has no preprocessor_config.json, so its images are normalised with CLIP's constants",
+            stacklevel=2,
         )
         return CLIP_NORMALIZATION
     return read_normalization(folder)
@@ -539,10 +544,8 @@ class PairSampler(Sampler):
         window: int = 64,  # pairs per lane that are mixed with each other; 0: all with all
     ):
         ids, group = np.unique(np.asarray(pair_ids), return_inverse=True)
-        self.order, self.starts = (
-            np.argsort(group, kind="stable"),
-            np.cumsum(np.bincount(group))[:-1],
-        )
+        self.order = np.argsort(group, kind="stable")
+        self.starts = np.cumsum(np.bincount(group))[:-1]
         self.batch_size, self.seed, self.window, self.epoch = batch_size, seed, window, 0
 
     def __len__(self):
@@ -639,7 +642,7 @@ def make_loader(
     size = getattr(dataset, "image_size", 224)
     n, why = loader_workers(num_workers, batch_size * 2 * 3 * size**2 * 4)
     if why:
-        warnings.warn(why)
+        warnings.warn(why, stacklevel=2)
     sampler = None
     if shuffle:
         ids = getattr(dataset, "pair_ids", range(len(dataset)))
@@ -729,7 +732,8 @@ def create_dataloaders(
     )
     if len(train) < batch_size:
         warnings.warn(
-            f"BATCH_SIZE is {batch_size} and the training split has only {len(train)} samples: every epoch is one batch of {len(train)}"
+            f"BATCH_SIZE is {batch_size} and the training split has only {len(train)} samples: every epoch is one batch of {len(train)}",
+            stacklevel=2,
         )
     return (
         make_loader(train, batch_size, num_workers, shuffle=True, seed=config.SEED),
@@ -798,7 +802,7 @@ def _diagnose(sample):
 def _skip(self: LevirCCActionDataset, i, error):
     "Count an unreadable sample; `BadSampleError` if that makes too many."
     if not self._unreadable[int(i)]:
-        warnings.warn(f"left out: {error}")
+        warnings.warn(f"left out: {error}", stacklevel=2)
     self._unreadable[int(i)] = 1
     bad, allowed = int(self._unreadable.sum()), self.config.MAX_BAD_FRACTION * len(self)
     if bad > allowed:

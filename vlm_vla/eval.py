@@ -9,18 +9,23 @@ __all__ = ['MAIN', 'REMARKS', 'PROBED', 'BORROWED_FIGURES', 'prediction_rows', '
            'read_metrics', 'same_questions', 'compare', 'aggregate', 'aggregate_table']
 
 # %% ../nbs/04_eval.ipynb #623e8dcd
-import csv, io, json, math, tempfile, time
+import csv
+import io
+import json
+import math
+import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from fastcore.basics import patch
 
-from .captions import read_caption
 from .config import read_json
+from .data.captions import read_caption
+from .data.geometry import action_to_box
 from .dataset import LevirCCActionDataset
-from .features import with_features
-from .geometry import action_to_box
-from vlm_vla.metrics import (
+from vlm_vla.evaluation.metrics import (
     FIGURES,
     auroc,
     average_precision,
@@ -35,7 +40,7 @@ from vlm_vla.metrics import (
     weighted_auroc,
     weighted_ece,
 )
-from vlm_vla.probes import (
+from vlm_vla.evaluation.probes import (
     BASELINES,
     PROBES,
     Questions,
@@ -49,7 +54,7 @@ from vlm_vla.probes import (
     some_pairs,
     training_actions,
 )
-from vlm_vla.report import (
+from vlm_vla.evaluation.report import (
     CHANGE_FIGURES,
     PLACE_FIGURES,
     Case,
@@ -78,6 +83,7 @@ from vlm_vla.report import (
     results_html,
     results_table,
 )
+from .nets.features import with_features
 from .utils import write_files
 
 # %% ../nbs/04_eval.ipynb #767f7a79
@@ -513,8 +519,9 @@ def pick(
     return [order[r] for r in sorted(ranks)]
 
 # %% ../nbs/04_eval.ipynb #8e28a6ad
-def _case(
-    self,
+@patch
+def case(
+    self: Report,
     i: int,  # index into `predictions`
 ) -> Case:
     "A prediction with its pictures."
@@ -548,8 +555,9 @@ def _case(
     )
 
 
-def _gallery(
-    self,
+@patch
+def gallery(
+    self: Report,
     path=None,  # write it here too
     which: str = "spread",  # 'best', 'median', 'worst' or 'spread'
     n: int = 6,  # cases
@@ -557,9 +565,6 @@ def _gallery(
 ):  # of `report.gallery`
     "Cases as one picture."
     return gallery([self.case(i) for i in pick(self.predictions, which, n)], path, **kwargs)
-
-
-Report.case, Report.gallery = _case, _gallery
 
 # %% ../nbs/04_eval.ipynb #2c0c2547
 REMARKS = dict(
@@ -592,11 +597,13 @@ def _note(text):
     return f'<p class="note">{text}</p>' if text else ""
 
 
-def _sections(self, others, n_cases):
+@patch
+def _sections(self: Report, others, n_cases):
     m, p = self.metrics, self.predictions
-    figure = lambda fig, text: (
-        f"<figure>{picture(fig, alt=text)}<figcaption>{text}</figcaption></figure>"
-    )
+
+    def figure(fig, text):
+        return f"<figure>{picture(fig, alt=text)}<figcaption>{text}</figcaption></figure>"
+
     yield "", headline(m)
     yield (
         "Who answers how well",
@@ -664,17 +671,18 @@ def _sections(self, others, n_cases):
     yield "How this was made", self.method()
 
 
-def _method(self) -> str:
+@patch
+def method(self: Report) -> str:
     "Data and settings, as HTML."
-    m, changed = (
-        self.metrics,
+    m = self.metrics
+    changed = (
         []
         if self.config is None
         else [
             f"{k} = {v!r}"
             for k, v in self.config.to_dict().items()
             if v != type(self.config)._settings[k].default and not k.endswith(("_PATH", "_DIR"))
-        ],
+        ]
     )
     import html
 
@@ -703,8 +711,9 @@ def _method(self) -> str:
     )
 
 
-def _html(
-    self,
+@patch
+def html(
+    self: Report,
     others: dict = None,  # name -> `Report` or metrics of other agents on the same data
     n_cases: int = 4,  # of each kind
 ) -> str:
@@ -717,11 +726,9 @@ def _html(
         list(self._sections(others, n_cases)),
     )
 
-
-Report._sections, Report.method, Report.html = _sections, _method, _html
-
 # %% ../nbs/04_eval.ipynb #2f1dc6f0
-def _markdown(self, others: dict = None) -> str:
+@patch
+def markdown(self: Report, others: dict = None) -> str:
     "The report as Markdown, without pictures."
     m = self.metrics
     lines = [
@@ -799,8 +806,9 @@ def _torn_report(file):
         return f.read(9) in (b"", b'{\n "name"')
 
 
-def _save(
-    self,
+@patch
+def save(
+    self: Report,
     folder,  # made if need be
     others: dict = None,  # name -> `Report` or metrics of other agents, for the tables
 ) -> Path:
@@ -830,9 +838,6 @@ def predictions_csv(
         for p in predictions
     )
     return out.getvalue()
-
-
-Report.markdown, Report.save = _markdown, _save
 
 # %% ../nbs/04_eval.ipynb #61e106a0
 def evaluate(

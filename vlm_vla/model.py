@@ -11,18 +11,26 @@ __all__ = ['ENCODERS', 'PACKED', 'FUSIONS', 'HEADS', 'LOSSES', 'FORMAT', 'SEAL',
            'PatchBlock', 'PatchPointer', 'window_mass', 'focus', 'register_head', 'make_action_head', 'register_loss',
            'boxed', 'mean_or_zero', 'mse_loss', 'smooth_l1_loss', 'squares', 'giou', 'giou_loss', 'attention_loss',
            'change_loss', 'focal_loss', 'VLM_ActionAgent', 'weights_of_base', 'weightless', 'create_model',
-           'head_state', 'base_shape', 'base_shapes', 'write_folder', 'model_card', 'write_card', 'read_card',
-           'read_weights', 'resolve_checkpoint', 'size_and_hash', 'seal', 'check_whole', 'check_agent', 'check_weights',
-           'find_base', 'check_base']
+           'base_shape', 'write_folder', 'write_card', 'read_card', 'read_weights', 'resolve_checkpoint',
+           'size_and_hash', 'seal', 'check_whole', 'check_agent', 'check_weights', 'find_base', 'check_base']
 
 # %% ../nbs/02_model.ipynb #fa2698e2
-import hashlib, json, math, os, re, shutil, tempfile, warnings
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import tempfile
+import warnings
 from contextlib import contextmanager, nullcontext
-from functools import lru_cache, wraps
+from functools import cache, lru_cache, wraps
 from pathlib import Path
 
-import torch, transformers
+import torch
 import torch.nn.functional as F
+import transformers
+from fastcore.basics import patch
 from peft import (
     LoraConfig,
     PeftModel,
@@ -33,13 +41,13 @@ from peft import (
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers.integrations import bitsandbytes as bnb_glue
 from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPVisionModel, SiglipVisionModel
+from transformers.integrations import bitsandbytes as bnb_glue
 from transformers.utils import cached_file
 
 from . import __version__
 from .config import HINTS, PERMISSIONS, PLACES, Config, find_model, read_json
-from .pairtable import file_hash
+from .data.pairtable import file_hash
 from .utils import get_device, pick_dtype, set_seed
 
 # %% ../nbs/02_model.ipynb #e8ed7840
@@ -309,10 +317,8 @@ def pack(
     width: int = 64,  # tokens: about how long a row becomes; longer ones cost more attention
 ) -> tuple:
     "`(order (R, W), place (S, T))`: the flat index in `mask` of each token of a packed row, -1 for padding, and the flat index in the rows of each token of `mask`; longest sentence first, each to the emptiest row."
-    lengths, real = (
-        mask.sum(1).tolist(),
-        [m.nonzero().flatten() + i * mask.shape[1] for i, m in enumerate(mask)],
-    )
+    lengths = mask.sum(1).tolist()
+    real = [m.nonzero().flatten() + i * mask.shape[1] for i, m in enumerate(mask)]
     rows = [[] for _ in range(math.ceil(sum(lengths) / max(width, *lengths)))]
     for i in sorted(range(len(mask)), key=lambda i: -lengths[i]):
         min(rows, key=lambda row: sum(map(len, row))).append(real[i])
@@ -346,12 +352,10 @@ class LanguageEncoder(nn.Module):
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(
                 0
             )  # masked, so any token will do
-        self.model, self.tokenizer, self.pooling, self.max_length = (
-            model,
-            tokenizer,
-            pooling,
-            max_length,
-        )
+        self.model = model
+        self.tokenizer = tokenizer
+        self.pooling = pooling
+        self.max_length = max_length
         self.dim = model.config.hidden_size
 
     def tokens(
@@ -431,7 +435,7 @@ class LanguageEncoder(nn.Module):
         return pool_tokens(hidden[:, prefix.shape[1] :], t["attention_mask"], self.pooling)
 
 # %% ../nbs/02_model.ipynb #2aac70e0
-@lru_cache(maxsize=None)
+@cache
 def nf4_problem(
     device: torch.device,  # where the model will run
 ) -> str:
@@ -734,11 +738,9 @@ class PatchPointer(nn.Module):
             else (nn.Identity(), nn.Identity())
         )
         self.blocks = nn.Sequential(*(PatchBlock(width, grid) for _ in range(blocks)))
-        self.norm, self.score, self.moments = (
-            nn.LayerNorm(width),
-            nn.Linear(width, 1),
-            nn.Linear(4, width),
-        )
+        self.norm = nn.LayerNorm(width)
+        self.score = nn.Linear(width, 1)
+        self.moments = nn.Linear(4, width)
         self.register_buffer("centers", patch_centers(grid), persistent=False)
 
     def forward(
@@ -887,7 +889,10 @@ def giou(
     b: torch.Tensor,  # (B, 4) boxes
 ) -> torch.Tensor:
     "(B,) generalised IoU in (-1, 1]."
-    area = lambda x: (x[:, 2:] - x[:, :2]).clamp(min=0).prod(-1)
+
+    def area(x):
+        return (x[:, 2:] - x[:, :2]).clamp(min=0).prod(-1)
+
     inter = area(
         torch.cat([torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:])], -1)
     )
@@ -996,8 +1001,9 @@ class VLM_ActionAgent(nn.Module):
         return self
 
 # %% ../nbs/02_model.ipynb #f16d33a9
-def _look(
-    self,
+@patch
+def look(
+    self: VLM_ActionAgent,
     images: torch.Tensor,  # (B, 3, S, S) images, or (B, N, C) features of the frozen encoder
 ) -> torch.Tensor:
     "(B, N, C) features on the agent's device."
@@ -1011,8 +1017,9 @@ def _look(
     return self.vision(images.to(self.device)).float()
 
 
-def _point(
-    self,
+@patch
+def point(
+    self: VLM_ActionAgent,
     h: torch.Tensor,  # (B, N, D): fused patches, or one vector (B, 1, D)
 ) -> dict:
     "action_pred (B, 3), change_logit (B,), and with patches attention (B, N)."
@@ -1036,19 +1043,17 @@ def _point(
         scores=p["scores"],
     )
 
-
-VLM_ActionAgent.look = _look
-VLM_ActionAgent.point = _point
-
 # %% ../nbs/02_model.ipynb #0ff2fbe5
-def _autocast(self):
+@patch
+def autocast(self: VLM_ActionAgent):
     "Half precision for the matrix products, where the chip has it."
     half = self.compute_dtype != torch.float32
     return torch.autocast(self.device.type, self.compute_dtype) if half else nullcontext()
 
 
-def _forward(
-    self,
+@patch
+def forward(
+    self: VLM_ActionAgent,
     images_t1: torch.Tensor,  # (B, 3, S, S) images or (B, N, C) features, first date
     images_t2: torch.Tensor,  # the same of the second date
     captions: list,  # B sentences
@@ -1079,8 +1084,9 @@ def _forward(
     return out
 
 
-def _losses(
-    self,
+@patch
+def losses(
+    self: VLM_ActionAgent,
     out: dict,  # of `forward`
     action: torch.Tensor,  # (B, 3), NaN where there is no box
     changed: torch.Tensor = None,  # (B,) bool; None: those with a box
@@ -1105,11 +1111,6 @@ def _losses(
         action_loss=mse_loss(out, targets),
         **{f"loss_{k}": v for k, v in each.items()},
     )
-
-
-VLM_ActionAgent.autocast = _autocast
-VLM_ActionAgent.forward = _forward
-VLM_ActionAgent.losses = _losses
 
 # %% ../nbs/02_model.ipynb #cc1b1fde
 def weights_of_base(
@@ -1184,7 +1185,8 @@ def create_model(
 FORMAT = 1  # of the checkpoint folder
 
 
-def head_state(self) -> dict:
+@patch
+def head_state(self: VLM_ActionAgent) -> dict:
     "Our own weights by name: everything but the frozen encoder and the language model."
     return {
         k: v.detach().cpu().contiguous()
@@ -1208,15 +1210,12 @@ def base_shape(
     )
 
 
-def base_shapes(self) -> dict:
+@patch
+def base_shapes(self: VLM_ActionAgent) -> dict:
     "`base_shape` of both base models."
     return dict(
         vision=base_shape(self.vision.model.config), language=base_shape(self.language.model.config)
     )
-
-
-VLM_ActionAgent.head_state = head_state
-VLM_ActionAgent.base_shapes = base_shapes
 
 # %% ../nbs/02_model.ipynb #cd726202
 def write_folder(
@@ -1242,7 +1241,8 @@ def write_folder(
     return folder
 
 # %% ../nbs/02_model.ipynb #925de0b8
-def model_card(self) -> str:
+@patch
+def model_card(self: VLM_ActionAgent) -> str:
     "A short README for a saved agent."
     c, b = self.config, self.base_shapes()
     return f"""---
@@ -1284,8 +1284,9 @@ def write_card(
     (folder / "agent.json").write_text(json.dumps(card, indent=2), encoding="utf-8")
 
 
-def _save_pretrained(
-    self,
+@patch
+def save_pretrained(
+    self: VLM_ActionAgent,
     folder,  # where to write it
 ) -> Path:
     "Write adapter, our own weights, settings and a model card; megabytes."
@@ -1310,10 +1311,6 @@ def _save_pretrained(
         write_card(self, new)
 
     return write_folder(folder, fill)
-
-
-VLM_ActionAgent.model_card = model_card
-VLM_ActionAgent.save_pretrained = _save_pretrained
 
 # %% ../nbs/02_model.ipynb #1f19cb57
 def read_card(
@@ -1487,8 +1484,9 @@ def check_base(
             )
 
 # %% ../nbs/02_model.ipynb #f7da7dc6
-def _load_weights(
-    self,
+@patch
+def load_weights(
+    self: VLM_ActionAgent,
     path,  # a checkpoint folder
 ) -> "VLM_ActionAgent":
     "Read adapter and our own weights into this agent; every name and shape must fit."
@@ -1525,8 +1523,9 @@ def _load_weights(
     return self
 
 
-def _from_pretrained(
-    cls,
+@patch(cls_method=True)
+def from_pretrained(
+    cls: VLM_ActionAgent,
     path,  # a run, or a checkpoint
     device=None,  # where to put it; None: as DEVICE says
     config=None,  # settings of this machine; None: those of `Config`. See `Config.from_checkpoint`
@@ -1544,13 +1543,10 @@ def _from_pretrained(
         agent.ranges = json.loads((path / "pixels.json").read_text(encoding="utf-8"))["ranges"]
     return agent.load_weights(path).eval()
 
-
-VLM_ActionAgent.load_weights = _load_weights
-VLM_ActionAgent.from_pretrained = classmethod(_from_pretrained)
-
 # %% ../nbs/02_model.ipynb #9a4ac63e
-def _push_to_hub(
-    self,
+@patch
+def push_to_hub(
+    self: VLM_ActionAgent,
     repo_id: str,  # owner/name on the Hugging Face hub
     private: bool = True,  # who may see it
 ) -> str:
@@ -1563,6 +1559,3 @@ def _push_to_hub(
         return str(
             api.upload_folder(repo_id=repo_id, folder_path=self.save_pretrained(Path(d) / "agent"))
         )
-
-
-VLM_ActionAgent.push_to_hub = _push_to_hub

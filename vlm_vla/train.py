@@ -6,13 +6,19 @@
 __all__ = ['FREE_ON_RESUME', 'Trainer', 'few_pairs', 'compile_parts', 'EpochBatches', 'features_name', 'resumed_config', 'main']
 
 # %% ../nbs/03_train.ipynb #3ea87c76
-import argparse, json, math, sys, time, warnings
+import argparse
+import json
+import math
+import sys
+import time
+import warnings
 from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np, torch
+import numpy as np
+import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, gather_object, release_memory
@@ -30,11 +36,22 @@ from vlm_vla.config import (
     config_from_arguments,
     parse_sets,
 )
+from .data.sources import open_pairs
 from .dataset import EpochIndex, LevirCCActionDataset, collate, loader_workers, train_and_val
-from .features import FeatureDataset, collate_shared, with_features
-from .metrics import quick_metrics
+from .evaluation.metrics import quick_metrics
 from .model import create_model, pick_4bit, resolve_checkpoint, write_folder
-from vlm_vla.rundir import (
+from .nets.features import FeatureDataset, collate_shared, with_features
+from vlm_vla.training.order import (
+    WeightAverage,
+    borrow_captions,
+    bucket,
+    epoch_order,
+    lr_factor,
+    parameter_groups,
+    together,
+    warmup_steps,
+)
+from vlm_vla.training.rundir import (
     RunLock,
     append_row,
     check_rows,
@@ -52,18 +69,7 @@ from vlm_vla.rundir import (
     step_folders,
     write_text,
 )
-from vlm_vla.schedule import (
-    WeightAverage,
-    borrow_captions,
-    bucket,
-    epoch_order,
-    lr_factor,
-    parameter_groups,
-    together,
-    warmup_steps,
-)
-from .sources import open_pairs
-from vlm_vla.trouble import (
+from vlm_vla.training.trouble import (
     StopSignals,
     cut_batch,
     free_mib,
@@ -141,14 +147,12 @@ class Trainer:
             features=[],
         )
         self.accelerator = self.average = self.saved = self.lock = None
-        (
-            self.loaders,
-            self.signals,
-            self.stop_reason,
-            self.resumed_with,
-            self.watch,
-            self.earlier,
-        ) = {}, StopSignals(), "", {}, Stopwatch(), 0.0
+        self.loaders = {}
+        self.signals = StopSignals()
+        self.stop_reason = ""
+        self.resumed_with = {}
+        self.watch = Stopwatch()
+        self.earlier = 0.0
 
     @property
     def is_main(self):
@@ -167,7 +171,8 @@ class Trainer:
         return 0 < self.config.EARLY_STOPPING <= self.state["since_best"]
 
 # %% ../nbs/03_train.ipynb #40a56796
-def _make_accelerator(self, device):
+@patch
+def make_accelerator(self: Trainer, device):
     "The engine for devices, precision and processes."
     c = self.config
     AcceleratorState._reset_state(
@@ -194,8 +199,9 @@ def _make_accelerator(self, device):
     return engine
 
 
-def _start(
-    self,
+@patch
+def start(
+    self: Trainer,
     resume: bool = False,  # go on with what is in the run's folder
 ):
     "Paths, folder and seed; nothing is loaded yet."
@@ -214,7 +220,8 @@ def _start(
     set_seed(c.SEED)
 
 
-def _open_run(self):
+@patch
+def open_run(self: Trainer):
     "Write the settings, before anything else."
     if not (self.run / "config.json").is_file():
         write_text(self.run / "config.json", json.dumps(self.config.to_dict(), indent=2) + "\n")
@@ -232,9 +239,6 @@ def _open_run(self):
             if self.config.LOG_WITH == "wandb"
             else {},
         )
-
-
-Trainer.make_accelerator, Trainer.start, Trainer.open_run = _make_accelerator, _start, _open_run
 
 
 @patch
@@ -297,7 +301,8 @@ def few_pairs(
     return pairs.with_rows(np.sort(np.concatenate(kept)))
 
 
-def _load_data(self):
+@patch
+def load_data(self: Trainer):
     "Open the data; training and validation split."
     if self.accelerator is None:
         self.start()
@@ -313,7 +318,8 @@ def _load_data(self):
         )
     if no_train:
         warnings.warn(
-            f"{c.DATASET_PATH} has no training split; for this DEBUG run its {len(pairs)} pairs are divided anew, so its figures mean nothing"
+            f"{c.DATASET_PATH} has no training split; for this DEBUG run its {len(pairs)} pairs are divided anew, so its figures mean nothing",
+            stacklevel=2,
         )
     self.pairs = self.all_pairs = train_and_val(pairs, seed=c.SEED, ignore_given=no_train)
     if self.is_main:
@@ -329,7 +335,8 @@ def _load_data(self):
     self.check_batch()
 
 
-def _count_samples(self):
+@patch
+def count_samples(self: Trainer):
     "What the order of an epoch depends on."
     samples = self.train_data.samples
     self.changed = np.array([s.changed for s in samples])
@@ -342,12 +349,11 @@ def _count_samples(self):
         )
 
 
-def _check_batch(self):
+@patch
+def check_batch(self: Trainer):
     "A batch must fit into the data."
-    c, n = (
-        self.config,
-        len(epoch_order(self.changed, self.config.SEED, 0, self.config.NO_CHANGE_SHARE)),
-    )
+    c = self.config
+    n = len(epoch_order(self.changed, self.config.SEED, 0, self.config.NO_CHANGE_SHARE))
     said = (
         f"BATCH_SIZE is {c.BATCH_SIZE}"
         + (f" on each of {self.world} processes" if self.world > 1 else "")
@@ -358,17 +364,12 @@ def _check_batch(self):
     if n < c.BATCH_SIZE * self.world:
         if not c.DEBUG:
             raise ValueError(f"{said}; set BATCH_SIZE to {n // self.world} or less")
-        warnings.warn(said)
+        warnings.warn(said, stacklevel=2)
 
 
-Trainer.load_data, Trainer.count_samples, Trainer.check_batch = (
-    _load_data,
-    _count_samples,
-    _check_batch,
-)
-Trainer.val_batch = property(
-    lambda self: max(1, max(self.config.BATCH_SIZE, 32) // self.state["parts"]) * self.world
-)
+@patch(as_prop=True)
+def val_batch(self: Trainer):
+    return max(1, max(self.config.BATCH_SIZE, 32) // self.state["parts"]) * self.world
 
 # %% ../nbs/03_train.ipynb #d706cf99
 def compile_parts(
@@ -387,7 +388,8 @@ def compile_parts(
             part.compile(dynamic=True, backend=backend)
 
 
-def _setup_model(self):
+@patch
+def setup_model(self: Trainer):
     "The agent, its cached features, the optimizer."
     c = self.config
     if not hasattr(self, "pairs"):
@@ -413,9 +415,6 @@ def _setup_model(self):
     self.total_steps = self.steps_per_epoch() * self.epochs
     self.warmup = warmup_steps(c.WARMUP_STEPS, self.total_steps)
 
-
-Trainer.setup_model = _setup_model
-
 # %% ../nbs/03_train.ipynb #eff6b789
 from fastcore.basics import patch
 
@@ -435,7 +434,7 @@ def say_cut_captions(self: Trainer):
         self.config.MAX_TEXT_LENGTH,
     )
     if said:
-        warnings.warn(said)
+        warnings.warn(said, stacklevel=2)
         self.all_pairs.remarks = [said]
         self.all_pairs.save_report(self.run)
 
@@ -453,7 +452,8 @@ class EpochBatches:
         return len(self.batches)
 
 
-def _batches(self, epoch):
+@patch
+def batches(self: Trainer, epoch):
     "Global batches of one epoch: lists of sample indices, each to be shared out among the processes."
     c = self.config
     order = epoch_order(self.changed, c.SEED, epoch, c.NO_CHANGE_SHARE)
@@ -466,12 +466,14 @@ def _batches(self, epoch):
     return batches[:5] if c.DEBUG else batches
 
 
-def _steps_per_epoch(self):
+@patch
+def steps_per_epoch(self: Trainer):
     "Optimizer steps in an epoch."
     return -(-len(self.batches(0)) // self.config.GRADIENT_ACCUMULATION_STEPS)
 
 
-def _new_loader(self, dataset, collate_fn):
+@patch
+def new_loader(self: Trainer, dataset, collate_fn):
     "A loader without batches yet; reads of mapped memory need no workers."
     c, cached, why = self.config, hasattr(dataset, "cache") and hasattr(dataset, "dataset"), ""
     if cached:
@@ -479,7 +481,7 @@ def _new_loader(self, dataset, collate_fn):
     else:
         workers, why = loader_workers(c.NUM_WORKERS, c.BATCH_SIZE * 6 * c.input_size**2 * 4)
     if why and self.is_main:
-        warnings.warn(why)
+        warnings.warn(why, stacklevel=2)
     own = torch.Generator().manual_seed(
         c.SEED
     )  # else each loader would draw from the global generator
@@ -494,7 +496,8 @@ def _new_loader(self, dataset, collate_fn):
     )
 
 
-def _loader(self, dataset, batches, epoch=0, collate_fn=collate, each=False):
+@patch
+def loader(self: Trainer, dataset, batches, epoch=0, collate_fn=collate, each=False):
     "A loader of this process's part of `batches`; with `each`, one batch for every one of them, a borrowed sample where this process has no part in it."
     key = (id(dataset), collate_fn)
     if key not in self.loaders:
@@ -504,16 +507,9 @@ def _loader(self, dataset, batches, epoch=0, collate_fn=collate, each=False):
     self.loaders[key].batch_sampler.batches = [[EpochIndex(int(i), epoch) for i in b] for b in mine]
     return self.loaders[key]
 
-
-Trainer.batches, Trainer.steps_per_epoch, Trainer.new_loader, Trainer.loader = (
-    _batches,
-    _steps_per_epoch,
-    _new_loader,
-    _loader,
-)
-
 # %% ../nbs/03_train.ipynb #9eb36b61
-def _shares(self, group):
+@patch
+def shares(self: Trainer, group):
     "For each of this process's batches of a group: its share of the samples, and of the boxes, in the whole group."
     counts = torch.tensor(
         [
@@ -532,7 +528,8 @@ def _shares(self, group):
     ]  # accelerate averages over processes; we want the sum
 
 
-def _gradients(self, group):
+@patch
+def gradients(self: Trainer, group):
     "Add up the gradients of a group of batches; the loss of this process's part."
     c, total = self.config, 0.0
     pieces = [piece for b in group for piece in cut_batch(b, self.state["parts"])]
@@ -562,7 +559,8 @@ def _gradients(self, group):
     return total
 
 
-def _step(self, group):
+@patch
+def step(self: Trainer, group):
     "One optimizer step over a group of batches; the loss, or NaN when the step was left out."
     c, scaler = self.config, self.accelerator.scaler
     loss = self.accelerator.reduce(
@@ -589,11 +587,13 @@ def _step(self, group):
     return loss if math.isfinite(norm) else math.nan
 
 
-Trainer.shares, Trainer.gradients, Trainer.step = _shares, _gradients, _step
-Trainer.sums_itself = property(lambda self: self.config.AUTO_BATCH and self.world > 1)
+@patch(as_prop=True)
+def sums_itself(self: Trainer):
+    return self.config.AUTO_BATCH and self.world > 1
 
 # %% ../nbs/03_train.ipynb #fab48d36
-def _gradients_that_fit(self, group):
+@patch
+def gradients_that_fit(self: Trainer, group):
     "As `gradients`, in pieces as small as memory asks for."
     while True:
         before, failed = random_state(), ""
@@ -619,7 +619,8 @@ def _gradients_that_fit(self, group):
     return total
 
 
-def _cut_smaller(self, why, largest):
+@patch
+def cut_smaller(self: Trainer, why, largest):
     "Cut every batch into twice as many pieces; a `RuntimeError` when they are single sentences already."
     c, parts = self.config, self.state["parts"]
     if not self.anywhere(parts < largest):
@@ -637,7 +638,8 @@ def _cut_smaller(self, why, largest):
     release_memory()
 
 
-def _anywhere(self, flag):
+@patch
+def anywhere(self: Trainer, flag):
     "Is `flag` true in some process?"
     if self.world == 1:
         return flag
@@ -647,15 +649,9 @@ def _anywhere(self, flag):
         ).item()
     )
 
-
-Trainer.gradients_that_fit, Trainer.cut_smaller, Trainer.anywhere = (
-    _gradients_that_fit,
-    _cut_smaller,
-    _anywhere,
-)
-
 # %% ../nbs/03_train.ipynb #a7e10b52
-def _write_row(self, **row):
+@patch
+def write_row(self: Trainer, **row):
     "Append a row to metrics.jsonl, and tell the tracker."
     self.state["rows"] += 1
     if self.is_main:
@@ -667,7 +663,8 @@ def _write_row(self, **row):
         )
 
 
-def _after_step(self, loss):
+@patch
+def after_step(self: Trainer, loss):
     "Count and log, where it is time to."
     c, s = self.config, self.state
     if math.isfinite(loss):
@@ -695,7 +692,8 @@ def _after_step(self, loss):
         self.log_loss()
 
 
-def _log_loss(self):
+@patch
+def log_loss(self: Trainer):
     "Write the mean loss since the last log row."
     s = self.state
     if s["loss_count"]:
@@ -710,7 +708,8 @@ def _log_loss(self):
     s["loss_sum"], s["loss_count"] = 0.0, 0
 
 
-def _train_epoch(self, epoch):
+@patch
+def train_epoch(self: Trainer, epoch):
     "The rest of an epoch, from where the state says."
     c, s = self.config, self.state
     batches, size = self.batches(epoch), c.GRADIENT_ACCUMULATION_STEPS
@@ -746,7 +745,8 @@ def _train_epoch(self, epoch):
     bar.close()
 
 
-def _between_steps(self, at_end):
+@patch
+def between_steps(self: Trainer, at_end):
     "Validate and save, where it is time to; the end of an epoch has its own."
     c, step = self.config, self.state["step"]
     if at_end:
@@ -758,7 +758,8 @@ def _between_steps(self, at_end):
         self.save_checkpoint(step)
 
 
-def _time_to_stop(self):
+@patch
+def time_to_stop(self: Trainer):
     "Should the run save and stop now? The same answer in every process."
     minutes = self.config.MAX_TRAIN_MINUTES
     if self.signals.name:
@@ -769,21 +770,14 @@ def _time_to_stop(self):
         self.stop_reason = "another process was told to stop"
     return bool(self.stop_reason)
 
-
-Trainer.write_row, Trainer.after_step, Trainer.log_loss, Trainer.train_epoch = (
-    _write_row,
-    _after_step,
-    _log_loss,
-    _train_epoch,
-)
-Trainer.between_steps, Trainer.time_to_stop = _between_steps, _time_to_stop
-
 # %% ../nbs/03_train.ipynb #991088a1
-def _averaged(self):
+@patch
+def averaged(self: Trainer):
     return self.average.applied() if self.average else nullcontext()
 
 
-def _validate(self):
+@patch
+def validate(self: Trainer):
     "Figures on the validation split, written to metrics.jsonl; is this the best so far?"
     c, s, size = self.config, self.state, self.val_batch
     batches = [
@@ -810,7 +804,8 @@ def _validate(self):
     return better
 
 
-def _fill_checkpoint(self, new, states):
+@patch
+def fill_checkpoint(self: Trainer, new, states):
     "Write the agent, what the trainer needs to go on, and the list of both."
     with self.averaged():
         self.model.save_pretrained(new / "agent")
@@ -840,7 +835,8 @@ def _fill_checkpoint(self, new, states):
     seal(new)
 
 
-def _save_checkpoint(self, step, is_best=False):
+@patch
+def save_checkpoint(self: Trainer, step, is_best=False):
     "Write the agent and the state of the training; move the pointers; drop old checkpoints."
     points, s = self.run / "checkpoints", self.state
     folder = points / f"step_{step:06d}"
@@ -860,7 +856,8 @@ def _save_checkpoint(self, step, is_best=False):
     self.accelerator.wait_for_everyone()
 
 
-def _write_pointers(self, last):
+@patch
+def write_pointers(self: Trainer, last):
     "`last` and `best`, as the state says."
     points, best = self.run / "checkpoints", self.state["best_checkpoint"]
     write_text(points / "last", last + "\n")
@@ -869,12 +866,9 @@ def _write_pointers(self, last):
     else:
         (points / "best").unlink(missing_ok=True)
 
-
-Trainer.averaged, Trainer.validate, Trainer.save_checkpoint = _averaged, _validate, _save_checkpoint
-Trainer.fill_checkpoint, Trainer.write_pointers = _fill_checkpoint, _write_pointers
-
 # %% ../nbs/03_train.ipynb #adf128a1
-def _check_resume(self):
+@patch
+def check_resume(self: Trainer):
     "Compare the run's settings with the present ones."
     file = self.run / "config.json"
     if not file.is_file():
@@ -890,7 +884,8 @@ def _check_resume(self):
     self.resumed_with = {k: v for k, v in differ.items() if k not in ("OUTPUT_DIR", "RUN_NAME")}
 
 
-def _last_checkpoint(self, upto=math.inf):
+@patch
+def last_checkpoint(self: Trainer, upto=math.inf):
     "The newest whole checkpoint of at most so many steps, or None."
     for folder in reversed(step_folders(self.run / "checkpoints", upto)):
         try:
@@ -906,7 +901,8 @@ def _last_checkpoint(self, upto=math.inf):
     return None
 
 
-def _restore(self):
+@patch
+def restore(self: Trainer):
     "Go back to the newest whole checkpoint, or to the beginning."
     folder = self.last_checkpoint()
     if folder is not None:
@@ -922,7 +918,8 @@ def _restore(self):
     return folder
 
 
-def _read_checkpoint(self, folder):
+@patch
+def read_checkpoint(self: Trainer, folder):
     "Weights, optimizer, position and random numbers as they were."
     saved = torch.load(folder / "training/state.pt", weights_only=True, map_location="cpu")
     if len(saved["random"]) != self.world:
@@ -937,20 +934,10 @@ def _read_checkpoint(self, folder):
     self.optimizer.load_state_dict(saved["optimizer"])
     if self.accelerator.scaler and saved["scaler"]:
         self.accelerator.scaler.load_state_dict(saved["scaler"])
-    self.state, self.saved, self.earlier = (
-        saved["state"],
-        dict(saved["state"]),
-        saved["state"]["seconds"],
-    )
+    self.state = saved["state"]
+    self.saved = dict(saved["state"])
+    self.earlier = saved["state"]["seconds"]
     set_random_state(saved["random"][self.accelerator.process_index])
-
-
-Trainer.check_resume, Trainer.last_checkpoint, Trainer.restore, Trainer.read_checkpoint = (
-    _check_resume,
-    _last_checkpoint,
-    _restore,
-    _read_checkpoint,
-)
 
 
 def features_name(
@@ -972,12 +959,14 @@ def same_features(
         was, is_ = (" and ".join(dict.fromkeys(names)) for names in (before, now))
         warnings.warn(
             f"{folder} was trained with other features (before: {was}; now: {is_}), so this run will not equal an unbroken one to the bit; "
-            "give it the same CACHE_FEATURES, CACHE_DIR, CACHE_MAX_GB, base models and pictures for that"
+            "give it the same CACHE_FEATURES, CACHE_DIR, CACHE_MAX_GB, base models and pictures for that",
+            stacklevel=2,
         )
     return now
 
 # %% ../nbs/03_train.ipynb #61022278
-def _expected(self):
+@patch
+def expected(self: Trainer):
     "(MiB of a checkpoint, MiB in memory before activations), from the numbers of weights."
     n, copies = (
         count_parameters(self.model)["trainable"],
@@ -989,13 +978,12 @@ def _expected(self):
     ) / 2**20  # in memory a gradient stands for the weight itself
 
 
-def _print_header(self, resumed_from=None):
+@patch
+def print_header(self: Trainer, resumed_from=None):
     "What is about to happen, in a few lines."
     c, n, a = self.config, count_parameters(self.model), self.accelerator
-    effective, (checkpoint, memory) = (
-        c.BATCH_SIZE * self.world * c.GRADIENT_ACCUMULATION_STEPS,
-        self.expected(),
-    )
+    effective = c.BATCH_SIZE * self.world * c.GRADIENT_ACCUMULATION_STEPS
+    (checkpoint, memory) = self.expected()
     no_gpu = f" ({cuda_problem()})" if a.device.type == "cpu" and c.DEVICE == "auto" else ""
     lines = [
         f"run         {self.run}"
@@ -1028,7 +1016,8 @@ def _print_header(self, resumed_from=None):
     print("\n".join(lines), flush=True)
 
 
-def _finish(self):
+@patch
+def finish(self: Trainer):
     "Write metrics.json and curves.png; print a summary."
     s, rows = self.state, [r for r in read_metrics(self.run) if r["kind"] == "val"]
     best = s["best_checkpoint"] or None
@@ -1074,12 +1063,10 @@ def _finish(self):
         flush=True,
     )
 
-
-Trainer.expected, Trainer.print_header, Trainer.finish = _expected, _print_header, _finish
-
 # %% ../nbs/03_train.ipynb #7f5aaffe
-def _train(
-    self,
+@patch
+def train(
+    self: Trainer,
     resume: bool = False,  # go on from the run's newest checkpoint
 ) -> Path:
     "Train to the end, or to a stop; the run's folder. While it lasts, no other training may use the folder."
@@ -1089,7 +1076,8 @@ def _train(
         self.release()
 
 
-def _train_locked(self, resume):
+@patch
+def train_locked(self: Trainer, resume):
     self.watch, self.signals, self.stop_reason = Stopwatch(), StopSignals(), ""
     if resume or self.accelerator is None or self.state["step"]:
         self.start(resume)
@@ -1125,7 +1113,8 @@ def _train_locked(self, resume):
     return self.run
 
 
-def _run_epochs(self):
+@patch
+def run_epochs(self: Trainer):
     "Epochs of train, validate, checkpoint, until the last one, or a reason to stop."
     for epoch in range(self.state["epoch"], self.epochs):
         if self.had_enough or self.time_to_stop():
@@ -1139,9 +1128,6 @@ def _run_epochs(self):
         self.save_checkpoint(self.state["step"], better)
     if self.stop_reason and self.saved != self.state:
         self.save_checkpoint(self.state["step"])
-
-
-Trainer.train, Trainer.train_locked, Trainer.run_epochs = _train, _train_locked, _run_epochs
 
 # %% ../nbs/03_train.ipynb #44cbfe3b
 def resumed_config(

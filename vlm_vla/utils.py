@@ -8,10 +8,16 @@ __all__ = ['set_seed', 'cuda_problem', 'get_device', 'cpu_has_bf16', 'pick_dtype
            'load_checkpoint', 'write_files', 'run_slow', 'Stopwatch', 'LogBar', 'progress_bar']
 
 # %% ../nbs/00a_utils.ipynb #dddda46a
-import os, random, shutil, sys, time
+import os
+import random
+import shutil
+import sys
+import time
 from pathlib import Path
 
-import numpy as np, psutil, torch
+import numpy as np
+import psutil
+import torch
 from torch import nn
 from tqdm import tqdm
 

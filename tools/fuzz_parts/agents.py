@@ -1,14 +1,19 @@
 """Checkpoints, settings and lists of questions."""
 
-import contextlib, io, json, re, shutil, struct
+import contextlib
+import io
+import json
+import re
+import shutil
+import struct
 from pathlib import Path
 
 from vlm_vla import cli
 from vlm_vla.agent import ChangeAgent, predict_rows
 from vlm_vla.config import Config, parse_sets
 from vlm_vla.model import create_model, quiet
-from vlm_vla.rundir import seal
-from vlm_vla.tiny import make_tiny_models
+from vlm_vla.nets.tiny import make_tiny_models
+from vlm_vla.training.rundir import seal
 
 from .annotations import INF, NAN, ROWS
 from .world import (

@@ -1,6 +1,7 @@
 """Files of rows: their habits and their faults."""
 
-import re, unicodedata
+import re
+import unicodedata
 
 import numpy as np
 from PIL import Image
@@ -12,7 +13,6 @@ from .world import (
     write_pictures,
     write_rows,
 )
-
 
 STYLES = ("annotations.json", "annotations.jsonl", "annotations.csv")
 NAMES = dict(  # column -> what people call it
@@ -368,7 +368,10 @@ def captions_by_file(case):
     flat = [
         dict(filename=f"{p.key}.png", caption=c, split=p.split) for p in pairs for c in p.captions
     ]
-    sentences = lambda p: [dict(raw=c, tokens=c.split()) for c in p.captions]
+
+    def sentences(p):
+        return [dict(raw=c, tokens=c.split()) for c in p.captions]
+
     forms = dict(
         levir=dict(images=[dict(filename=f"{p.key}.png", split=p.split, changeflag=int(p.box is not None), sentences=sentences(p)) for p in pairs]),
         rows=flat,

@@ -1,6 +1,9 @@
 """Pictures and masks: formats, modes, values, damage."""
 
-import io, os, shutil, struct
+import io
+import os
+import shutil
+import struct
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -216,7 +219,10 @@ def other_size(case):
 
 def masked(case, draw, pairs=None):
     "Folders with masks; `draw` makes one of a pair."
-    plain = lambda p: p.mask.astype(np.uint8) * 255
+
+    def plain(p):
+        return p.mask.astype(np.uint8) * 255
+
     own = case.world.pairs if pairs is None else pairs
     write_pictures(case.data, case.world.pairs, lambda p: draw(p) if p in own else plain(p))
     rows = [
@@ -249,7 +255,10 @@ def with_ignore(mask, one):
 @mutation("masks")
 def other_mask(case):
     "The same masks in other values, colours or modes: decoded right, or refused with the values."
-    grey = lambda v: lambda p: p.mask.astype(np.uint8) * np.uint8(v)
+
+    def grey(v):
+        return lambda p: p.mask.astype(np.uint8) * np.uint8(v)
+
     ways = dict(
         one=grey(1), white=grey(255), bits=lambda p: Image.fromarray(p.mask),
         sixteen=lambda p: p.mask.astype(np.uint16) * 65535, sixteen_ids=lambda p: p.mask.astype(np.uint16),
@@ -348,8 +357,11 @@ def stray_pixel(case):
 def other_mask_size(case):
     "Masks of half or twice the size."
     side = case.rng.choice((SIDE // 2, SIDE * 2, SIDE * 4))
-    small = lambda p: Image.fromarray(p.mask.astype(np.uint8) * 255).resize(
-        (side, side), Image.Resampling.NEAREST
-    )
+
+    def small(p):
+        return Image.fromarray(p.mask.astype(np.uint8) * 255).resize(
+            (side, side), Image.Resampling.NEAREST
+        )
+
     case.what = f"{side} pixels"
     masked(case, small)

@@ -1,12 +1,16 @@
 """Arrow and parquet tables, and the caches of a data set."""
 
-import json, os, re, shutil
+import json
+import os
+import re
+import shutil
 
 import numpy as np
-import pyarrow as pa, pyarrow.parquet as pq
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from vlm_vla.data.sources import open_pairs
 from vlm_vla.model import quiet
-from vlm_vla.sources import open_pairs
 
 from .annotations import NAMES, NAN, annotated
 from .world import (
@@ -64,7 +68,10 @@ def other_types(case):
             ("binary", "large", "dictionary", "struct", "text", "names", "ints", "extra")
         ),
     )
-    pictures = lambda k: [v["bytes"] for v in columns[k]]
+
+    def pictures(k):
+        return [v["bytes"] for v in columns[k]]
+
     if kind in ("binary", "large"):
         t = pa.binary() if kind == "binary" else pa.large_binary()
         columns.update({k: pa.array(pictures(k), t) for k in ("image1", "image2")})

@@ -1,6 +1,13 @@
 """What is true: ten known pairs and a tiny agent; how files are written, and how an outcome is judged."""
 
-import contextlib, csv, io, json, os, re, traceback, warnings
+import contextlib
+import csv
+import io
+import json
+import os
+import re
+import traceback
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,14 +16,13 @@ from PIL import Image
 
 from vlm_vla.agent import ChangeAgent
 from vlm_vla.config import Config
+from vlm_vla.data.images import BadImage
+from vlm_vla.data.sources import open_pairs
 from vlm_vla.dataset import LevirCCActionDataset
-from vlm_vla.features import with_features
-from vlm_vla.images import BadImage
 from vlm_vla.model import create_model, quiet
-from vlm_vla.rundir import seal
-from vlm_vla.sources import open_pairs
-from vlm_vla.tiny import make_tiny_models
-
+from vlm_vla.nets.features import with_features
+from vlm_vla.nets.tiny import make_tiny_models
+from vlm_vla.training.rundir import seal
 
 SIDE, CHANGED, ALL = 64, 8, 10  # pixels; pairs with a change; pairs
 WORDS = "first second third fourth fifth sixth seventh eighth".split()
@@ -272,7 +278,10 @@ def look(world, pairs, case=None):
 
 def agrees(value, allowed):
     "Is a reading one of those that are allowed?"
-    same_box = lambda a, b: a is b or (a and b and np.allclose(a, b, atol=0.02))
+
+    def same_box(a, b):
+        return a is b or (a and b and np.allclose(a, b, atol=0.02))
+
     return any(value[:2] == w[:2] and bool(same_box(value[2], w[2])) for w in allowed)
 
 

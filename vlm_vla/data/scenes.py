@@ -8,13 +8,13 @@ __all__ = ['NINTHS', 'LABELS', 'NO_CHANGE', 'Thing', 'make_thing', 'ninth_of', '
 
 # %% ../../nbs/data/scenes.ipynb #c20205ec
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from statistics import NormalDist
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..geometry import connected_components
+from .geometry import connected_components
 
 # %% ../../nbs/data/scenes.ipynb #d3474db8
 @dataclass(frozen=True, eq=False)
@@ -182,11 +182,9 @@ def _roof(s, cx, cy, w, h, colour, sun, hip):
 def _house(rng, angle, scale, sun):
     "A house, plain or with a wing"
     w, h = rng.uniform(27, 46) * scale, rng.uniform(23, 32) * scale
-    s, colour, hip = (
-        _Sketch(np.hypot(w, h) * 0.75, angle),
-        _colour(rng, _pick(rng, _ROOFS)),
-        rng.random() < 0.6,
-    )
+    s = _Sketch(np.hypot(w, h) * 0.75, angle)
+    colour = _colour(rng, _pick(rng, _ROOFS))
+    hip = rng.random() < 0.6
     if rng.random() < 0.55:
         _roof(
             s,
@@ -205,15 +203,11 @@ def _house(rng, angle, scale, sun):
 def _houses(rng, angle, scale, sun):
     "Two or three small houses in a row"
     n, gap = int(rng.integers(2, 4)), rng.uniform(3.5, 5.5) * scale
-    w, h = (
-        (rng.uniform(29, 35) if n == 2 else rng.uniform(22, 25)) * scale,
-        rng.uniform(24, 31) * scale,
-    )
-    s, colour, hip = (
-        _Sketch(np.hypot(n * (w + gap), h) * 0.55, angle),
-        _pick(rng, _ROOFS),
-        rng.random() < 0.6,
-    )
+    w = (rng.uniform(29, 35) if n == 2 else rng.uniform(22, 25)) * scale
+    h = rng.uniform(24, 31) * scale
+    s = _Sketch(np.hypot(n * (w + gap), h) * 0.55, angle)
+    colour = _pick(rng, _ROOFS)
+    hip = rng.random() < 0.6
     for k in range(n):
         _roof(
             s,
@@ -252,7 +246,7 @@ def _hall(rng, angle, scale, sun):
     return s.thing(rng, "building", "large", 3, 6 * scale)
 
 # %% ../../nbs/data/scenes.ipynb #7d997b83
-@lru_cache(maxsize=None)
+@cache
 def _crown(radius, variant):
     "(d, d) opacity and shading of one tree crown, lit from the upper left"
     rng = np.random.default_rng([radius, variant])
@@ -293,15 +287,11 @@ def _trees(rng, angle, scale, sun):
     rgb, alpha = np.zeros((n, n, 3), np.float32), np.zeros((n, n), np.float32)
     count = int(np.clip(w * h / (2.1 * size**2), 5, 60))
     turn, reach = rng.uniform(0, 2 * np.pi, count), np.sqrt(rng.random(count)) * 0.92
-    xs, ys = (
-        n / 2 + reach * np.cos(turn) * (w / 2 - size),
-        n / 2 + reach * np.sin(turn) * (h / 2 - size),
-    )
-    radii, variants, shades = (
-        np.maximum(2, np.rint(size * rng.uniform(0.75, 1.3, count))).astype(int),
-        rng.integers(6, size=count),
-        rng.uniform(0.82, 1.15, count),
-    )
+    xs = n / 2 + reach * np.cos(turn) * (w / 2 - size)
+    ys = n / 2 + reach * np.sin(turn) * (h / 2 - size)
+    radii = np.maximum(2, np.rint(size * rng.uniform(0.75, 1.3, count))).astype(int)
+    variants = rng.integers(6, size=count)
+    shades = rng.uniform(0.82, 1.15, count)
     for x, y, r, v, k in zip(xs, ys, radii, variants, shades):
         _stamp(rgb, alpha, x, y, int(r), int(v), base * np.float32(k))
     return _cut("trees", "trees", rgb, alpha, 3 * scale)
@@ -326,10 +316,8 @@ def _blob(rng, w, h, wobble=0.18):
 def _water(rng, angle, scale, sun):
     "A pond or, when large, a lake, with its bank"
     w, h = rng.uniform(36, 76) * scale, rng.uniform(30, 58) * scale
-    outline, deep = (
-        _blob(rng, w, h),
-        _colour(rng, _pick(rng, ((44, 74, 96), (52, 84, 88), (38, 62, 86)))),
-    )
+    outline = _blob(rng, w, h)
+    deep = _colour(rng, _pick(rng, ((44, 74, 96), (52, 84, 88), (38, 62, 86))))
     s = _Sketch(max(w, h) * 0.75, angle)
     for k, c in (
         (1, deep * 0.4 + np.array((150, 140, 112)) * 0.6),
@@ -376,12 +364,10 @@ def _field(rng, angle, scale, sun):
 
 def _parking(rng, angle, scale, sun):
     "A grey lot with marked bays and some cars"
-    w, h, bay, deep = (
-        rng.uniform(46, 78) * scale,
-        rng.uniform(36, 54) * scale,
-        5.2 * scale,
-        10 * scale,
-    )
+    w = rng.uniform(46, 78) * scale
+    h = rng.uniform(36, 54) * scale
+    bay = 5.2 * scale
+    deep = 10 * scale
     s = _Sketch(np.hypot(w, h) * 0.6, angle)
     s.rect(0, 0, w, h, _colour(rng, (122, 122, 124)))
     for y in (deep / 2 + scale - h / 2, h / 2 - deep / 2 - scale, 0.0)[
@@ -433,11 +419,9 @@ def _road(rng, points, width, colours, circle=0.0):
     "A road along `points` (scene pixels), with a pale edge, often a dashed line, and perhaps a turning circle at its end"
     middle = np.rint((points.min(0) + points.max(0)) / 2)
     base = _pick(rng, colours)
-    s, colour, local = (
-        _Sketch(np.ptp(points, 0).max() / 2 + 2 * width),
-        _colour(rng, base),
-        points - middle,
-    )
+    s = _Sketch(np.ptp(points, 0).max() / 2 + 2 * width)
+    colour = _colour(rng, base)
+    local = points - middle
     s.line(local, width, colour * 1.14, solid=True)
     if rng.random() < circle:
         s.disc(*local[-1], width * 1.05, colour)
@@ -817,10 +801,8 @@ def _put_road(rng, layout, scale, ninth, mains):
 
     for _ in range(16):
         start, end, branches = _road_ends(rng, size, ninth, scale, [points for _, points in mains])
-        points, width = (
-            _curve(start, end, rng.choice([0.0, 1.0]) * rng.uniform(-26, 26) * scale),
-            rng.uniform(11, 15) * scale,
-        )
+        points = _curve(start, end, rng.choice([0.0, 1.0]) * rng.uniform(-26, 26) * scale)
+        width = rng.uniform(11, 15) * scale
         rough = np.clip([points.min(0) - width / 3, points.max(0) + width / 3], 0, size).ravel()
         if not suits(rough, branches):
             continue  # before the trouble of drawing it
@@ -1238,15 +1220,11 @@ def random_weather(
     strength=1.0,  # how much the dates differ, 0 = not at all
 ):  # `Weather`
     "The look of one date"
-    angle, season = (
-        np.arctan2(sun[1], sun[0]) + strength * rng.normal(0, 0.25),
-        strength * rng.normal(0, 0.06),
-    )
-    gain, contrast, cast = (
-        np.exp(strength * rng.normal(0, 0.11)),
-        np.exp(strength * rng.normal(0, 0.09)),
-        np.exp(strength * rng.normal(0, 0.025, 3)),
-    )
+    angle = np.arctan2(sun[1], sun[0]) + strength * rng.normal(0, 0.25)
+    season = strength * rng.normal(0, 0.06)
+    gain = np.exp(strength * rng.normal(0, 0.11))
+    contrast = np.exp(strength * rng.normal(0, 0.09))
+    cast = np.exp(strength * rng.normal(0, 0.025, 3))
     cloud = rng.uniform(0.1, 0.3) if rng.random() < 0.35 else 0.0
     return Weather(
         float(gain),
@@ -1403,15 +1381,11 @@ def _surroundings(rng, layout, maker, mains, scale, sun):
 def _scatter(rng, canvas, layout, ground, scale, tint):
     "Single trees and bushes on free ground"
     n = int(_BUSHES[ground] * (layout.size / (256 * scale)) ** 2)
-    base, free = (
-        _colour(rng, _pick(rng, _LEAVES)) * np.asarray(tint),
-        ~(layout.taken | layout.roads),
-    )
-    xs, ys, rs = (
-        rng.uniform(0, layout.size, n),
-        rng.uniform(0, layout.size, n),
-        np.maximum(1, rng.uniform(1.5, 5, n) * scale).astype(int),
-    )
+    base = _colour(rng, _pick(rng, _LEAVES)) * np.asarray(tint)
+    free = ~(layout.taken | layout.roads)
+    xs = rng.uniform(0, layout.size, n)
+    ys = rng.uniform(0, layout.size, n)
+    rs = np.maximum(1, rng.uniform(1.5, 5, n) * scale).astype(int)
     for x, y, r, v, k in zip(
         xs, ys, rs.tolist(), rng.integers(6, size=n).tolist(), rng.uniform(0.85, 1.1, n)
     ):
@@ -1428,11 +1402,9 @@ def make_scene(
 ):  # `Scene`
     "Invent one place and photograph it at two dates"
     scale, rng = check_scale(image_size, object_scale), np.random.default_rng(seed)
-    turn, angle, ground = (
-        rng.uniform(0, 2 * np.pi),
-        rng.uniform(-0.5, 0.5),
-        _pick(rng, list(_GROUNDS)),
-    )
+    turn = rng.uniform(0, 2 * np.pi)
+    angle = rng.uniform(-0.5, 0.5)
+    ground = _pick(rng, list(_GROUNDS))
     sun, layout = np.array([np.cos(turn), np.sin(turn)]), _Layout(image_size)
 
     def maker(look):
