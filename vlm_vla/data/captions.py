@@ -19,35 +19,58 @@ from .geometry import connected_components, mask_box, merge_components, view_poi
 
 # %% ../../nbs/data/captions.ipynb #f1f38f6b
 LABELLED = ("building", "road")  # the kinds that LEVIR-MCI's masks label
-
 NOUNS = dict(  # kind of thing -> its names in the singular
-    building="""house, villa, building, mansion, bungalow, cottage, cabin, hut, shed, barn, warehouse, factory, mall, apartment, residence, construction, structure, facility,
-        complex, village, settlement, community, neighborhood, neighbourhood, compound, room, roof, rooftop, foundation, longhouse, townhouse, farmhouse, tower, skyscraper,
-        school, hospital, church, temple, hotel, garage, greenhouse, home, dwelling, shop, store, supermarket, stadium, gymnasium, office, residential, residential area,
-        residential district, residential community, residential block, residential quarter, residential land, housing, housing estate, construction site, building site,
-        built up area, power plant, chemical plant, treatment plant, gas station, petrol station, train station, railway station, bus station, storage, storage room,
-        shopping center, shopping centre, water tower""",
-    road="""road, path, street, lane, crossroad, cross road, intersection, junction, roundabout, highway, freeway, motorway, expressway, avenue, alley, trail, footpath, driveway,
-        viaduct, overpass, flyover, bridge, bypass, sidewalk, pavement, walkway, route, fork, branch, ring road, roadway, boulevard, ramp, roadside""",
-    tree="tree, wood, forest, woodland, plant, bush, shrub, jungle, vegetation, grove, orchard, greenery, green space, green belt, green land",
+    building="""
+        house, villa, building, mansion, bungalow, cottage, cabin, hut, shed, barn, warehouse,
+        factory, mall, apartment, residence, construction, structure, facility, complex, village,
+        settlement, community, neighborhood, neighbourhood, compound, room, roof, rooftop,
+        foundation, longhouse, townhouse, farmhouse, tower, skyscraper, school, hospital, church,
+        temple, hotel, garage, greenhouse, home, dwelling, shop, store, supermarket, stadium,
+        gymnasium, office, residential, residential area, residential district, residential
+        community, residential block, residential quarter, residential land, housing, housing
+        estate, construction site, building site, built up area, power plant, chemical plant,
+        treatment plant, gas station, petrol station, train station, railway station, bus station,
+        storage, storage room, shopping center, shopping centre, water tower
+    """,
+    road="""
+        road, path, street, lane, crossroad, cross road, intersection, junction, roundabout,
+        highway, freeway, motorway, expressway, avenue, alley, trail, footpath, driveway, viaduct,
+        overpass, flyover, bridge, bypass, sidewalk, pavement, walkway, route, fork, branch, ring
+        road, roadway, boulevard, ramp, roadside
+    """,
+    tree=(
+        "tree, wood, forest, woodland, plant, bush, shrub, jungle, vegetation, grove, orchard,"
+        " greenery, green space, green belt, green land"
+    ),
     grass="grass, grassland, meadow, lawn, turf, grassy area",
-    water="water, lake, pool, swimming pool, water pool, pond, river, stream, canal, reservoir, ditch, fountain, sea, bank, shore",
+    water=(
+        "water, lake, pool, swimming pool, water pool, pond, river, stream, canal, reservoir,"
+        " ditch, fountain, sea, bank, shore"
+    ),
     field="field, farmland, cropland, farm, paddy",
     parking="parking lot, parking space, parking area, parking place, parking, car park",
-    ground="bareland, desert, wasteland, land, ground, floor, clearing, space, open space, open area, empty area, yard, courtyard, soil, sand, dirt ground",
-    sport="playground, court, pitch, track, sports field, sports ground, baseball field, football field, soccer field, golf course",
+    ground=(
+        "bareland, desert, wasteland, land, ground, floor, clearing, space, open space, open area,"
+        " empty area, yard, courtyard, soil, sand, dirt ground"
+    ),
+    sport=(
+        "playground, court, pitch, track, sports field, sports ground, baseball field, football"
+        " field, soccer field, golf course"
+    ),
     vehicle="car, vehicle, truck, bus, boat, ship, airplane, plane, aircraft",
     square="square, plaza, park, garden",
-    industry="tank, storage tank, oil tank, container, solar panel, chimney, wharf, pier, dock, port, airport, runway, railway, railroad",
+    industry=(
+        "tank, storage tank, oil tank, container, solar panel, chimney, wharf, pier, dock, port,"
+        " airport, runway, railway, railroad"
+    ),
 )
 COVER = ("tree", "grass", "ground", "field")  # what is built over
-
 _NOUN = {
     tuple(name.split()): kind for kind, names in NOUNS.items() for name in re.split(r",\s*", names)
 }
 _LONGEST = max(map(len, _NOUN))
 
-
+# %% ../../nbs/data/captions.ipynb #2d7c589b
 def _singulars(word):
     "The word itself, and what it may be the plural of."
     yield word
@@ -67,14 +90,25 @@ def _noun_at(words, i):
 
 # %% ../../nbs/data/captions.ipynb #15c4e75b
 VERBS = dict(  # what happened -> verbs; "appear*" stands for appear, appears, appeared, appearing
-    built="""appear* emerge* arise* arose build builds built construct* erect* add* establish* create* develop* completed completes finish* form* locate* situate* arrange* lined
-        placed planted grow grows grew grown paved increase* distribute* scattered stands lies run runs ran wind winds stretch* go goes rise rose put occur* parked fulfilled make* made
-        fill* pass* lead* connected connects divide* surround* intersect* consists composed circulated come comes came show shows showed install* raised cross crosses crossed
-        join joins joined dig digs dug""",
-    removed="""disappear* remove* demolish* vanish* cleared clears cut cuts tear torn pull pulled dismantle* destroy* fade* lost decrease* reduce* thin thinned withered raze* felled
-        flatten* eliminate* abandoned leave leaves shrink* knocked bulldozed""",
-    replaced="""replace* rebuild rebuilds rebuilt reconstruct* renovate* transform* reshape* widen* broaden* expand* extend* become* became turn turns turned change* convert* upgrade*
-        repair* modify modified improve* restore* move moved moves straighten* enlarge* covered thickened remodel* refurbished redeveloped altered occupies occupied take takes taken took""",
+    built="""
+        appear* emerge* arise* arose build builds built construct* erect* add* establish* create*
+        develop* completed completes finish* form* locate* situate* arrange* lined placed planted
+        grow grows grew grown paved increase* distribute* scattered stands lies run runs ran wind
+        winds stretch* go goes rise rose put occur* parked fulfilled make* made fill* pass* lead*
+        connected connects divide* surround* intersect* consists composed circulated come comes came
+        show shows showed install* raised cross crosses crossed join joins joined dig digs dug
+    """,
+    removed="""
+        disappear* remove* demolish* vanish* cleared clears cut cuts tear torn pull pulled
+        dismantle* destroy* fade* lost decrease* reduce* thin thinned withered raze* felled flatten*
+        eliminate* abandoned leave leaves shrink* knocked bulldozed
+    """,
+    replaced="""
+        replace* rebuild rebuilds rebuilt reconstruct* renovate* transform* reshape* widen* broaden*
+        expand* extend* become* became turn turns turned change* convert* upgrade* repair* modify
+        modified improve* restore* move moved moves straighten* enlarge* covered thickened remodel*
+        refurbished redeveloped altered occupies occupied take takes taken took
+    """,
 )
 
 
@@ -92,40 +126,54 @@ def _forms(stem):
 _VERB = {
     form: event for event, stems in VERBS.items() for stem in stems.split() for form in _forms(stem)
 }
-
 _INTO = set(
-    "turn turns turned develop develops developed transform transforms transformed change changes changed convert converts converted rebuilt rebuild expanded".split()
+    "turn turns turned develop develops developed transform transforms transformed change changes"
+    " changed convert converts converted rebuilt rebuild expanded".split()
 )
 _FINITE = set(
-    "appeared disappeared vanished emerged arose became grew came faded ran rose showed took replaced fulfilled filled".split()
+    "appeared disappeared vanished emerged arose became grew came faded ran rose showed took"
+    " replaced fulfilled filled".split()
 )  # pasts that need no auxiliary
 _PARTICIPLES = set("built rebuilt grown torn cut made put dug".split())
 _BE = set("is are was were be been being get gets got".split())
+
+# %% ../../nbs/data/captions.ipynb #198ca891
 _AUX = _BE | set("has have had will".split())
 
 # %% ../../nbs/data/captions.ipynb #d748d19d
 _PREPOSITIONS = set(
-    """along beside besides near nearby by on in at among amongst between around across through throughout inside within outside over under underneath beneath behind opposite
-    alongside from off onto toward towards to against amid above below beyond next close adjacent parallel adjoining round attached surrounding facing bordering infront into as upon via""".split()
+    """
+        along beside besides near nearby by on in at among amongst between around across through
+        throughout inside within outside over under underneath beneath behind opposite alongside
+        from off onto toward towards to against amid above below beyond next close adjacent parallel
+        adjoining round attached surrounding facing bordering infront into as upon via
+    """.split()
 )
 _LIKE_ADJECTIVES = set(
-    "near nearby round parallel opposite adjacent adjoining surrounding attached close inside outside existing".split()
+    "near nearby round parallel opposite adjacent adjoining surrounding attached close inside"
+    " outside existing".split()
 )  # "two parallel roads"
 _DETERMINERS = set(
-    """a an the some many several few two three four five six seven eight nine ten both all each every more most another other this that these those its their certain numerous various
-    multiple massive dozens one any couple""".split()
+    """
+        a an the some many several few two three four five six seven eight nine ten both all each
+        every more most another other this that these those its their certain numerous various
+        multiple massive dozens one any couple
+    """.split()
 )
 _PLURAL = set(
-    "some many several few two three four five six seven eight nine ten both all more most these those numerous various multiple massive dozens couple".split()
+    "some many several few two three four five six seven eight nine ten both all more most these"
+    " those numerous various multiple massive dozens couple".split()
 )
 _PRONOUNS = set(
     "one ones another others other some many two three four most all".split()
 )  # when no noun follows
 _QUANTITIES = set(
-    "row rows line lines lot lots group groups ring rings circle circles number quantity series cluster clusters pair pairs bunch patch patches piece pieces mass amount block blocks".split()
+    "row rows line lines lot lots group groups ring rings circle circles number quantity series"
+    " cluster clusters pair pairs bunch patch patches piece pieces mass amount block blocks".split()
 )
 _COLLECTIVE = set(
-    "area district community village settlement complex neighborhood neighbourhood housing block quarter residential".split()
+    "area district community village settlement complex neighborhood neighbourhood housing block"
+    " quarter residential".split()
 )  # many things under one name
 _THEM = set("it them they there which that where".split())
 _JOINTS = set("and or while but then when whereas , ;".split())
@@ -163,8 +211,11 @@ _H = dict(
 )
 _M = set("middle center centre central".split())
 _PARTS = set(
-    "side sides part parts half area region portion section hand corner corners edge edges end zone quadrant third".split()
+    "side sides part parts half area region portion section hand corner corners edge edges end zone"
+    " quadrant third".split()
 )
+
+# %% ../../nbs/data/captions.ipynb #d521cf03
 _BEFORE = (
     set("the a its their both to far at in on and or of from".split()) | set(_V) | set(_H) | _M
 )
@@ -192,7 +243,7 @@ def _is_place_word(words, i):
         )
     return False
 
-
+# %% ../../nbs/data/captions.ipynb #491b5274
 def _positions(span):
     "The places that a run of words like 'top left corner' names, as (vertical, horizontal) pairs."
     v = next((_V[w] for w in span if w in _V), None)
@@ -205,7 +256,8 @@ def _positions(span):
 
 
 def _meet(a, b):
-    "The places that lie in one of `a` and in one of `b`; a middle that was only a default gives way."
+    """The places that lie in one of `a` and in one of `b`; a middle that was only a default gives
+    way."""
     both = [
         (v1 or v2, h1 or h2)
         for v1, h1 in a
@@ -225,10 +277,15 @@ def _meet(a, b):
 
 # %% ../../nbs/data/captions.ipynb #98389523
 _DENIES = re.compile(  # a sentence without one of these denies nothing
-    r"\b(?:no|not|[a-z]+n't|cannot|nor|none|nothing|neither|nobody|never|without|hardly|barely|scarcely|rarely|seldom"
-    r"|same|identical|un(?:changed|altered|modified|touched|affected)|intact|alike|indistinguishable|remain[a-z]*|stay[a-z]*"
-    r"|still|before|as (?:it|they) w[a-z]+|little|few|minimal|negligible|insignificant|lack|absence)\b"
+    r"\b(?:no|not|[a-z]+n't|cannot|nor|none|nothing|neither|nobody|never|without"
+    r"|hardly|barely|scarcely|rarely|seldom"
+    r"|same|identical|un(?:changed|altered|modified|touched|affected)|intact|alike"
+    r"|indistinguishable|remain[a-z]*|stay[a-z]*"
+    r"|still|before|as (?:it|they)"
+    r" w[a-z]+|little|few|minimal|negligible|insignificant|lack|absence)\b"
 )
+
+# %% ../../nbs/data/captions.ipynb #b98eda4c
 _NOT = [  # phrases with a negation: (pattern, what it says)
     (re.compile(p), r)
     for p, r in [
@@ -247,15 +304,21 @@ _NOT = [  # phrases with a negation: (pattern, what it says)
         (r"\bother [a-z]+ than\b", "except"),
         (r"\bfar from (?:identical|the same|unchanged)\b", "different"),
         (
-            r"\bdifferent (times?|dates?|days|years?|seasons?|light\w*|colou?rs?|angles?|viewpoints?)\b",
+            (
+                r"\bdifferent"
+                r" (times?|dates?|days|years?|seasons?|light\w*|colou?rs?|angles?|viewpoints?)\b"
+            ),
             r"two \1",
         ),
         (r"\b(?:nothing|none) (?:but|except|besides|other than|apart from)\b", "only"),
         (r"\botherwise (?:unchanged|identical|same|unaltered)\b", " "),
         (r"\b(?:hardly|barely|scarcely) any(thing|one)?\b", r"no\1"),
         (
-            r"\b(?:hardly|barely|scarcely|rarely|seldom)(?= (?:been?\b|chang|differ|alter|modif|visible (?:chang|differ)|"
-            r"(?:visible|noticeable|perceptible|discernible|recogni[sz]able)$|(?:visible|noticeable|perceptible|discernible) [.,;]))",
+            r"\b(?:hardly|barely|scarcely|rarely|seldom)(?="
+            r" (?:been?\b|chang|differ|alter|modif|visible (?:chang|differ)|"
+            r"(?:visible|noticeable|perceptible|discernible|recogni[sz]able)$"
+            r"|(?:visible|noticeable|perceptible|discernible)"
+            r" [.,;]))",
             "not",
         ),
         (r"\bno longer (?:the same|identical|unchanged|as)\b", "changed"),
@@ -268,28 +331,54 @@ _NOT = [  # phrases with a negation: (pattern, what it says)
 ]
 
 # %% ../../nbs/data/captions.ipynb #50f9fb99
-_CHANGES = r"(?:changes?|differences?|alterations?|modifications?|variations?|transformations?|developments?|constructions?)\b"
+_CHANGES = (
+    r"(?:changes?|differences?|alterations?|modifications?|variations?|transformations?"
+    r"|developments?|constructions?)\b"
+)
+
+# %% ../../nbs/data/captions.ipynb #ecaa24b1
 _BEFORE_NOW = [  # what was not there before has come, and what is not there now has gone
     (re.compile(p), r)
     for p, r in [
         (
-            r"\b(?:was|were|had|did) not (?:yet )?(?:been )?(?:there|present|visible|exist|seen|standing)(?: yet)?(?= (?:before|earlier|previously|initially|at first|in the (?:first|earlier|former|previous|old)))",
+            (
+                r"\b(?:was|were|had|did) not (?:yet )?(?:been"
+                r" )?(?:there|present|visible|exist|seen|standing)(?: yet)?(?="
+                r" (?:before|earlier|previously|initially|at first|in the"
+                r" (?:first|earlier|former|previous|old)))"
+            ),
             "appear",
         ),
         (
-            rf"\bthere (?:was|were|had been) (?:no|not any|nothing)\b(?! (?:[a-z]+ )?{_CHANGES})((?: [a-z]+){{0,4}}?) (?:before|earlier|previously|initially|originally|at first|in the (?:first|earlier|former|previous|old)(?: [a-z]+)?)\b",
+            (
+                r"\bthere (?:was|were|had been) (?:no|not any|nothing)\b(?! (?:[a-z]+"
+                rf" )?{_CHANGES})((?: [a-z]+){{0,4}}?)"
+                r" (?:before|earlier|previously|initially|originally|at first|in the"
+                r" (?:first|earlier|former|previous|old)(?: [a-z]+)?)\b"
+            ),
             r"appear\1",
         ),
         (
-            rf"\b(?:before|earlier|previously|initially|originally|at first|in the (?:first|earlier|former|previous|old)(?: [a-z]+)?) ,? ?there (?:was|were) (?:no|not any|nothing)\b(?! (?:[a-z]+ )?{_CHANGES})",
+            (
+                r"\b(?:before|earlier|previously|initially|originally|at first|in the"
+                r" (?:first|earlier|former|previous|old)(?: [a-z]+)?) ,? ?there (?:was|were)"
+                rf" (?:no|not any|nothing)\b(?! (?:[a-z]+ )?{_CHANGES})"
+            ),
             "appear",
         ),
         (
-            rf"\bthere (?:is|are) (?:now )?(?:no|not any)(?: more)?\b(?! (?:[a-z]+ )?{_CHANGES})((?: [a-z]+){{1,4}}?) (?:any ?more|any longer|now|left(?= ?[.,;]| ?$| standing)|afterwards|in the (?:second|later|new|latter)(?: [a-z]+)?)\b",
+            (
+                r"\bthere (?:is|are) (?:now )?(?:no|not any)(?: more)?\b(?! (?:[a-z]+"
+                rf" )?{_CHANGES})((?: [a-z]+){{1,4}}?) (?:any ?more|any longer|now|left(?= ?[.,;]|"
+                r" ?$| standing)|afterwards|in the (?:second|later|new|latter)(?: [a-z]+)?)\b"
+            ),
             r"disappear\1",
         ),
         (
-            rf"\b(?:now there (?:is|are) (?:no|none)|there (?:is|are) (?:now no|no more))\b(?! (?:[a-z]+ )?{_CHANGES})",
+            (
+                r"\b(?:now there (?:is|are) (?:no|none)|there (?:is|are) (?:now no|no more))\b(?!"
+                rf" (?:[a-z]+ )?{_CHANGES})"
+            ),
             "disappear",
         ),
         (
@@ -297,7 +386,10 @@ _BEFORE_NOW = [  # what was not there before has come, and what is not there now
             r"\1 disappear",
         ),
         (
-            r"(?<!changes )(?<!differences )(?<!change )(?<!difference )\b(?:is|are) not (?:there|present|standing)\b",
+            (
+                r"(?<!changes )(?<!differences )(?<!change )(?<!difference )\b(?:is|are) not"
+                r" (?:there|present|standing)\b"
+            ),
             "disappear",
         ),
         (
@@ -306,7 +398,8 @@ _BEFORE_NOW = [  # what was not there before has come, and what is not there now
             "disappear",
         ),
         (
-            rf"\b(?:nothing|little|none|no(?! {_CHANGES}))((?: [a-z]+){{0,5}}?) (?:(?:is|are) left(?= ?[.,;]| ?$| of\b| standing)"
+            rf"\b(?:nothing|little|none|no(?! {_CHANGES}))((?: [a-z]+){{0,5}}?) (?:(?:is|are)"
+            r" left(?= ?[.,;]| ?$| of\b| standing)"
             r"|remain(?:s|ed)?\b(?! (?:the same|unchanged|as\b|identical|intact|untouched)))",
             r"\1 disappear",
         ),
@@ -316,17 +409,25 @@ _BEFORE_NOW = [  # what was not there before has come, and what is not there now
 # %% ../../nbs/data/captions.ipynb #c6833c57
 @dataclass
 class _Token:
-    type: str  # noun verb aux det prep and of with place relative pronoun quantity old new them end word
+    # noun verb aux det prep and of with place relative pronoun quantity old new them end word
+    type: str
     text: str  # its words
-    value: object = None  # noun: (kind, is plural); verb: event; place: positions; relative: does it stand after a preposition?
+    # noun: (kind, is plural); verb: event; place: positions; relative: does it stand after a
+    # preposition?
+    value: object = None
 
 
 _DIRECTIONS = "(?:top|bottom|upper|lower|left|right|north|south|east|west)"
+
+# %% ../../nbs/data/captions.ipynb #27e5d4f7
 _PHRASES = [
     (re.compile(p), r)
     for p, r in [
         (
-            r"\b(?:in (?:re)?place(?:ment)? of|instead of|(?:takes?|took|taken|taking) (?:the )?place of|to replace)\b",
+            (
+                r"\b(?:in (?:re)?place(?:ment)? of|instead of|(?:takes?|took|taken|taking) (?:the"
+                r" )?place of|to replace)\b"
+            ),
             "replacing",
         ),
         (r"\bas well as\b", "and"),
@@ -338,17 +439,23 @@ _PHRASES = [
         (r"\b(?:finish(?:es|ed)?|under|completed?) construction\b", "finished"),
         (r"\bwith the disappearance of\b", "and disappear"),
         (
-            rf"\bfrom (?:the )?(?:{_DIRECTIONS} ?)+(?:corner |side )?to (?:the )?(?:{_DIRECTIONS}\b ?(?:corner|side)? ?)+",
+            (
+                rf"\bfrom (?:the )?(?:{_DIRECTIONS} ?)+(?:corner |side )?to (?:the"
+                rf" )?(?:{_DIRECTIONS}\b ?(?:corner|side)? ?)+"
+            ),
             " ",
         ),
         (
-            r"\b(?:no longer (?:exists?|there|visible|present)|(?:is|are) gone|(?:torn|pulled|cut|knocked) down)\b",
+            (
+                r"\b(?:no longer (?:exists?|there|visible|present)|(?:is|are)"
+                r" gone|(?:torn|pulled|cut|knocked) down)\b"
+            ),
             "disappear",
         ),
     ]
 ]
 
-
+# %% ../../nbs/data/captions.ipynb #2c5dd89d
 def _normal(text):
     "Lower case, words and punctuation apart, phrases simplified."
     text = re.sub(r"[-_/]", " ", text.lower().replace("\u2019", "'"))
@@ -391,7 +498,7 @@ _GROUPS = dict(
 )
 _GROUPS.update({"and": _JOINTS, "with": {"with"}})
 
-
+# %% ../../nbs/data/captions.ipynb #11d47642
 def _plain_token(words, i, out):
     w = words[i]
     after = words[i + 1] if i + 1 < len(words) else "."
@@ -460,7 +567,7 @@ def _place_token(words, i, out):
         "place", " ".join(words[i:j]), () if adjective and words[i] in _M and governed else where
     ), j - i  # "along the central road"
 
-
+# %% ../../nbs/data/captions.ipynb #703a4a6a
 def _span_end(words, i):
     j = i + 1
     while (
@@ -490,7 +597,7 @@ def _place_of(words, i, j, where, out):
         else None
     )
 
-
+# %% ../../nbs/data/captions.ipynb #38c08294
 def _above_token(words, i, out):
     "'the grass above is ...' names a place in the image; 'above the road' does not."
     after = words[i + 1] if i + 1 < len(words) else "."
@@ -513,7 +620,9 @@ class Mention:
     events: frozenset = frozenset()  # of "built", "removed", "replaced"; empty for a landmark
     positions: tuple = ()  # places in the image as (vertical, horizontal); empty: anywhere
     implied: tuple = ()  # places that the sentence suggests without saying so
-    broad: bool = False  # the places are those of the ground that it was built on ("the forest on the left becomes houses")
+    # the places are those of the ground that it was built on ("the forest on the left becomes
+    # houses")
+    broad: bool = False
     singular: bool = False  # one thing
 
 
@@ -525,7 +634,8 @@ class CaptionReading:
     change: bool  # does it speak of a change?
     classes: frozenset  # of "building" and "road": labelled things that changed
     other: frozenset  # things that changed and have no label: "tree", "water", "parking" ...
-    positions: tuple  # places in the image of what changed, (vertical, horizontal) pairs; None leaves an axis open
+    # places in the image of what changed, (vertical, horizontal) pairs; None leaves an axis open
+    positions: tuple
     events: frozenset  # of "built", "removed", "replaced"
     singular: bool  # one thing of each class ("a house", "a house with a path")
     place_from_landmark: bool  # placed beside something only ("along the road")
@@ -536,7 +646,7 @@ class _Group:  # things that share a place
     def __init__(self):
         self.places, self.ground = (), False
 
-
+# %% ../../nbs/data/captions.ipynb #7c99ffc8
 class _Reader:
     "Reads tokens and collects mentions."
 
@@ -571,15 +681,21 @@ class _Reader:
         self.close_clause()
         self.new_clause()
 
-    def set_mode(self, mode, result=False):
-        self.mode, self.result, self.list_open = mode, result, False
-        self.new_phrase()
+# %% ../../nbs/data/captions.ipynb #eeb426a0
+@patch
+def set_mode(self: _Reader, mode, result=False):
+    self.mode, self.result, self.list_open = mode, result, False
+    self.new_phrase()
 
-    def new_phrase(self):
-        self.plural = self.is_new = self.is_old = self.done = False
 
-    def on_word(self, i, t):
-        pass
+@patch
+def new_phrase(self: _Reader):
+    self.plural = self.is_new = self.is_old = self.done = False
+
+
+@patch
+def on_word(self: _Reader, i, t):
+    pass
 
 # %% ../../nbs/data/captions.ipynb #c887ffba
 @patch
@@ -603,7 +719,7 @@ def on_pronoun(self: _Reader, i, t):
     ):
         self.add(self.last_kind, t.text not in ("one", "another"))
 
-
+# %% ../../nbs/data/captions.ipynb #f2ea7222
 @patch
 def add(self: _Reader, kind, plural):
     role = "with" if self.mode == "landmark" and self.is_new and not self.is_old else self.mode
@@ -633,7 +749,7 @@ def add(self: _Reader, kind, plural):
     self.new_phrase()
     self.done, self.elliptic, self.list_open = True, False, role != "landmark"
 
-
+# %% ../../nbs/data/captions.ipynb #23850877
 @patch
 def on_det(self: _Reader, i, t):
     if (
@@ -687,7 +803,7 @@ def passive_by(self: _Reader, i):
         return any(b.type == "aux" for b in self.tokens[max(0, i - 4) : i])
     return any(w in before for w in ("replaced", "occupied", "covered", "taken"))
 
-
+# %% ../../nbs/data/captions.ipynb #8f47a574
 @patch
 def on_prep(self: _Reader, i, t):
     before, after = self.tokens[i - 1] if i else t, self.tokens[i + 1]
@@ -718,7 +834,7 @@ def on_with(self: _Reader, i, t):
             else "with"
         )
 
-
+# %% ../../nbs/data/captions.ipynb #23b33ba1
 @patch
 def on_of(self: _Reader, i, t):
     if self.tokens[i - 1].type == "relative" and self.tokens[i - 1].value:
@@ -742,7 +858,8 @@ def on_them(self: _Reader, i, t):
 
 # %% ../../nbs/data/captions.ipynb #9dc8ce3c
 def _join(places, token):
-    "Two places joined by 'and'; each may complete the other: 'top left and right corners', 'upper and lower left corners'."
+    """Two places joined by 'and'; each may complete the other: 'top left and right corners', 'upper
+    and lower left corners'."""
     words, (v, h), new = token.text.split(), places[-1], token.value
     vertical, horizontal = any(w in _V for w in words), any(w in _H for w in words)
     if v and h and vertical != horizontal:
@@ -787,7 +904,7 @@ def _is_finite(t):
         and (t.text in _FINITE or not (t.text.endswith(("ed", "ing")) or t.text in _PARTICIPLES))
     )
 
-
+# %% ../../nbs/data/captions.ipynb #01c0ee43
 @patch
 def on_verb(self: _Reader, i, t):
     after, event = self.tokens[i + 1].text, t.value
@@ -840,10 +957,11 @@ def on_and(self: _Reader, i, t):
         )
         self.new_phrase()
 
-
+# %% ../../nbs/data/captions.ipynb #8d412078
 @patch
 def verb_follows(self: _Reader, i):
-    "Does a finite verb come before the clause can end? A list may stand before it, but not after a landmark."
+    """Does a finite verb come before the clause can end? A list may stand before it, but not after
+    a landmark."""
     for t in self.tokens[i + 1 :]:
         if _is_finite(t):
             return True
@@ -909,35 +1027,57 @@ def _imply(mentions):
 _STATIC = set().union(
     *map(
         _forms,
-        """show* shown run* ran wind* stretch* lead* pass* go* come* came stand* lies surround* intersect* consist* compose* connect* divide* join* cross* locate* situate* arrange*
-        distribute* scatter* scattered lined park* occur* occupy occupies occupied circulated put form* leave* make* made take*""".split(),
+        """
+        show* shown run* ran wind* stretch* lead* pass* go* come* came stand* lies surround*
+        intersect* consist* compose* connect* divide* join* cross* locate* situate* arrange*
+        distribute* scatter* scattered lined park* occur* occupy occupies occupied circulated put
+        form* leave* make* made take*
+    """.split(),
     )
 )  # verbs that also describe what simply stands there
 _NEWS = set(
-    """new newly additional extra now another more fewer larger bigger wider denser gone missing absent different differ differs differed change changes changed difference differences
-    demolition destruction removal addition expansion extension replacement appearance disappearance renovation alteration alterations""".split()
+    """
+        new newly additional extra now another more fewer larger bigger wider denser gone missing
+        absent different differ differs differed change changes changed difference differences
+        demolition destruction removal addition expansion extension replacement appearance
+        disappearance renovation alteration alterations
+    """.split()
 )
 
 # %% ../../nbs/data/captions.ipynb #d6178038
 _SAME = re.compile(
-    r"\b(?:identical|unchanged|unaltered|unmodified|untouched|unaffected|intact|alike|indistinguishable|the same as|same as (?:before|in|it)|(?:lack|absence) of (?:[a-z]+ ){0,2}(?:change|difference))\b"
-    r"|\b(?:is|are|was|were|be|remain\w*|stay\w*|look\w*|seem\w*|appear\w*|keep\w*|kept)(?: (?!not\b|the\b)[a-z]+){0,2} (?:the )?same(?= in (?:both|the)\b| at (?:both|the)\b| on both\b| for\b| before and after\b| [,.;]| ?$)"
-    r"|\b(?:is|are|was|were|looks?|looked|remain\w*|stay\w*|just|exactly) (?:just |exactly |much )?(?:as|like) (?:before|it was|they were)\b"
-    r"|\b(?:remain|remains|remained|stay|stays|stayed)\b|\b(?:is|are) still (?:there|standing|in place|present|visible|bare|empty)\b"
-    r"|(?<!a )\b(?:little|few|minimal|negligible|insignificant) (?:[a-z]+ ){0,2}(?:changes?|changed|differences?|alterations?)\b|^(?:the )?same$"
+    r"\b(?:identical|unchanged|unaltered|unmodified|untouched|unaffected|intact|alike"
+    r"|indistinguishable|the"
+    r" same as|same as (?:before|in|it)|(?:lack|absence) of (?:[a-z]+"
+    r" ){0,2}(?:change|difference))\b"
+    r"|\b(?:is|are|was|were|be|remain\w*|stay\w*|look\w*|seem\w*|appear\w*|keep\w*|kept)(?:"
+    r" (?!not\b|the\b)[a-z]+){0,2} (?:the )?same(?= in (?:both|the)\b| at (?:both|the)\b| on"
+    r" both\b| for\b| before and after\b| [,.;]| ?$)"
+    r"|\b(?:is|are|was|were|looks?|looked|remain\w*|stay\w*|just|exactly) (?:just |exactly |much"
+    r" )?(?:as|like) (?:before|it was|they were)\b"
+    r"|\b(?:remain|remains|remained|stay|stays|stayed)\b|\b(?:is|are) still (?:there|standing|in"
+    r" place|present|visible|bare|empty)\b"
+    r"|(?<!a )\b(?:little|few|minimal|negligible|insignificant) (?:[a-z]+"
+    r" ){0,2}(?:changes?|changed|differences?|alterations?)\b|^(?:the )?same$"
 )
 _NOT_SAME = re.compile(
     rf"\b(?:not|never) (?:[a-z]+ )?(?:the same|identical|unchanged|alike|intact|untouched)\b"
-    rf"|\b(?:nothing|none|no (?!{_CHANGES})[a-z]+)(?: [a-z]+){{0,3}} (?:remain|remains|remained|stay|stays|stayed|is|are|was|were)(?: left)? (?:the same|unchanged|identical|untouched|intact|as it was|as before)\b"
+    rf"|\b(?:nothing|none|no (?!{_CHANGES})[a-z]+)(?: [a-z]+){{0,3}}"
+    r" (?:remain|remains|remained|stay|stays|stayed|is|are|was|were)(?: left)? (?:the"
+    r" same|unchanged|identical|untouched|intact|as it was|as before)\b"
 )
 _NO = re.compile(
-    r"\b(?:no|nothing|none|neither|nobody|never|not(?! (?:all|every|both|entirely|completely|fully)\b)|without (?:[a-z]+ ){0,3}(?:changes?|differences?|alterations?|modifications?))\b"
+    r"\b(?:no|nothing|none|neither|nobody|never|not(?!"
+    r" (?:all|every|both|entirely|completely|fully)\b)|without (?:[a-z]+"
+    r" ){0,3}(?:changes?|differences?|alterations?|modifications?))\b"
 )
 _AFTER_WHICH_NO = set(
     "with of having has have had from into leaving left".split()
 )  # "land with no trees"
 _MINOR = set(
-    "light lighting illumination season seasons seasonal shadow shadows color colors colour colours brightness tone contrast weather haze cloud clouds angle viewpoint quality sunlight exposure".split()
+    "light lighting illumination season seasons seasonal shadow shadows color colors colour colours"
+    " brightness tone contrast weather haze cloud clouds angle viewpoint quality sunlight"
+    " exposure".split()
 )  # differences of the pictures, not of the place
 
 # %% ../../nbs/data/captions.ipynb #55ce53c6
@@ -967,19 +1107,30 @@ def _verdict(clause):
     return "change" if _is_event(words) else ""
 
 # %% ../../nbs/data/captions.ipynb #abbcf675
-_EXCEPT = r"except(?:ing)?(?: for| that)?|apart from|aside from|other than|besides|with (?:the )?(?:(?:sole|only|one) )?exception of|save for"
+_EXCEPT = (
+    r"except(?:ing)?(?: for| that)?|apart from|aside from|other than|besides|with (?:the"
+    r" )?(?:(?:sole|only|one) )?exception of|save for"
+)
 _BREAK = re.compile(
-    rf"((?:\s*(?:[.,;:!?]|\b(?:and|or|but|while|whilst|whereas|although|though|however|yet|because|despite|{_EXCEPT})\b))+\s*"
-    r"|\s+(?:with|leaving) (?=(?:the|all|everything|no|nothing|most)\b[^,.;]*\b(?:unchanged|same|identical|intact|untouched|unaltered|changes?|differences?)\b)"
+    r"((?:\s*(?:[.,;:!?]|\b(?:and|or|but|while|whilst|whereas|although|though|however|yet|because"
+    rf"|despite|{_EXCEPT})\b))+\s*"
+    r"|\s+(?:with|leaving)"
+    r" (?=(?:the|all|everything|no|nothing|most)\b[^,.;]*"
+    r"\b(?:unchanged|same|identical|intact|untouched|unaltered|changes?|differences?)\b)"
     r"|\s+(?=without (?:[a-z]+ ){0,3}(?:changes?|differences?|alterations?|modifications?)\b))"
 )
 _STATES = set(
-    "remain remains remained stay stays stayed contain contains contained exist exists existed do does did".split()
+    "remain remains remained stay stays stayed contain contains contained exist exists existed do"
+    " does did".split()
 )
 _REST = re.compile(
-    r"\b(?:rest|remainder|else|otherwise|(?:no|all|any) (?:further|other)|other (?:parts|areas|things))\b"
+    r"\b(?:rest|remainder|else|otherwise|(?:no|all|any) (?:further|other)|other"
+    r" (?:parts|areas|things))\b"
 )
-_SUBJECT = r"(?=\b(?:nothing|no|none|everything|all|there|it|the (?:rest|scene|area|image|two|picture)|both|two)\b)"
+_SUBJECT = (
+    r"(?=\b(?:nothing|no|none|everything|all|there|it|the"
+    r" (?:rest|scene|area|image|two|picture)|both|two)\b)"
+)
 
 # %% ../../nbs/data/captions.ipynb #49ed1e9f
 def _has_predicate(words):
@@ -1011,7 +1162,8 @@ def _fragments(text):
 
 # %% ../../nbs/data/captions.ipynb #7583781b
 def _clauses(text):
-    "The clauses of a sentence as [joint before it, words]: pieces without a verb join the clause that they belong to."
+    """The clauses of a sentence as [joint before it, words]: pieces without a verb join the clause
+    that they belong to."""
     out, waiting, parts = [], [], _fragments(text)
     for k, (sep, words) in enumerate(parts):
         w = words.split()
@@ -1108,7 +1260,7 @@ NO_CHANGE_SENTENCES = (
     "almost nothing has changed",
 )
 
-
+# %% ../../nbs/data/captions.ipynb #3806619c
 @lru_cache(maxsize=65536)
 def read_caption(
     text: str,  # a sentence, in English
@@ -1146,7 +1298,7 @@ def read_caption(
         mentions,
     )
 
-
+# %% ../../nbs/data/captions.ipynb #9486f2b5
 def _mention(m, implied, broad):
     if m["role"] == "landmark":
         return Mention(m["kind"], "landmark", singular=not m["plural"])
@@ -1185,11 +1337,12 @@ def _boxes_of(places, generous):
 
     return [(span(h)[0], span(v)[0], span(h)[1], span(v)[1]) for v, h in places]
 
-
+# %% ../../nbs/data/captions.ipynb #a05dc7c1
+# of (x1, y1, x2, y2) boxes as fractions of width and height; the whole image if no place is named
 def position_region(
     reading,  # `CaptionReading` or `Mention`
     generous: bool = True,  # half the image and a little more for "left", or the narrow part only
-) -> list:  # of (x1, y1, x2, y2) boxes as fractions of width and height; the whole image if no place is named
+) -> list:
     "The parts of the image that the places of a reading mean."
     mentions = (
         [m for m in reading.mentions if m.role != "landmark"]
@@ -1227,13 +1380,19 @@ class Region:
     n_regions: int  # components that are meant
     n_clusters: int  # clusters that they form, before `region="largest"` takes one
     ambiguous: bool  # the sentence speaks of one thing, and several clusters are left
-    reason: str  # why there is no box: "" | "no change" | "nothing named" | "unlabelled" | "no component" | "not there"
-    how: str = ""  # how the pixels were found, the loosest way if several: "class" | "place" | "implied place" | "place, generously" | "part at the place"
+    # why there is no box: "" | "no change" | "nothing named" | "unlabelled" | "no component" | "not
+    # there"
+    reason: str
+    # how the pixels were found, the loosest way if several: "class" | "place" | "implied place" |
+    # "place, generously" | "part at the place"
+    how: str = ""
 
 
 def split_mask(
     mask,  # (H, W): 0, 128 (road), 255 (building); with `binary` any nonzero value is a change
-    binary=False,  # False; "building" or "road": what the nonzero pixels of a binary mask are; True: whatever a sentence names
+    # False; "building" or "road": what the nonzero pixels of a binary mask are; True: whatever a
+    # sentence names
+    binary=False,
 ) -> dict:  # class -> (H, W) bool
     "The pixels of each class in a change mask."
     mask = np.asarray(mask)
@@ -1246,7 +1405,8 @@ def split_mask(
     odd = np.setdiff1d(mask, [0, *VALUES.values()])
     if len(odd):
         raise ValueError(
-            f"mask holds the value {odd[0]}: expected 0, 128 (road) and 255 (building); pass binary= for a mask of change and no change"
+            f"mask holds the value {odd[0]}: expected 0, 128 (road) and 255 (building); pass"
+            " binary= for a mask of change and no change"
         )
     return {c: mask == v for c, v in VALUES.items()}
 
@@ -1288,9 +1448,10 @@ def _part_at(places, labels, components):
 
 _WAYS = ("class", "place", "implied place", "place, generously", "part at the place")
 
-
+# %% ../../nbs/data/captions.ipynb #ebcfd3c8
 def _pixels_of(mention, labels, components):
-    "The pixels that a mention means among those of its class, and the way in which they were found."
+    """The pixels that a mention means among those of its class, and the way in which they were
+    found."""
     if not mention.positions and not mention.implied:
         return labels > 0, "class"
     places = mention.positions or mention.implied
@@ -1309,7 +1470,8 @@ def _pixels_of(mention, labels, components):
 
 # %% ../../nbs/data/captions.ipynb #ab814963
 def _clusters(pixels, merge_px):
-    "The number of components, the number of clusters that they form, and the largest cluster as a mask."
+    """The number of components, the number of clusters that they form, and the largest cluster as a
+    mask."""
     labels, components = connected_components(pixels, 0)
     groups = merge_components(components, merge_px, labels)
     return (
@@ -1318,7 +1480,7 @@ def _clusters(pixels, merge_px):
         _keep(labels, [components[i].label_index for i in groups[0]]),
     )
 
-
+# %% ../../nbs/data/captions.ipynb #838984a3
 def select_region(
     reading,  # `CaptionReading`, or a sentence
     mask,  # (H, W) change mask, see `split_mask`
@@ -1353,7 +1515,7 @@ def select_region(
         max((way for *_, way in chosen), key=_WAYS.index),
     )
 
-
+# %% ../../nbs/data/captions.ipynb #6ecb3889
 def _why_not(reading, wanted, found):
     if not reading.change:
         return "no change"
@@ -1396,7 +1558,7 @@ def _like(word, model):
         else word
     )
 
-
+# %% ../../nbs/data/captions.ipynb #d99d5017
 def _turn_word(word, k):
     style, vector = _STYLE[word.lower()]
     return _like(_SPELLING[style][_turned(vector, k)], word)
@@ -1419,15 +1581,18 @@ _PIECES = re.compile(
     r"(?:upper|lower|top|bottom|north|south)(?=left|right|east|west)|[a-z]+(?:'[a-z]+)?", re.I
 )
 _UNSAFE = re.compile(
-    r"\b(?:front|behind|(?:up|down|left|right|north|south|east|west)wards?|(?:anti|counter)?-?clockwise|turn(?:s|ed|ing)? (?:to the )?(?:left|right)|(?:hill|tree|roof) ?tops?"
-    r"|on top of (?!the (?:{})\b)|under(?! construction)|underneath|beneath|higher|lower (?:than|density)|slope)\b".format(
-        "|".join(sorted(_FRAME))
-    ),
+    r"\b(?:front|behind|(?:up|down|left|right|north|south|east|west)wards?"
+    r"|(?:anti|counter)?-?clockwise|turn(?:s|ed|ing)?"
+    r" (?:to the )?(?:left|right)|(?:hill|tree|roof) ?tops?"
+    r"|on top of (?!the (?:{})\b)|under(?! construction)|underneath|beneath|higher|lower"
+    r" (?:than|density)|slope)\b".format("|".join(sorted(_FRAME))),
     re.I,
 )
 _UP_DOWN = re.compile(r"(?:(\w+) )?\b(up|down)\b", re.I)  # safe after the verbs below
 _PHRASAL = set(
-    "show shows showed shown line lines lined built build set put spring springs sprung sprang take takes took taken turn turns turned torn tear pull pulled cut cuts knocked broken burned come comes came".split()
+    "show shows showed shown line lines lined built build set put spring springs sprung sprang take"
+    " takes took taken turn turns turned torn tear pull pulled cut cuts knocked broken burned come"
+    " comes came".split()
 )
 _QUARTER_UNSAFE = re.compile(
     r"\b(?:hand|columns?|longitudinal\w*|transvers\w*|lengthways|crossw\w+|above|below)\b", re.I
@@ -1435,7 +1600,8 @@ _QUARTER_UNSAFE = re.compile(
 _MIRROR_UNSAFE = re.compile(r"\b[sz][- ]shaped\b", re.I)
 _TB, _LR = "(?:top|upper|bottom|lower)", "(?:left|right)"
 _DISTRIBUTED = re.compile(
-    rf"\b(?:{_TB}[ -]?{_LR} (?:and|or) {_LR}|(top|upper|bottom|lower) (?:and|or) (?!\1){_TB}[ -]?{_LR}|{_LR}[ -]{_TB} (?:and|or) {_TB}|{_LR} (?:and|or) {_LR}[ -]{_TB})\b",
+    rf"\b(?:{_TB}[ -]?{_LR} (?:and|or) {_LR}|(top|upper|bottom|lower) (?:and|or) (?!\1){_TB}["
+    rf" -]?{_LR}|{_LR}[ -]{_TB} (?:and|or) {_TB}|{_LR} (?:and|or) {_LR}[ -]{_TB})\b",
     re.I,
 )
 _SWAP_HALF = dict(above="below", below="above")
@@ -1445,8 +1611,11 @@ _SWAP_QUARTER = dict(
     horizontally="vertically",
     vertically="horizontally",
 )
+
+# %% ../../nbs/data/captions.ipynb #050d0412
 _ADVERB_BEFORE = set(
-    "next beside by near after before along at in on now angle angles angled through where away behind above below between".split()
+    "next beside by near after before along at in on now angle angles angled through where away"
+    " behind above below between".split()
 )  # "right next to"
 
 
@@ -1462,7 +1631,8 @@ def _is_safe(text, k):
 
 
 def _is_direction(words, gaps, i):
-    "True: a direction; False: another use, which stays as it is; None: cannot tell. `gaps` is what stands between the words."
+    """True: a direction; False: another use, which stays as it is; None: cannot tell. `gaps` is
+    what stands between the words."""
     w, after = words[i], words[i + 1] if i + 1 < len(words) else ""
     before = "" if i == 0 else "," if re.search("[,;:.]", gaps[i - 1]) else words[i - 1]
     if w not in ("left", "right", "lower"):
@@ -1501,7 +1671,7 @@ def view_caption(
         + text[ends[-1] :]
     )
 
-
+# %% ../../nbs/data/captions.ipynb #f8865fe4
 def _new_words(old, gaps, k):
     "The words of a sentence in view `k`, or None. `gaps` is what stands between them."
     words, new, i = [w.lower() for w in old], list(old), 0
@@ -1530,7 +1700,7 @@ def _is_pair(words, gaps, i):
         return False
     return bool(_STYLE[words[i]][1][0]) != bool(_STYLE[words[i + 1]][1][0])
 
-
+# %% ../../nbs/data/captions.ipynb #84decf4a
 def _stands_alone(words, i):
     after = words[i + 1 : i + 3]
     return (

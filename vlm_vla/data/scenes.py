@@ -12,6 +12,7 @@ from functools import cache, lru_cache
 from statistics import NormalDist
 
 import numpy as np
+from fastcore.basics import patch
 from PIL import Image, ImageDraw
 
 from .geometry import connected_components
@@ -48,9 +49,10 @@ class Thing:
         "The same thing elsewhere"
         return replace(self, x=int(x), y=int(y))
 
-
+# %% ../../nbs/data/scenes.ipynb #ae561038
 def _cut(kind, look, rgb, alpha, height=0.0):
-    "A `Thing` cut to the tight box of its solid pixels, at the cut's offset; None if nothing is solid"
+    """A `Thing` cut to the tight box of its solid pixels, at the cut's offset; None if nothing is
+    solid"""
     solid = alpha >= 0.5
     ys, xs = np.flatnonzero(solid.any(1)), np.flatnonzero(solid.any(0))
     if not len(xs):
@@ -71,7 +73,8 @@ _FINER = 3
 
 
 class _Sketch:
-    "A canvas with its origin in the middle, `_FINER` times finer than the pixels, turned by `angle` radians"
+    """A canvas with its origin in the middle, `_FINER` times finer than the pixels, turned by
+    `angle` radians"""
 
     def __init__(self, radius, angle=0.0):
         self.n = 2 * int(np.ceil(radius)) + 4
@@ -102,27 +105,33 @@ class _Sketch:
             solid,
         )
 
-    def line(self, points, width, colour, solid=False):
-        p, w = self._fine(points), max(1, round(width * _FINER))
-        self._on_image.line(p, fill=_ink(colour), width=w, joint="curve")
-        if solid:
-            self._on_shape.line(p, fill=255, width=w, joint="curve")
+# %% ../../nbs/data/scenes.ipynb #c6469591
+@patch
+def line(self: _Sketch, points, width, colour, solid=False):
+    p, w = self._fine(points), max(1, round(width * _FINER))
+    self._on_image.line(p, fill=_ink(colour), width=w, joint="curve")
+    if solid:
+        self._on_shape.line(p, fill=255, width=w, joint="curve")
 
-    def disc(self, cx, cy, r, colour, solid=True):
-        t = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-        self.polygon(np.stack([cx + r * np.cos(t), cy + r * np.sin(t)], 1), colour, solid)
 
-    def thing(self, rng, kind, look, grain=3.0, height=0.0):
-        "The drawing as a `Thing`, with a little grey noise on it"
-        l, t, r, b = self.shape.getbbox()
-        x, y = l // _FINER, t // _FINER
-        used = (x * _FINER, y * _FINER, -(-r // _FINER) * _FINER, -(-b // _FINER) * _FINER)
-        rgb, alpha = (
-            np.asarray(im.reduce(_FINER, used), np.float32) for im in (self.image, self.shape)
-        )
-        rgb = rgb + np.float32(grain) * _noise(rng, alpha.shape)[..., None]
-        cut = _cut(kind, look, rgb, alpha / 255, height)
-        return cut.at(cut.x + x, cut.y + y)
+@patch
+def disc(self: _Sketch, cx, cy, r, colour, solid=True):
+    t = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    self.polygon(np.stack([cx + r * np.cos(t), cy + r * np.sin(t)], 1), colour, solid)
+
+
+@patch
+def thing(self: _Sketch, rng, kind, look, grain=3.0, height=0.0):
+    "The drawing as a `Thing`, with a little grey noise on it"
+    l, t, r, b = self.shape.getbbox()
+    x, y = l // _FINER, t // _FINER
+    used = (x * _FINER, y * _FINER, -(-r // _FINER) * _FINER, -(-b // _FINER) * _FINER)
+    rgb, alpha = (
+        np.asarray(im.reduce(_FINER, used), np.float32) for im in (self.image, self.shape)
+    )
+    rgb = rgb + np.float32(grain) * _noise(rng, alpha.shape)[..., None]
+    cut = _cut(kind, look, rgb, alpha / 255, height)
+    return cut.at(cut.x + x, cut.y + y)
 
 
 _BELL = np.array([NormalDist().inv_cdf((k + 0.5) / 256) for k in range(256)], np.float32)
@@ -140,7 +149,7 @@ def _ink(colour):
 def _pick(rng, items):
     return items[int(rng.integers(len(items)))]
 
-
+# %% ../../nbs/data/scenes.ipynb #b9cddc40
 def _colour(rng, base, spread=8.0):
     "A colour near `base`"
     return np.asarray(base, float) + rng.normal(0, spread * 0.6) + rng.normal(0, spread * 0.4, 3)
@@ -178,7 +187,7 @@ def _roof(s, cx, cy, w, h, colour, sun, hip):
             points, facing = points[:, ::-1], facing[::-1]
         s.polygon(points + (cx, cy), np.asarray(colour) * (1 + 0.2 * float(facing @ s.turn @ sun)))
 
-
+# %% ../../nbs/data/scenes.ipynb #41be09c0
 def _house(rng, angle, scale, sun):
     "A house, plain or with a wing"
     w, h = rng.uniform(27, 46) * scale, rng.uniform(23, 32) * scale
@@ -199,7 +208,7 @@ def _house(rng, angle, scale, sun):
     _roof(s, 0, 0, w, h, colour, sun, hip)
     return s.thing(rng, "building", "house", 4, 5 * scale)
 
-
+# %% ../../nbs/data/scenes.ipynb #ca4d1df9
 def _houses(rng, angle, scale, sun):
     "Two or three small houses in a row"
     n, gap = int(rng.integers(2, 4)), rng.uniform(3.5, 5.5) * scale
@@ -221,7 +230,7 @@ def _houses(rng, angle, scale, sun):
         )
     return s.thing(rng, "building", "houses", 4, 4 * scale)
 
-
+# %% ../../nbs/data/scenes.ipynb #7097b857
 def _hall(rng, angle, scale, sun):
     "A large building with a flat roof: a block, an L or a U"
     w, h = rng.uniform(54, 82) * scale, rng.uniform(36, 56) * scale
@@ -279,7 +288,7 @@ def _stamp(rgb, alpha, x, y, radius, variant, colour):
 
 _LEAVES = [(58, 82, 44), (48, 70, 42), (70, 92, 50), (64, 80, 56)]
 
-
+# %% ../../nbs/data/scenes.ipynb #164f6cea
 def _trees(rng, angle, scale, sun):
     "A clump of tree crowns in an oval"
     w, h, size = rng.uniform(36, 80) * scale, rng.uniform(32, 62) * scale, max(2.0, 6 * scale)
@@ -312,7 +321,7 @@ def _blob(rng, w, h, wobble=0.18):
     )
     return np.stack([r * np.cos(t) * w / 2, r * np.sin(t) * h / 2], 1)
 
-
+# %% ../../nbs/data/scenes.ipynb #4a764b2b
 def _water(rng, angle, scale, sun):
     "A pond or, when large, a lake, with its bank"
     w, h = rng.uniform(36, 76) * scale, rng.uniform(30, 58) * scale
@@ -361,7 +370,7 @@ def _field(rng, angle, scale, sun):
         s.rect(x, 0, step / 2, h, second)
     return s.thing(rng, "field", "field", 5)
 
-
+# %% ../../nbs/data/scenes.ipynb #47a4359d
 def _parking(rng, angle, scale, sun):
     "A grey lot with marked bays and some cars"
     w = rng.uniform(46, 78) * scale
@@ -386,7 +395,7 @@ def _oval(w, h):
     right = np.stack([w / 2 - r + r * np.cos(t), r * np.sin(t)], 1)
     return np.concatenate([right, -right])
 
-
+# %% ../../nbs/data/scenes.ipynb #9aec3f22
 def _playground(rng, angle, scale, sun):
     "A running track round a lawn, or a sports court with lines"
     w, h = rng.uniform(50, 76) * scale, rng.uniform(34, 48) * scale
@@ -416,7 +425,8 @@ def _curve(p, q, bend, n=17):
 
 
 def _road(rng, points, width, colours, circle=0.0):
-    "A road along `points` (scene pixels), with a pale edge, often a dashed line, and perhaps a turning circle at its end"
+    """A road along `points` (scene pixels), with a pale edge, often a dashed line, and perhaps a
+    turning circle at its end"""
     middle = np.rint((points.min(0) + points.max(0)) / 2)
     base = _pick(rng, colours)
     s = _Sketch(np.ptp(points, 0).max() / 2 + 2 * width)
@@ -432,7 +442,7 @@ def _road(rng, points, width, colours, circle=0.0):
     t = s.thing(rng, "road", "road", 3)
     return t.at(t.x + middle[0] - s.n // 2, t.y + middle[1] - s.n // 2)
 
-
+# %% ../../nbs/data/scenes.ipynb #1b5a733b
 def _lone_road(rng, angle, scale, sun):
     "A stretch of road that comes from nowhere"
     half = rng.uniform(36, 60) * scale * np.array([np.cos(angle), np.sin(angle)])
@@ -506,7 +516,7 @@ def _parcels(rng, size, angle):
         1,
     )
 
-
+# %% ../../nbs/data/scenes.ipynb #e9012bd1
 def _ground_noise(rng, size, scale, angle):
     "Three (size, size) maps: two that mix the colours and one that lightens and darkens"
     broad = (
@@ -574,7 +584,7 @@ def ninth_of(
     )
     return NINTHS[row][col] if inside else None
 
-
+# %% ../../nbs/data/scenes.ipynb #b39c6281
 def could_mean(
     place,  # a name of `NINTHS`
     cx,  # centre, fraction of the width, 0 to 1
@@ -599,7 +609,7 @@ LABELS = dict(
     building=255, road=128
 )  # values in LEVIR-MCI's masks; the other kinds are not labelled
 
-
+# %% ../../nbs/data/scenes.ipynb #cd88463b
 @dataclass(frozen=True, eq=False)
 class Change:
     "One change between the dates"
@@ -635,17 +645,19 @@ class Change:
         x, y = self.thing.centre
         return x / self.size, y / self.size
 
-    @property
-    def place(self):
-        "The ninth that it is well inside, or None"
-        return ninth_of(*self.centre)
+# %% ../../nbs/data/scenes.ipynb #553ba171
+@patch(as_prop=True)
+def place(self: Change):
+    "The ninth that it is well inside, or None"
+    return ninth_of(*self.centre)
 
-    @property
-    def facts(self):
-        "{(kind, 'built' or 'removed')}"
-        return frozenset(
-            (t.kind, word) for t, word in ((self.new, "built"), (self.old, "removed")) if t
-        )
+
+@patch(as_prop=True)
+def facts(self: Change):
+    "{(kind, 'built' or 'removed')}"
+    return frozenset(
+        (t.kind, word) for t, word in ((self.new, "built"), (self.old, "removed")) if t
+    )
 
 # %% ../../nbs/data/scenes.ipynb #97b09539
 def _rivals(change, others):
@@ -720,7 +732,7 @@ def _ninth_point(rng, size, ninth, spread):
     "(x, y) pixels near the middle of the ninth (row, col)"
     return (np.array(ninth[::-1]) + 0.5 + rng.uniform(-spread, spread, 2)) * size / 3
 
-
+# %% ../../nbs/data/scenes.ipynb #7160631a
 def _put(rng, layout, make, scale, ninth=None):
     "Make a thing and find room for it, in a ninth (row, col) or anywhere; None if there is none"
     size, edge, gap = layout.size, 3, (7 if ninth else 5) * scale
@@ -748,7 +760,8 @@ _NEW_ROADS = (_ASPHALT, _ASPHALT, _CONCRETE)
 
 
 def _main_road(rng, size, scale, angle):
-    "A road across the whole scene, there at both dates; returns the `Thing` and its course, (n, 2) pixels"
+    """A road across the whole scene, there at both dates; returns the `Thing` and its course, (n,
+    2) pixels"""
     a = angle + rng.integers(2) * np.pi / 2
     along, across = np.array([np.cos(a), np.sin(a)]), np.array([-np.sin(a), np.cos(a)])
     middle = size / 2 + across * rng.uniform(-0.36, 0.36) * size
@@ -761,7 +774,7 @@ def _main_road(rng, size, scale, angle):
     points = points[((points > -30 * scale) & (points < size + 30 * scale)).all(1)]
     return _road(rng, points, rng.uniform(11, 16) * scale, (*_NEW_ROADS, _DIRT)), points
 
-
+# %% ../../nbs/data/scenes.ipynb #6d601ffd
 def _road_ends(rng, size, ninth, scale, courses):
     "(start, end, does it branch off a main road?) of a road around the middle of the ninth"
     c = _ninth_point(rng, size, ninth, 0.24)
@@ -785,7 +798,7 @@ def _road_ends(rng, size, ninth, scale, courses):
         False,
     )
 
-
+# %% ../../nbs/data/scenes.ipynb #15968c67
 def _put_road(rng, layout, scale, ninth, mains):
     "A changed road in a ninth, or None"
     size, name = layout.size, NINTHS[ninth[0]][ninth[1]]
@@ -814,9 +827,10 @@ def _put_road(rng, layout, scale, ninth, mains):
         return t
     return None
 
-
+# %% ../../nbs/data/scenes.ipynb #288095fb
 def _own_pixels(thing, size, mains, meet, away, reach):
-    "The part of a road from `meet` towards `away` that is inside the scene and not under a main road; None if it meets one again or falls apart"
+    """The part of a road from `meet` towards `away` that is inside the scene and not under a main
+    road; None if it meets one again or falls apart"""
     window = _window(thing, size)
     if window is None:
         return None
@@ -858,6 +872,8 @@ _CHANGE_LOOKS = dict(
 _STATIC_LOOKS = dict(
     house=5, large=1, trees=7, water=1, pool=0.7, field=1, parking=1, playground=0.5
 )
+
+# %% ../../nbs/data/scenes.ipynb #6391047f
 _REPLACED = (
     ("trees", "parking"),
     ("trees", "house"),
@@ -887,9 +903,10 @@ def _weighted(rng, weights):
     w = np.array(list(weights.values()), float)
     return list(weights)[int(rng.choice(len(w), p=w / w.sum()))]
 
-
+# %% ../../nbs/data/scenes.ipynb #353a2692
 def _event(rng, seen):
-    "(look of what was there or None, look of what is there now or None), often of a kind `seen` before"
+    """(look of what was there or None, look of what is there now or None), often of a kind `seen`
+    before"""
     if rng.random() < 0.2:
         return _pick(rng, _REPLACED)
     look = _pick(rng, seen) if seen and rng.random() < 0.3 else _weighted(rng, _CHANGE_LOOKS)
@@ -908,7 +925,7 @@ def _former(rng, new, make, size):
         return old.at(np.clip(cx - w / 2, 0, size - w), np.clip(cy - h / 2, 0, size - h))
     return None
 
-
+# %% ../../nbs/data/scenes.ipynb #63f060fb
 def _plan_changes(rng, layout, scale, maker, mains):
     "Changes that sentences can tell apart, each in a ninth of its own"
     changes, events, wanted = [], [], _weighted(rng, _COUNTS)
@@ -938,6 +955,13 @@ def _plan_changes(rng, layout, scale, maker, mains):
     return changes
 
 # %% ../../nbs/data/scenes.ipynb #fa6b45ea
+def _phrases(text):
+    "name -> tuple of phrases, from lines such as `pond: a pond, a small lake`."
+    text = text.strip().replace(",\n    ", ", ")
+    rows = (line.split(": ", 1) for line in text.splitlines())
+    return {name: tuple(phrases.split(", ")) for name, phrases in rows}
+
+
 NO_CHANGE = (
     "there is no difference",
     "the two scenes seem identical",
@@ -946,97 +970,55 @@ NO_CHANGE = (
     "almost nothing has changed",
 )
 
-_NOUNS = dict(
-    house=(
-        "a house",
-        "a house",
-        "a villa",
-        "a building",
-        "a residential building",
-        "a detached house",
-    ),
-    houses=(
-        "*some houses",
-        "*several houses",
-        "a row of houses",
-        "*some villas",
-        "*some buildings",
-    ),
-    large=(
-        "a large building",
-        "a large building",
-        "a big building",
-        "a huge building",
-        "a building",
-        "a factory",
-    ),
-    road=("a road", "a road", "a road", "a path", "a street", "a new road"),
-    trees=(
-        "*some trees",
-        "*some trees",
-        "*trees",
-        "*many trees",
-        "a patch of trees",
-        "a small forest",
-    ),
-    pond=("a pond", "a pond", "a small lake"),
-    lake=("a lake", "a lake", "a pond"),
-    pool=("a swimming pool", "a pool", "a pool"),
-    field=("a field", "a crop field", "a farmland", "a striped field"),
-    parking=("a parking lot", "a parking lot", "a parking area", "a car park"),
-    playground=("a playground", "a playground", "a sports field"),
-)
-_THE = dict(
-    house=("the house", "the building"),
-    houses=("*the houses", "the row of houses"),
-    large=("the large building", "the building"),
-    road=("the road",),
-    trees=("*the trees", "*the woods", "the forest"),
-    pond=("the pond",),
-    lake=("the lake",),
-    pool=("the pool",),
-    field=("the field", "the farmland"),
-    parking=("the parking lot",),
-    playground=("the playground",),
-)
-_GROWN = (
-    "appears|appear",
-    "appears|appear",
-    "has|have appeared",
-    "shows|show up",
-    "emerges|emerge",
-)
-_BUILT = (
-    "is|are built",
-    "is|are built",
-    "has|have been built",
-    "is|are constructed",
-    "has|have been constructed",
-    "appears|appear",
-    "appears|appear",
-    "has|have appeared",
-    "shows|show up",
-)
-_GONE = (
-    "is|are removed",
-    "is|are removed",
-    "has|have been removed",
-    "disappears|disappear",
-    "has|have disappeared",
-    "is|are gone",
-)
-_VERBS = dict(
-    built=dict(
-        trees=(*_GROWN, "is|are planted", "has|have been planted"),
-        water=(*_GROWN, "is|are dug"),
-        field=(*_GROWN, "is|are cultivated"),
-    ),
-    removed=dict(
-        building=(*_GONE, "is|are demolished", "has|have been demolished", "is|are torn down"),
-        trees=(*_GONE, "is|are cut down", "is|are cleared"),
-        water=(*_GONE, "is|are filled in", "dries|dry up"),
-    ),
-)
+# %% ../../nbs/data/scenes.ipynb #890629a9
+_NOUNS = _phrases("""
+house: a house, a house, a villa, a building, a residential building, a detached house
+houses: *some houses, *several houses, a row of houses, *some villas, *some buildings
+large: a large building, a large building, a big building, a huge building, a building,
+    a factory
+road: a road, a road, a road, a path, a street, a new road
+trees: *some trees, *some trees, *trees, *many trees, a patch of trees, a small forest
+pond: a pond, a pond, a small lake
+lake: a lake, a lake, a pond
+pool: a swimming pool, a pool, a pool
+field: a field, a crop field, a farmland, a striped field
+parking: a parking lot, a parking lot, a parking area, a car park
+playground: a playground, a playground, a sports field
+""")
+_THE = _phrases("""
+house: the house, the building
+houses: *the houses, the row of houses
+large: the large building, the building
+road: the road
+trees: *the trees, *the woods, the forest
+pond: the pond
+lake: the lake
+pool: the pool
+field: the field, the farmland
+parking: the parking lot
+playground: the playground
+""")
+
+# %% ../../nbs/data/scenes.ipynb #a0eb1e8f
+_VERBS = _phrases("""
+built: is|are built, is|are built, has|have been built, is|are constructed,
+    has|have been constructed, appears|appear, appears|appear, has|have appeared, shows|show up
+removed: is|are removed, is|are removed, has|have been removed, disappears|disappear,
+    has|have disappeared, is|are gone
+built trees: appears|appear, appears|appear, has|have appeared, shows|show up, emerges|emerge,
+    is|are planted, has|have been planted
+built water: appears|appear, appears|appear, has|have appeared, shows|show up, emerges|emerge,
+    is|are dug
+built field: appears|appear, appears|appear, has|have appeared, shows|show up, emerges|emerge,
+    is|are cultivated
+removed building: is|are removed, is|are removed, has|have been removed, disappears|disappear,
+    has|have disappeared, is|are gone, is|are demolished, has|have been demolished,
+    is|are torn down
+removed trees: is|are removed, is|are removed, has|have been removed, disappears|disappear,
+    has|have disappeared, is|are gone, is|are cut down, is|are cleared
+removed water: is|are removed, is|are removed, has|have been removed, disappears|disappear,
+    has|have disappeared, is|are gone, is|are filled in, dries|dry up
+""")
 _REPLACES = (
     "{old} {old:is|are} replaced by {new}",
     "{old} {old:is|are} replaced by {new}",
@@ -1046,61 +1028,28 @@ _REPLACES = (
     "{old} {old:is|are} removed and {new} {new:VERB}",
 )
 
-_CORNER = (
-    "in the {v}-{h} corner",
-    "in the {v}-{h} corner",
-    "in the {v} {h} corner",
-    "at the {t} {h} corner",
-    "in the {t}-{h} corner",
-    "on the {v}-{h}",
-    "on the {v} {h}",
-    "in the {v}-{h} corner of the scene",
-    "in the {t} {h} of the scene",
-)
-_SIDES = dict(
-    top=(
-        "at the top",
-        "at the top",
-        "at the top of the scene",
-        "on the top",
-        "in the upper part of the scene",
-    ),
-    bottom=(
-        "at the bottom",
-        "at the bottom",
-        "at the bottom of the scene",
-        "on the bottom",
-        "in the lower part of the scene",
-    ),
-    left=(
-        "on the left",
-        "on the left",
-        "on the left side",
-        "on the left side of the scene",
-        "on the left of the scene",
-    ),
-    right=(
-        "on the right",
-        "on the right",
-        "on the right side",
-        "on the right side of the scene",
-        "on the right of the scene",
-    ),
-    middle=(
-        "in the middle",
-        "in the middle",
-        "in the center",
-        "in the middle of the scene",
-        "in the center of the scene",
-    ),
-)
-_ON = dict(
-    grass=("on the grass", "on the grassland"),
-    meadow=("on the meadow",),
-    bareland=("on the bareland", "on the bare ground"),
-    desert=("in the desert",),
-    woodland=("in the woods",),
-)
+# %% ../../nbs/data/scenes.ipynb #b2a3c5cc
+_SIDES = _phrases("""
+top: at the top, at the top, at the top of the scene, on the top, in the upper part of the scene
+bottom: at the bottom, at the bottom, at the bottom of the scene, on the bottom,
+    in the lower part of the scene
+left: on the left, on the left, on the left side, on the left side of the scene,
+    on the left of the scene
+right: on the right, on the right, on the right side, on the right side of the scene,
+    on the right of the scene
+middle: in the middle, in the middle, in the center, in the middle of the scene,
+    in the center of the scene
+corner: in the {v}-{h} corner, in the {v}-{h} corner, in the {v} {h} corner,
+    at the {t} {h} corner, in the {t}-{h} corner, on the {v}-{h}, on the {v} {h},
+    in the {v}-{h} corner of the scene, in the {t} {h} of the scene
+""")
+_ON = _phrases("""
+grass: on the grass, on the grassland
+meadow: on the meadow
+bareland: on the bareland, on the bare ground
+desert: in the desert
+woodland: in the woods
+""")
 _BESIDE = ("beside the road", "along the road", "next to the road", "near the road")
 
 # %% ../../nbs/data/scenes.ipynb #e94d8882
@@ -1116,7 +1065,7 @@ def _noun(rng, table, thing):
 
 
 def _verb(rng, event, kind):
-    return _pick(rng, _VERBS[event].get(kind, _BUILT if event == "built" else _GONE))
+    return _pick(rng, _VERBS.get(f"{event} {kind}", _VERBS[event]))
 
 
 def _where(rng, place):
@@ -1124,7 +1073,7 @@ def _where(rng, place):
     if place in _SIDES:
         return _pick(rng, _SIDES[place])
     v, h = place.split("-")
-    return _pick(rng, _CORNER).format(v=v, h=h, t=dict(upper="top", lower="bottom")[v])
+    return _pick(rng, _SIDES["corner"]).format(v=v, h=h, t=dict(upper="top", lower="bottom")[v])
 
 
 def _say_replaced(rng, change):
@@ -1182,7 +1131,7 @@ def _choose_setting(rng, change, others, ground):
         return _pick(rng, _BESIDE)
     return _pick(rng, _ON[ground])
 
-
+# %% ../../nbs/data/scenes.ipynb #87404503
 def _sentences(rng, changes, ground):
     "Five times (sentence, index of its change, place that it names or None)"
     order, out = rng.permutation(len(changes)).tolist(), []
@@ -1213,7 +1162,7 @@ class Weather:
     sun: tuple  # unit vector towards the sun, y downwards
     cloud: float  # depth of a broad soft shadow, 0 (none) to 1
 
-
+# %% ../../nbs/data/scenes.ipynb #43c73078
 def random_weather(
     rng,  # numpy Generator
     sun=(-0.7, -0.7),  # the usual direction towards the sun
@@ -1237,7 +1186,7 @@ def random_weather(
         float(strength * cloud),
     )
 
-
+# %% ../../nbs/data/scenes.ipynb #c099933b
 def _shifted(image, dx, dy):
     "The image moved by a fraction of a pixel, which also softens it"
     for axis, d in ((1, dx), (0, dy)):
@@ -1249,7 +1198,7 @@ def _shifted(image, dx, dy):
         image = out
     return image
 
-
+# %% ../../nbs/data/scenes.ipynb #bf3bc1da
 def expose(
     rng,  # numpy Generator
     canvas,  # (size, size, 3) float32, grey levels
@@ -1303,32 +1252,36 @@ class Scene:
         i = self.sentences[k][1]
         return None if i is None else self.changes[i].box
 
-    def plot(self, figsize=(7.5, 4.0), dpi=72):
-        "Both dates with the boxes, the mask, and the sentences; returns the figure"
-        from matplotlib.figure import Figure
-        from matplotlib.patches import Rectangle
+# %% ../../nbs/data/scenes.ipynb #7d2fdd8c
+@patch
+def plot(self: Scene, figsize=(7.5, 4.0), dpi=72):
+    "Both dates with the boxes, the mask, and the sentences; returns the figure"
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
-        fig = Figure(figsize, dpi)
-        fig.subplots_adjust(0.01, 0.36, 0.99, 0.93, 0.03)
-        for ax, image, title in zip(
-            fig.subplots(1, 3),
-            (self.image_t1, self.image_t2, self.mask),
-            ("before", "after", "mask"),
-        ):
-            ax.imshow(image, cmap="gray", vmin=0, vmax=255)
-            ax.set_title(title, fontsize=9)
-            ax.axis("off")
-            for i, c in enumerate(self.changes):
-                x1, y1, x2, y2 = c.box
-                ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, lw=1.2, ec=f"C{i}"))
-        for k, (text, i, _) in enumerate(self.sentences):
-            fig.text(0.01, 0.28 - 0.065 * k, text, fontsize=9, color="k" if i is None else f"C{i}")
-        return fig
+    fig = Figure(figsize, dpi)
+    fig.subplots_adjust(0.01, 0.36, 0.99, 0.93, 0.03)
+    for ax, image, title in zip(
+        fig.subplots(1, 3),
+        (self.image_t1, self.image_t2, self.mask),
+        ("before", "after", "mask"),
+    ):
+        ax.imshow(image, cmap="gray", vmin=0, vmax=255)
+        ax.set_title(title, fontsize=9)
+        ax.axis("off")
+        for i, c in enumerate(self.changes):
+            x1, y1, x2, y2 = c.box
+            ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, lw=1.2, ec=f"C{i}"))
+    for k, (text, i, _) in enumerate(self.sentences):
+        fig.text(0.01, 0.28 - 0.065 * k, text, fontsize=9, color="k" if i is None else f"C{i}")
+    return fig
 
-    def _repr_jpeg_(self):
-        data = io.BytesIO()
-        self.plot().savefig(data, format="jpeg")
-        return data.getvalue()
+
+@patch
+def _repr_jpeg_(self: Scene):
+    data = io.BytesIO()
+    self.plot().savefig(data, format="jpeg")
+    return data.getvalue()
 
 # %% ../../nbs/data/scenes.ipynb #4b430464
 def check_scale(
@@ -1341,7 +1294,8 @@ def check_scale(
     scale = min(1.0, image_size / 256) if object_scale is None else float(object_scale)
     if not 0.2 <= scale <= image_size / 256 * 1.05:
         raise ValueError(
-            f"object_scale is {scale:g}; at image_size {image_size} it must lie between 0.2 and {image_size / 256:g}, or the changes find no room"
+            f"object_scale is {scale:g}; at image_size {image_size} it must lie between 0.2 and"
+            f" {image_size / 256:g}, or the changes find no room"
         )
     return scale
 
@@ -1363,7 +1317,7 @@ def _street(rng, layout, course, maker, scale, sun):
             out.append(t)
     return out
 
-
+# %% ../../nbs/data/scenes.ipynb #fe9d603f
 def _surroundings(rng, layout, maker, mains, scale, sun):
     "What is there at both dates, apart from the main roads"
     things = []
@@ -1397,7 +1351,8 @@ def make_scene(
     seed,  # int, SeedSequence or numpy Generator
     image_size=256,  # side in pixels, 64 to 1024
     changed=True,  # with changes, or the same place twice?
-    object_scale=None,  # size of the objects, 1 = boxes of 24 to 90 pixels; None: 1, or less in an image below 256
+    # size of the objects, 1 = boxes of 24 to 90 pixels; None: 1, or less in an image below 256
+    object_scale=None,
     strength=1.0,  # how much light, season and sensor differ between the dates, 0 = not at all
 ):  # `Scene`
     "Invent one place and photograph it at two dates"
@@ -1441,7 +1396,7 @@ def make_scene(
         tuple(weather),
     )
 
-
+# %% ../../nbs/data/scenes.ipynb #b87be2d0
 def _paint_dates(rng, layout, ground, static, changes, scale, angle, sun, strength):
     "The ground and the things at both dates, and the weather of each"
     bare = _paint_ground(

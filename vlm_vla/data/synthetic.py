@@ -38,7 +38,7 @@ def _is_changed(number, fraction):
     "Spread the share of changed pairs evenly over the numbers 1, 2, 3 ..."
     return int(number * fraction + 1e-9) > int((number - 1) * fraction + 1e-9)
 
-
+# %% ../../nbs/data/synthetic.ipynb #e2dfa823
 def _write_pair(root, settings, job):
     "Make one pair, write its three files, and return what the JSON files need"
     split, number = job
@@ -110,7 +110,7 @@ def _levir_captions(records):
         )
     return dict(images=images, dataset="generated")
 
-
+# %% ../../nbs/data/synthetic.ipynb #5894c9d6
 def _annotations(records):
     "The content of `annotations.json`: one row per sentence"
     out = []
@@ -138,15 +138,15 @@ def _annotations(records):
 _README = """Generated scenes in the layout of LEVIR-MCI, written by vlm_vla.make_dataset.
 
 images/{train,val,test}/A, B   first and second date, PNG
-images/{train,val,test}/label  changed pixels: 255 building, 128 road, 0 the rest (other kinds are not labelled)
+images/{train,val,test}/label  255 building, 128 road, 0 the rest (other kinds have no label)
 LevirCCcaptions.json           five sentences for each pair, in LEVIR-CC's schema
-annotations.json               one row for each sentence with the box that it means: xyxy pixels, x2 and y2 exclusive, null where nothing changed
-dataset.json                   the parameters; with the same versions of numpy and Pillow the same parameters give the same bytes
+annotations.json               one row for each sentence, its box (xyxy pixels) or null
+dataset.json                   the parameters; with the same numpy and Pillow they give the same bytes
 
 The pictures are drawn, not photographed: no real place is shown.
 """
 
-
+# %% ../../nbs/data/synthetic.ipynb #04420daf
 def _write_files(root, settings, records):
     "Write everything but the pictures"
     for name, data in zip(
@@ -177,9 +177,10 @@ def _settings_of(path):
         return None
     return found if isinstance(found, dict) and "generator" in found else None
 
-
+# %% ../../nbs/data/synthetic.ipynb #1df48013
 def _is_ready(path, settings):
-    "True: this very dataset is there. False: the folder may be written. Anything else in it is an error"
+    """True: this very dataset is there. False: the folder may be written. Anything else in it is an
+    error"""
     if path.exists() and not path.is_dir():
         raise FileExistsError(f"{path} is a file; make_dataset needs a folder of its own")
     names = sorted(p.name for p in path.iterdir()) if path.exists() else []
@@ -190,16 +191,18 @@ def _is_ready(path, settings):
         return True
     if found is None or strange:
         raise FileExistsError(
-            f"{path} holds something else ({', '.join((strange or names)[:3])}); give make_dataset a new or an empty folder"
+            f"{path} holds something else ({', '.join((strange or names)[:3])}); give make_dataset"
+            " a new or an empty folder"
         )
     for k in {**settings, **found}:
         if settings.get(k) != found.get(k):
             raise FileExistsError(
-                f"{path} holds a generated dataset with {k} = {found.get(k)!r}, and {settings.get(k)!r} was asked for; give another folder, or delete this one"
+                f"{path} holds a generated dataset with {k} = {found.get(k)!r}, and"
+                f" {settings.get(k)!r} was asked for; give another folder, or delete this one"
             )
     return False
 
-
+# %% ../../nbs/data/synthetic.ipynb #b24b6e89
 def make_dataset(
     path,  # folder to write: new, empty, or one that this function wrote
     n_train,  # pairs in the train split
@@ -208,10 +211,14 @@ def make_dataset(
     image_size=256,  # side in pixels, 64 to 1024
     seed=0,  # same seed, same bytes
     changed_fraction=0.5,  # share of the pairs with changes, 0 to 1
-    workers=1,  # processes that write pairs; with several, a script needs the usual `if __name__ == "__main__":`
-    object_scale=None,  # size of the objects, 1 = boxes of 24 to 90 pixels; None: 1, or less in an image below 256
+    # processes that write pairs; with several, a script needs the usual `if __name__ ==
+    # "__main__":`
+    workers=1,
+    # size of the objects, 1 = boxes of 24 to 90 pixels; None: 1, or less in an image below 256
+    object_scale=None,
 ):  # Path of the dataset
-    "Write generated pairs in LEVIR-MCI's layout; a complete dataset with the same parameters is reused, an incomplete one made again"
+    """Write generated pairs in LEVIR-MCI's layout; a complete dataset with the same parameters is
+    reused, an incomplete one made again"""
     path = Path(path)
     if not 0 <= changed_fraction <= 1:
         raise ValueError(f"changed_fraction is {changed_fraction}; it is a share between 0 and 1")
