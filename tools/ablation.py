@@ -1,10 +1,13 @@
-"""Train and evaluate variants of the agent on the demo's generated data; results go to a JSON file, one entry per variant and seed, which pages/method.ipynb shows.
+"""Train and evaluate variants of the agent on the demo's generated data; results go to a JSON
+file, one entry per variant and seed, which pages/method.ipynb shows.
 
     python tools/ablation.py --seeds 0 1 2 --variants default       the default, three seeds
     python tools/ablation.py                                        every variant, seed 0
 
-Entries that are there already (same variant, seed, epochs and number of pairs) are kept, so a stopped run goes on where it was, and several may run side by side.
-`cpu_seconds` is the processor time of the training, all cores together: it hardly depends on what else the machine does. The cache of frozen features is made before and not counted.
+Entries that are there already (same variant, seed, epochs and number of pairs) are kept, so a
+stopped run goes on where it was, and several may run side by side.
+`cpu_seconds` is the processor time of the training, all cores together: it hardly depends on
+what else the machine does. The cache of frozen features is made before and not counted.
 """
 
 import argparse

@@ -1,12 +1,18 @@
 #!/usr/bin/env python3
-"""How fast is a training step at real size, beside the guide's own way of doing it and beside what the machine can do at all?
+"""How fast is a training step at real size, beside the guide's own way of doing it and beside
+what the machine can do at all?
 
-    python tools/benchmark.py                             everything, into nbs/images/benchmark.json, which pages/benchmark.ipynb shows
-    python tools/benchmark.py --parts ours guide          some parts; the others stay as they are in the file
+    python tools/benchmark.py                             everything, into
+    nbs/images/benchmark.json, which pages/benchmark.ipynb shows
+    python tools/benchmark.py --parts ours guide          some parts; the others stay as they are
+    in the file
     python tools/benchmark.py --tiny --out /tmp/x.json    tiny models, to try the script
 
-ViT-B/32 and Qwen2.5-0.5B with random weights (time does not depend on them), generated data; 1.3 GB in --work, nothing is downloaded. The trainer's own steps are timed, data loading included. Every
-row is a process of its own, so that no peak of memory hides another. On a GPU the same: CUDA memory is then what PyTorch allocated at most.
+ViT-B/32 and Qwen2.5-0.5B with random weights (time does not depend on them), generated data; 1.3
+GB in --work, nothing is downloaded. The trainer's own steps are timed, data loading included.
+Every
+row is a process of its own, so that no peak of memory hides another. On a GPU the same: CUDA
+memory is then what PyTorch allocated at most.
 """
 
 import argparse
@@ -43,7 +49,8 @@ LANGUAGE = "language model"
 HERE = Path(__file__).resolve().parent.parent
 OURS = dict(EVAL_INTERVAL=10**6, SAVE_INTERVAL=10**6)
 GUIDE = dict(PRESETS["guide"], CACHE_FEATURES=False, BATCH_SIZE=4, **OURS)
-VARIANTS = {  # name -> settings; the guide's ones also compute the LM head and pad to MAX_TEXT_LENGTH
+# name -> settings; the guide's ones also compute the LM head and pad to MAX_TEXT_LENGTH
+VARIANTS = {
     "ours, batch 4": dict(OURS, BATCH_SIZE=4),
     "ours, batch 32": dict(OURS, BATCH_SIZE=32),
     "ours, batch 32, by pair": dict(OURS, BATCH_SIZE=32, BATCH_ORDER="pair"),
@@ -59,7 +66,8 @@ PARTS = {
 
 
 class GuideLanguage(LanguageEncoder):
-    "Sentences as the guide reads them: all of them, padded to MAX_TEXT_LENGTH, through a causal language model whose logits are computed and not used."
+    """Sentences as the guide reads them: all of them, padded to MAX_TEXT_LENGTH, through a causal
+    language model whose logits are computed and not used."""
 
     def forward(self, captions, prefix=None):
         t = self.tokenizer(
@@ -128,7 +136,8 @@ def steps(t: Trainer):
 
 
 def timed(t: Trainer, seconds: float, warm: int = 2, least: int = 5) -> tuple:
-    "(seconds of each step, batches, cores used) after some to warm up; for `seconds`, and at least so many."
+    """(seconds of each step, batches, cores used) after some to warm up; for `seconds`, and at
+    least so many."""
     going, times, seen = steps(t), [], []
     for _ in range(warm):
         next(going)
@@ -298,7 +307,8 @@ def sort_of_work(op: str, backward: bool) -> str:
 
 
 def rows_of(events: list, attribute: str) -> dict:
-    "Seconds of a profile by what they were spent on. A backward operation belongs to the part whose forward operation has its sequence number."
+    """Seconds of a profile by what they were spent on. A backward operation belongs to the part
+    whose forward operation has its sequence number."""
     part_of, found = {}, {}
 
     def chain(e):

@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
-"""Does every import cell run alone? nbdev executes the exported cells and those with an import when it makes the site, and no others. So, in notebooks, imports and other code never share a cell.
-(Exported functions may import inside; what a cell runs in another process may, too.) And stored outputs hold no progress bars: tools/strip_progress.py takes them out.
+"""Does every import cell run alone? nbdev executes the exported cells and those with an import
+when it makes the site, and no others. So, in notebooks, imports and other code never share a
+cell.
+(Exported functions may import inside; what a cell runs in another process may, too.) And stored
+outputs hold no progress bars: tools/strip_progress.py takes them out.
 
     python tools/check_cells.py
 """
@@ -30,7 +33,10 @@ def wrong(file):
         if any(o.get("name") == "stderr" for o in cell.get("outputs", [])):
             yield (
                 n,
-                f"progress bars in its output; run tools/strip_progress.py nbs/{file.relative_to(NBS)}",
+                (
+                    "progress bars in its output; run tools/strip_progress.py"
+                    f" nbs/{file.relative_to(NBS)}"
+                ),
             )
         flags = [line[2:].strip() for line in source.splitlines() if line.startswith("#|")]
         if (

@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
-"""Is everything public explained? Every function and class in a module's __all__ has a docstring; every parameter of a public function, of a public class's __init__ and every field of a public
-dataclass has a docment: a comment behind it, on its own line. Reads the source only, so it needs nothing but Python.
+"""Is everything public explained? Every function and class in a module's __all__ has a
+docstring; every parameter of a public function, of a public class's __init__ and every field of
+a public
+dataclass has a docment: a comment behind it, on its own line. Reads the source only, so it needs
+nothing but Python.
 
     python tools/check_docs.py             what is missing, by module; exit 1 if anything is
     python tools/check_docs.py --count     one line for each module
@@ -43,7 +46,8 @@ def comments(text):
 
 
 def bare(places, behind, alone):
-    "Of (name, first line, last line) those without a comment of their own: the last of a line has the one behind it, the first the one above."
+    """Of (name, first line, last line) those without a comment of their own: the last of a line has
+    the one behind it, the first the one above."""
     last, first = {}, {}
     for name, start, end in places:
         last[end] = name
@@ -119,7 +123,11 @@ def gaps(text):
 
 def self_test():
     "The check can fail."
-    text = '__all__ = ["f", "g", "C"]\ndef f(a, # what\n      b=1, c=2 # c\n     ) -> int: # result\n  "Doc."\ndef g(\n    # above\n    x,\n    y # behind\n): pass\n@dataclass\nclass C:\n  "Doc."\n  p: int # p\n  q: int\ndef h(z): pass\n'
+    text = (
+        '__all__ = ["f", "g", "C"]\ndef f(a, # what\n      b=1, c=2 # c\n     ) -> int: # result\n '
+        ' "Doc."\ndef g(\n    # above\n    x,\n    y # behind\n): pass\n@dataclass\nclass C:\n '
+        ' "Doc."\n  p: int # p\n  q: int\ndef h(z): pass\n'
+    )
     found = list(gaps(text))
     assert found == [("f", "docments of b"), ("g", "docstring"), ("C", "docments of q")], found
 

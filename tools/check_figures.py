@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Do the pages show the figures that were measured last? Their cells that turn nbs/images/*.json into text are run again, and compared with the stored outputs.
+"""Do the pages show the figures that were measured last? Their cells that turn nbs/images/*.json
+into text are run again, and compared with the stored outputs.
 
 python tools/check_figures.py
 """

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Do links lead somewhere? In notebooks and Markdown pages: relative links and pictures, and headings they name; the sidebar: every notebook is in it, and nothing else.
+"""Do links lead somewhere? In notebooks and Markdown pages: relative links and pictures, and
+headings they name; the sidebar: every notebook is in it, and nothing else.
 
 python tools/check_links.py              sources (nbs/, README.md, CONTRIBUTING.md, CHANGELOG.md)
 python tools/check_links.py _docs        the rendered site: links between its pages
@@ -36,7 +37,10 @@ def broken(file, links):
         if parts.scheme or parts.netloc or not parts.path:
             continue
         if not (file.parent / unquote(parts.path)).exists():
-            yield f"{file.relative_to(ROOT) if file.is_relative_to(ROOT) else file}: {link} leads nowhere"
+            yield (
+                f"{file.relative_to(ROOT) if file.is_relative_to(ROOT) else file}: {link} leads"
+                " nowhere"
+            )
 
 
 def pages():

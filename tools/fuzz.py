@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Damage small inputs in ways that happen, and see whether the answer is right, or the trouble is told.
+"""Damage small inputs in ways that happen, and see whether the answer is right, or the trouble
+is told.
 
     python tools/fuzz.py                       1,000 mutations
     python tools/fuzz.py --seconds 180         as many as fit into three minutes, as in CI
@@ -7,16 +8,19 @@
     python tools/fuzz.py --kinds masks jobs    some kinds only
     python tools/fuzz.py --list                the table of mutations
 
-Ten pairs of 64 x 64 pixels whose every sentence, box, split and pixel is known, and a tiny agent whose every answer is known. Each mutation says what is true after it. Outcomes:
+Ten pairs of 64 x 64 pixels whose every sentence, box, split and pixel is known, and a tiny agent
+whose every answer is known. Each mutation says what is true after it. Outcomes:
 
     right          everything is read as it is
     counted skip   something is left out, and the report counts it; the rest is right
-    clear          refused in a sentence that names a file, a row or a setting, or a word about the doubt
+    clear          refused in a sentence that names a file, a row or a setting, or a word about
+    the doubt
     unclear        refused in a sentence that names none
     traceback      another kind of exception, a crash, or over the time limit
     silent wrong   something else than the truth, and not a word
 
-The mutations run in a process of their own. Exit code 1: a silent wrong or a traceback, or 1 % unclear. The inputs are in `fuzz_parts/`.
+The mutations run in a process of their own. Exit code 1: a silent wrong or a traceback, or 1 %
+unclear. The inputs are in `fuzz_parts/`.
 """
 
 import argparse

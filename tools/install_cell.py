@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The cell that installs vlm_vla on Kaggle or Colab, the same in every notebook that people run there.
+"""The cell that installs vlm_vla on Kaggle or Colab, the same in every notebook that people run
+there.
 
 python tools/install_cell.py           put it into the notebooks, or bring it up to date
 python tools/install_cell.py --check   exit 1 if it is missing or differs somewhere
@@ -24,7 +25,10 @@ NOTEBOOKS = [
     "tutorials/report",
     "zh/quickstart",
 ]
-FIRST = "# Installs vlm_vla where it is missing (Kaggle, Colab); what is there already, torch above all, stays as it is."
+FIRST = (
+    "# Installs vlm_vla where it is missing (Kaggle, Colab); what is there already, torch above"
+    " all, stays as it is."
+)
 CELL = f"""#| hide
 #| eval: false
 {FIRST}

@@ -1,18 +1,24 @@
 #!/usr/bin/env python3
-"""Kill whatever writes files again and again, and see whether anything is lost, or torn and taken for whole.
+"""Kill whatever writes files again and again, and see whether anything is lost, or torn and
+taken for whole.
 
     python tools/kill_test.py                           twenty kills in each part, some minutes
     python tools/kill_test.py --kills 3                 as in CI
     python tools/kill_test.py --parts index predict     some parts only
     python tools/kill_test.py --threads 2               PyTorch with two threads, in trainings
 
-    train      a training, resumed each time, ends as one that was never stopped: the same weights to the bit, the same metrics file
+    train      a training, resumed each time, ends as one that was never stopped: the same
+    weights to the bit, the same metrics file
     index      the index and the boxes of a data set
-    features   the features of a frozen encoder: the next run has what a run without kills has, and clears what the killed one left
-    report     the report of an evaluation: the old one or the new one is there, whole, at every moment
+    features   the features of a frozen encoder: the next run has what a run without kills has,
+    and clears what the killed one left
+    report     the report of an evaluation: the old one or the new one is there, whole, at every
+    moment
     predict    a list of questions, resumed each time, ends with the same answers
 
-Generated data and tiny models, on the CPU. SIGKILL comes at random moments (--seed): at any time, and while something is written. Trainings are started as `vlm_vla_train`; the other parts run in
+Generated data and tiny models, on the CPU. SIGKILL comes at random moments (--seed): at any
+time, and while something is written. Trainings are started as `vlm_vla_train`; the other parts
+run in
 forks of this process, so that a kill costs no import. Exit code 0: everything came out equal.
 """
 
@@ -160,7 +166,8 @@ def left_behind(run, cache):
 
 
 def torture(home, number, kills, done, rng, threads, seconds):
-    "One run with so many kills, then to its end; (kills that hit, does it equal the unbroken run?)."
+    """One run with so many kills, then to its end; (kills that hit, does it equal the unbroken
+    run?)."""
     run, cache, hits = home / "runs" / f"killed-{number}", home / "cache" / f"killed-{number}", 0
     kinds = [k for _ in range(-(-kills // len(KINDS))) for k in rng.sample(KINDS, len(KINDS))][
         :kills
@@ -173,7 +180,8 @@ def torture(home, number, kills, done, rng, threads, seconds):
             break
         hits += 1
         print(
-            f"kill {done + hits:>3}  run {number}  {kind:<11}{time.monotonic() - start:5.1f} s after its start  {left_behind(run, cache)}",
+            f"kill {done + hits:>3}  run {number}  {kind:<11}{time.monotonic() - start:5.1f} s"
+            f" after its start  {left_behind(run, cache)}",
             flush=True,
         )
     code = process.returncode if process.returncode == 0 else launch(home, run, threads).wait()
@@ -193,7 +201,8 @@ def test_train(home, args, rng):
     seconds = time.monotonic() - start
     rows = read_metrics(home / "runs/unbroken")
     print(
-        f"the unbroken run: {rows[-1]['step']} steps, {len(rows)} rows, {seconds:.1f} s, {args.threads} thread{'s' * (args.threads > 1)}",
+        f"the unbroken run: {rows[-1]['step']} steps, {len(rows)} rows, {seconds:.1f} s,"
+        f" {args.threads} thread{'s' * (args.threads > 1)}",
         flush=True,
     )
     kills, equal, number = 0, [], 0
@@ -204,11 +213,13 @@ def test_train(home, args, rng):
         )
         kills, equal = kills + hits, equal + [same]
         print(
-            f"          run {number}  {'equal to' if same else 'DIFFERENT from'} the unbroken run after {hits} kills",
+            f"          run {number}  {'equal to' if same else 'DIFFERENT from'} the unbroken run"
+            f" after {hits} kills",
             flush=True,
         )
     print(
-        f"train     {kills} kills in {number} runs, {sum(equal)} of {number} runs equal to the unbroken one: weights to the bit, metrics to the byte"
+        f"train     {kills} kills in {number} runs, {sum(equal)} of {number} runs equal to the"
+        " unbroken one: weights to the bit, metrics to the byte"
     )
     return all(equal)
 
@@ -267,7 +278,8 @@ def stamps(folder):
 
 
 def kill_at(process, folder, rng, seconds, number):
-    "SIGKILL: every other time at any moment, else soon after something was written. False: it ended before."
+    """SIGKILL: every other time at any moment, else soon after something was written. False: it
+    ended before."""
     start, before = time.monotonic(), stamps(folder)
     when = rng.uniform(0, seconds) if number % 2 else math.inf
     while time.monotonic() - start < when:
@@ -294,7 +306,8 @@ def say(part, kills, wrong, seconds, start):
     for w in wrong[:3]:
         print(f"          {w}")
     print(
-        f"{part:<10}{kills} kills of a work of {seconds:.2f} s, {len(wrong)} times something was lost, torn or left; {time.monotonic() - start:.0f} s",
+        f"{part:<10}{kills} kills of a work of {seconds:.2f} s, {len(wrong)} times something was"
+        f" lost, torn or left; {time.monotonic() - start:.0f} s",
         flush=True,
     )
     return not wrong

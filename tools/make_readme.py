@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""README.md from nbs/index.ipynb: prose as it is, code in fences, text outputs below; hidden cells and progress bars left out.
+"""README.md from nbs/index.ipynb: prose as it is, code in fences, text outputs below; hidden
+cells and progress bars left out.
 And the site's copies of CONTRIBUTING.md and CHANGELOG.md, with their links bent.
 
     python tools/make_readme.py           write them
@@ -81,7 +82,10 @@ def documents():
         title, body = re.fullmatch(r"# ([^\n]+)\n+(.*)", text, re.S).groups()
         yield (
             ROOT / "nbs" / page,
-            f"---\ntitle: {title}\n---\n<!-- A copy of {source}, made by tools/make_readme.py. -->\n\n{body}",
+            (
+                f"---\ntitle: {title}\n---\n<!-- A copy of {source}, made by tools/make_readme.py."
+                f" -->\n\n{body}"
+            ),
         )
 
 

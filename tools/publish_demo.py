@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Take what the demo measured into the documentation: nbs/images/demo.png and demo.json, which the front page and the Chinese one show.
+"""Take what the demo measured into the documentation: nbs/images/demo.png and demo.json, which
+the front page and the Chinese one show.
 
 vlm_vla_demo                                  leaves outputs/demo
 python tools/publish_demo.py outputs/demo     then tools/refresh_pages.sh
@@ -19,7 +20,7 @@ IMAGES = Path(__file__).resolve().parent.parent / "nbs/images"
 def first_table(text):
     "The first Markdown table of a text."
     lines = text.splitlines()
-    start = next(i for i, l in enumerate(lines) if l.startswith("|"))
+    start = next(i for i, line in enumerate(lines) if line.startswith("|"))
     end = next((i for i in range(start, len(lines)) if not lines[i].startswith("|")), len(lines))
     return "\n".join(lines[start:end])
 
@@ -29,9 +30,9 @@ def cpu_name():
     info = Path("/proc/cpuinfo")
     names = (
         [
-            l.split(":", 1)[1].strip()
-            for l in info.read_text().splitlines()
-            if l.startswith("model name")
+            line.split(":", 1)[1].strip()
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
         ]
         if info.is_file()
         else []
@@ -56,7 +57,7 @@ def main():
     text = (demo / "report/report.md").read_text(encoding="utf-8")
     run = json.loads((demo / "metrics.json").read_text(encoding="utf-8"))
     metrics = json.loads((demo / "report/metrics.json").read_text(encoding="utf-8"))
-    change = next((l for l in text.splitlines() if l.startswith("Change score")), "")
+    change = next((x for x in text.splitlines() if x.startswith("Change score")), "")
     out = dict(
         table=first_table(text),
         change=change,
@@ -83,7 +84,8 @@ def main():
         )
     image.quantize(256, dither=Image.Dither.NONE).save(IMAGES / "demo.png", optimize=True)
     print(
-        f"{IMAGES / 'demo.json'}\n{IMAGES / 'demo.png'}: {(IMAGES / 'demo.png').stat().st_size / 1024:.0f} kB"
+        f"{IMAGES / 'demo.json'}\n{IMAGES / 'demo.png'}:"
+        f" {(IMAGES / 'demo.png').stat().st_size / 1024:.0f} kB"
     )
 
 

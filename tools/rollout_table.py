@@ -1,8 +1,10 @@
-"""Is a second look worth it? Train a tiny agent on generated scenes of 1024 x 1024 pixels and on windows in them, and compare one look with two and three on scenes that it has not seen.
+"""Is a second look worth it? Train a tiny agent on generated scenes of 1024 x 1024 pixels and on
+windows in them, and compare one look with two and three on scenes that it has not seen.
 
     python tools/rollout_table.py --out rollout.json
 
-Prints a Markdown table, and writes the figures with their intervals to --out. Nothing is downloaded. With --work the data, the models and the run are kept and used again.
+Prints a Markdown table, and writes the figures with their intervals to --out. Nothing is
+downloaded. With --work the data, the models and the run are kept and used again.
 """
 
 import argparse
@@ -117,7 +119,8 @@ def main():
                 agent, [s for s in pairs.select("test").samples if s.box is not None], (1, 2, 3)
             )
     print(
-        f"{len(SCALES)} x {args.train} training scenes, {args.epochs} epochs, {seconds:.0f} s of training"
+        f"{len(SCALES)} x {args.train} training scenes, {args.epochs} epochs, {seconds:.0f} s of"
+        " training"
     )
     print(
         markdown_table(

@@ -1,10 +1,15 @@
 #!/usr/bin/env python3
-"""Notebooks as people run them: plain Jupyter, top to bottom, without network. In a made-up Kaggle tree, and with no data at all.
+"""Notebooks as people run them: plain Jupyter, top to bottom, without network. In a made-up
+Kaggle tree, and with no data at all.
 
-    python tools/test_kaggle.py [--notebooks 00_config tutorials/kaggle ...] [--trees new old empty none] [--keep]
+    python tools/test_kaggle.py [--notebooks 00_config tutorials/kaggle ...] [--trees new old
+    empty none] [--keep]
 
-Trees: 'new' has Kaggle's present mounts (input/datasets/<owner>/<name>, input/models/<owner>/<model>/<framework>/<variation>/<version>), 'old' the earlier ones (input/<name>),
-each with data, models and the run of an earlier session; 'empty' has nothing attached; 'none' is no Kaggle at all. Inputs are read-only. Nothing is written into the repository.
+Trees: 'new' has Kaggle's present mounts (input/datasets/<owner>/<name>,
+input/models/<owner>/<model>/<framework>/<variation>/<version>), 'old' the earlier ones
+(input/<name>),
+each with data, models and the run of an earlier session; 'empty' has nothing attached; 'none' is
+no Kaggle at all. Inputs are read-only. Nothing is written into the repository.
 """
 
 import argparse
@@ -45,7 +50,8 @@ MOUNTS = dict(
 
 
 def parts(folder):
-    "Data in LEVIR-MCI's layout (masks, no boxes), two models, and a run that was stopped; made once."
+    """Data in LEVIR-MCI's layout (masks, no boxes), two models, and a run that was stopped; made
+    once."""
     from vlm_vla.config import Config
     from vlm_vla.data.synthetic import make_dataset
     from vlm_vla.nets.tiny import make_tiny_models
@@ -161,8 +167,8 @@ def main():
             if tree and not error and snapshot(tree / "input") != before:
                 error = "it wrote into the attached inputs, which are read-only on Kaggle"
             print(
-                f"{kind:<6}{name:<24}{'failed' if error else 'passed'} in {time.perf_counter() - start:.0f} s"
-                + (f"\n{error}" if error else ""),
+                f"{kind:<6}{name:<24}{'failed' if error else 'passed'} in"
+                f" {time.perf_counter() - start:.0f} s" + (f"\n{error}" if error else ""),
                 flush=True,
             )
             if error:

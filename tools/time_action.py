@@ -1,8 +1,10 @@
-"""How long does one action take on this machine, and what is it made of? At tiny size, and at the size of ViT-B/32 with Qwen2.5-0.5B (random weights: time does not depend on them).
+"""How long does one action take on this machine, and what is it made of? At tiny size, and at
+the size of ViT-B/32 with Qwen2.5-0.5B (random weights: time does not depend on them).
 
     python tools/time_action.py --out nbs/images/time_action.json
 
-The fastest of several repeats, in milliseconds. Nothing is downloaded; the models are written to a temporary folder (1.2 GB) and removed.
+The fastest of several repeats, in milliseconds. Nothing is downloaded; the models are written to
+a temporary folder (1.2 GB) and removed.
 """
 
 import argparse
@@ -85,7 +87,8 @@ def main():
         python=platform.python_version(),
     )
     print(
-        f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}\n\n{table(found)}"
+        f"{machine['cpu']}, {machine['threads']} threads, torch"
+        f" {machine['torch']}\n\n{table(found)}"
     )
     if args.out:
         Path(args.out).write_text(

@@ -124,7 +124,8 @@ def foreign_settings(case):
 
 @mutation("checkpoints")
 def other_base(case):
-    "The base models are others than in training: the same shape with other weights, damaged, or gone."
+    """The base models are others than in training: the same shape with other weights, damaged, or
+    gone."""
     folder, kind = copied_agent(case), case.rng.choice(("clip", "llm"))
     models = Path(shutil.copytree(case.world.home / "models", case.home / "models"))
     config = json.loads((folder / "config.json").read_text())
@@ -249,7 +250,11 @@ def strange_settings_file(case):
     return run
 
 
-MATTER = "TILES=2 IMAGE_SIZE=32 FUSION=concat TEXT_POOLING=first VISION_FEATURES=pooled CLIP_PATH=/nowhere LLM_PATH=/nowhere MAX_TEXT_LENGTH=4 POINTER_DIM=16 LORA_R=4 DEVICE=nonsense"
+MATTER = (
+    "TILES=2 IMAGE_SIZE=32 FUSION=concat TEXT_POOLING=first VISION_FEATURES=pooled"
+    " CLIP_PATH=/nowhere LLM_PATH=/nowhere MAX_TEXT_LENGTH=4 POINTER_DIM=16 LORA_R=4"
+    " DEVICE=nonsense"
+)
 
 
 @mutation("settings")
@@ -257,7 +262,20 @@ def predict_with_setting(case):
     "A setting typed for a prediction is used, or refused, or named."
     text, p = case.rng.choice(MATTER.split()), case.world.pairs[0]
     write_pictures(case.data, [p])
-    argv = [case.world.agent_folder, "--t1", case.data / f"A/{p.key}.png", "--t2", case.data / f"B/{p.key}.png", "--caption", p.captions[0], "--out", case.home / "a.png", "--set", text]  # fmt: skip
+
+    argv = [
+        case.world.agent_folder,
+        "--t1",
+        case.data / f"A/{p.key}.png",
+        "--t2",
+        case.data / f"B/{p.key}.png",
+        "--caption",
+        p.captions[0],
+        "--out",
+        case.home / "a.png",
+        "--set",
+        text,
+    ]
     case.what, name = text, text.split("=")[0]
 
     def run(case, told):

@@ -24,7 +24,10 @@ NAMES = dict(  # column -> what people call it
     changed=("changed", "changeflag", "is_changed", "has_change"),
     id=("id", "pair_id", "ID"),
 )
-CORNERS = "x1 y1 x2 y2;x_min y_min x_max y_max;xMin yMin xMax yMax;Xmin Ymin Xmax Ymax;X1 Y1 X2 Y2;bbox_x1 bbox_y1 bbox_x2 bbox_y2;left top right bottom"
+CORNERS = (
+    "x1 y1 x2 y2;x_min y_min x_max y_max;xMin yMin xMax yMax;Xmin Ymin Xmax Ymax;X1 Y1 X2"
+    " Y2;bbox_x1 bbox_y1 bbox_x2 bbox_y2;left top right bottom"
+)
 
 
 def annotated(case, rows, name=None, **how):
@@ -156,7 +159,8 @@ def over_the_edge(case):
 
 @mutation("annotations")
 def other_names(case):
-    "Pictures with dots, blanks, accents in either form, other letters; paths written in another way."
+    """Pictures with dots, blanks, accents in either form, other letters; paths written in another
+    way."""
     form = case.rng.choice(("tile.{}.5", "s {}", "café {}", "村 {}", "Tile{}_A", "x#{}", "a,b {}"))
     if "é" in form:
         on_disk, in_file = case.rng.sample(("NFC", "NFD"), 2)
@@ -211,9 +215,11 @@ def lost_column(case):
     how = case.rng.choice((None, column[:-2] + column[-1], "note"))
     case.what = f"{len(bad)} rows with {how} for {column}"
     out = [
-        {how if k == column else k: v for k, v in r.items() if k != column or how}
-        if r in bad
-        else r
+        (
+            {how if k == column else k: v for k, v in r.items() if k != column or how}
+            if r in bad
+            else r
+        )
         for r in rows
     ]
     annotated(case, out, case.rng.choice(STYLES[:2]))
@@ -373,13 +379,29 @@ def captions_by_file(case):
         return [dict(raw=c, tokens=c.split()) for c in p.captions]
 
     forms = dict(
-        levir=dict(images=[dict(filename=f"{p.key}.png", split=p.split, changeflag=int(p.box is not None), sentences=sentences(p)) for p in pairs]),
+        levir=dict(
+            images=[
+                dict(
+                    filename=f"{p.key}.png",
+                    split=p.split,
+                    changeflag=int(p.box is not None),
+                    sentences=sentences(p),
+                )
+                for p in pairs
+            ]
+        ),
         rows=flat,
         lists=[dict(filename=f"{p.key}.png", captions=p.captions, split=p.split) for p in pairs],
         by_name={f"{p.key}.png": list(p.captions) for p in pairs},
-        coco=dict(images=[dict(id=i, file_name=f"{p.key}.png") for i, p in enumerate(pairs)],
-                  annotations=[dict(image_id=i, id=9 * i + k, caption=c) for i, p in enumerate(pairs) for k, c in enumerate(p.captions)]),
-    )  # fmt: skip
+        coco=dict(
+            images=[dict(id=i, file_name=f"{p.key}.png") for i, p in enumerate(pairs)],
+            annotations=[
+                dict(image_id=i, id=9 * i + k, caption=c)
+                for i, p in enumerate(pairs)
+                for k, c in enumerate(p.captions)
+            ],
+        ),
+    )
     case.what = case.rng.choice(list(forms))
     style = (
         case.rng.choice(("captions.json", "captions.csv", "captions.jsonl"))

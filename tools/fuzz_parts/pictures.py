@@ -64,13 +64,19 @@ def other_format(case):
         bmp=(encoded(image, "BMP"), None),
         webp=(encoded(image, "WEBP", lossless=True), None),
         grey=(encoded(grey), lambda x: np.array_equal(x, flat)),
-        grey_alpha=(encoded(Image.fromarray(grey).convert("LA")), lambda x: np.array_equal(x, flat)),
+        grey_alpha=(
+            encoded(Image.fromarray(grey).convert("LA")),
+            lambda x: np.array_equal(x, flat),
+        ),
         palette=(encoded(palette), lambda x: np.array_equal(x, np.asarray(palette.convert("RGB")))),
         opaque=(encoded(image.convert("RGBA")), None),
         alpha=(encoded(clear), None),
         cmyk=(encoded(image.convert("CMYK"), "JPEG", quality=95), alike(true, 0.8)),
-        bits=(encoded(Image.fromarray(grey > 127)), lambda x: np.array_equal(x, np.repeat(np.uint8(255) * (grey > 127)[..., None], 3, 2))),
-    )  # fmt: skip
+        bits=(
+            encoded(Image.fromarray(grey > 127)),
+            lambda x: np.array_equal(x, np.repeat(np.uint8(255) * (grey > 127)[..., None], 3, 2)),
+        ),
+    )
     case.what = case.rng.choice(list(forms))
     data, test = forms[case.what]
     replace_bytes(file, data)
@@ -104,9 +110,13 @@ def deep_pixels(case):
         side = "b"
         grey = np.asarray(Image.fromarray(p.b).convert("L"))
         values = dict(
-            u16=grey.astype(np.uint16) * 257, u12=grey.astype(np.uint16) * 16, u10=grey.astype(np.uint16) * 4,
-            unit=grey.astype(np.float32) / 255, float255=grey.astype(np.float32), i32=grey.astype(np.int32) * 200,
-        )[kind]  # fmt: skip
+            u16=grey.astype(np.uint16) * 257,
+            u12=grey.astype(np.uint16) * 16,
+            u10=grey.astype(np.uint16) * 4,
+            unit=grey.astype(np.float32) / 255,
+            float255=grey.astype(np.float32),
+            i32=grey.astype(np.int32) * 200,
+        )[kind]
         form = "PNG" if kind[0] == "u" and kind != "unit" else "TIFF"
         replace_bytes(case.data / "B" / f"{p.key}.png", encoded(Image.fromarray(values), form))
         case.pictures[p.key, side] = alike(np.repeat(grey[..., None], 3, 2))
@@ -123,11 +133,17 @@ def no_pixels(case):
     zero = bytearray(encoded(true))
     zero[16:24] = bytes(8)
     files = dict(
-        empty=b"", text=b"no picture", html=b"<html></html>", bomb=bytes(bomb), zero=bytes(zero),
+        empty=b"",
+        text=b"no picture",
+        html=b"<html></html>",
+        bomb=bytes(bomb),
+        zero=bytes(zero),
         nan=encoded(Image.fromarray(np.full((SIDE, SIDE), np.nan, np.float32)), "TIFF"),
         negative=encoded(Image.fromarray(np.full((SIDE, SIDE), -5.0, np.float32)), "TIFF"),
-        svg=b"<svg xmlns='http://www.w3.org/2000/svg'/>", gif=b"GIF89a", jpeg=b"\xff\xd8\xff\xd9",
-    )  # fmt: skip
+        svg=b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        gif=b"GIF89a",
+        jpeg=b"\xff\xd8\xff\xd9",
+    )
     case.what = case.rng.choice([*files, "folder", "link"])
     file.unlink()
     if case.what == "folder":
@@ -141,7 +157,8 @@ def no_pixels(case):
 
 @mutation("pictures")
 def damaged_picture(case):
-    "A file with flipped bits, or cut: formats with checksums prove themselves, a cut is seen in all."
+    """A file with flipped bits, or cut: formats with checksums prove themselves, a cut is seen in
+    all."""
     p, side, file = picture_case(case)
     true, form = (
         getattr(p, side),
@@ -260,19 +277,30 @@ def other_mask(case):
         return lambda p: p.mask.astype(np.uint8) * np.uint8(v)
 
     ways = dict(
-        one=grey(1), white=grey(255), bits=lambda p: Image.fromarray(p.mask),
-        sixteen=lambda p: p.mask.astype(np.uint16) * 65535, sixteen_ids=lambda p: p.mask.astype(np.uint16),
-        class_id=grey(case.rng.randint(2, 9)), odd=grey(case.rng.choice((20, 100, 200))),
-        ignore=lambda p: with_ignore(p.mask, 1), ignore_class=lambda p: with_ignore(p.mask, 3),
-        red=lambda p: coloured(p.mask, (255, 0, 0), (0, 0, 0)), green=lambda p: coloured(p.mask, (0, 255, 0), (0, 0, 0)),
-        blue=lambda p: coloured(p.mask, (0, 0, 255), (0, 0, 0)), any_colour=lambda p: coloured(p.mask, (10, 80, 200), (0, 0, 0)),
-        second=lambda p: coloured(p.mask, (128, 0, 0), (255, 255, 255)), second_green=lambda p: coloured(p.mask, (0, 128, 0), (255, 255, 255)),
+        one=grey(1),
+        white=grey(255),
+        bits=lambda p: Image.fromarray(p.mask),
+        sixteen=lambda p: p.mask.astype(np.uint16) * 65535,
+        sixteen_ids=lambda p: p.mask.astype(np.uint16),
+        class_id=grey(case.rng.randint(2, 9)),
+        odd=grey(case.rng.choice((20, 100, 200))),
+        ignore=lambda p: with_ignore(p.mask, 1),
+        ignore_class=lambda p: with_ignore(p.mask, 3),
+        red=lambda p: coloured(p.mask, (255, 0, 0), (0, 0, 0)),
+        green=lambda p: coloured(p.mask, (0, 255, 0), (0, 0, 0)),
+        blue=lambda p: coloured(p.mask, (0, 0, 255), (0, 0, 0)),
+        any_colour=lambda p: coloured(p.mask, (10, 80, 200), (0, 0, 0)),
+        second=lambda p: coloured(p.mask, (128, 0, 0), (255, 255, 255)),
+        second_green=lambda p: coloured(p.mask, (0, 128, 0), (255, 255, 255)),
         transparent=lambda p: coloured(p.mask, (255, 255, 255, 255), (0, 0, 0, 0), "RGBA"),
         transparent_white=lambda p: coloured(p.mask, (255, 0, 0, 255), (255, 255, 255, 0), "RGBA"),
-        palette=lambda p: as_palette(p.mask, (255, 255, 255), (0, 0, 0)), palette_green=lambda p: as_palette(p.mask, (0, 200, 0), (0, 0, 0)),
-        palette_white=lambda p: as_palette(p.mask, (200, 0, 0), (255, 255, 255)), black_palette=lambda p: as_palette(p.mask, (0, 0, 0), (0, 0, 0)),
-        unit=lambda p: Image.fromarray(p.mask.astype(np.uint8)).convert("L"), grey_alpha=lambda p: Image.fromarray(p.mask.astype(np.uint8) * 255).convert("LA"),
-    )  # fmt: skip
+        palette=lambda p: as_palette(p.mask, (255, 255, 255), (0, 0, 0)),
+        palette_green=lambda p: as_palette(p.mask, (0, 200, 0), (0, 0, 0)),
+        palette_white=lambda p: as_palette(p.mask, (200, 0, 0), (255, 255, 255)),
+        black_palette=lambda p: as_palette(p.mask, (0, 0, 0), (0, 0, 0)),
+        unit=lambda p: Image.fromarray(p.mask.astype(np.uint8)).convert("L"),
+        grey_alpha=lambda p: Image.fromarray(p.mask.astype(np.uint8) * 255).convert("LA"),
+    )
     case.what = case.rng.choice(list(ways))
     masked(case, ways[case.what])
 
@@ -312,9 +340,12 @@ def bad_mask(case):
     p = case.rng.choice(case.world.pairs[:CHANGED])
     noise = np.random.default_rng(0).integers(0, 255, (SIDE, SIDE), dtype=np.uint8)
     ways = dict(
-        missing=lambda _: None, empty=lambda _: np.zeros((SIDE, SIDE), np.uint8), noise=lambda _: noise,
-        shape=lambda _: np.zeros((SIDE, SIDE // 2), np.uint8) + np.uint8(255), picture=lambda q: q.b,
-    )  # fmt: skip
+        missing=lambda _: None,
+        empty=lambda _: np.zeros((SIDE, SIDE), np.uint8),
+        noise=lambda _: noise,
+        shape=lambda _: np.zeros((SIDE, SIDE // 2), np.uint8) + np.uint8(255),
+        picture=lambda q: q.b,
+    )
     case.what = case.rng.choice([*ways, "broken", "text", "folder"])
     masked(case, ways.get(case.what, lambda q: q.mask.astype(np.uint8) * 255), [p])
     file = case.data / "label" / f"{p.key}.png"

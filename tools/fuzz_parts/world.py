@@ -1,4 +1,5 @@
-"""What is true: ten known pairs and a tiny agent; how files are written, and how an outcome is judged."""
+"""What is true: ten known pairs and a tiny agent; how files are written, and how an outcome is
+judged."""
 
 import contextlib
 import csv
@@ -234,7 +235,8 @@ def encoded(pixels, form="PNG", **how):
 
 
 def damage(rng, data):
-    "(bytes, what was done): flipped bits, a cut, zeros, a doubled part, a foreign start, nothing left."
+    """(bytes, what was done): flipped bits, a cut, zeros, a doubled part, a foreign start, nothing
+    left."""
     data, at = bytearray(data), rng.randrange(max(1, len(data)))
     way = rng.choice(("flip", "flip", "flip", "cut", "zeros", "insert", "start", "empty"))
     if way == "flip":
