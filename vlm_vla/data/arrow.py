@@ -176,15 +176,18 @@ def _tables_in(folder):
     if (folder / "state.json").is_file():
         try:
             state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        except ValueError:
+            files = [f["filename"] for f in state.get("_data_files") or []]
+            listed = [os.path.basename(f) for f in files]
+            selected = state.get("_indices_data_files")
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
             raise DatasetError(
-                f"{folder / 'state.json'} is broken; save the dataset again"
+                f"{folder / 'state.json'} is broken: no list of files such as "
+                '{"_data_files": [{"filename": "data.arrow"}]}; save the dataset again'
             ) from None
-        if state.get("_indices_data_files"):
+        if selected:
             raise DatasetError(
                 f"{folder} was saved with a selection of rows; call flatten_indices() before save_to_disk()"
             )
-        listed = [os.path.basename(f["filename"]) for f in state.get("_data_files", [])]
         missing = [n for n in listed if n not in names]
         if missing:
             raise DatasetError(

@@ -16,9 +16,11 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from fastcore.basics import patch
 
 from .images import SUFFIXES, BadImage, ImageRef, to_rgb
 from .pairtable import _UNITS, BadSample, RawPair, file_stamp, list_files
@@ -158,7 +160,8 @@ def _text_file_kind(path, size, mtime_ns):
         if _is_meant(path):
             raise
         return ""
-    return next((kind for row in rows if (kind := _row_kind(path, row))), "")
+    kinds = [_row_kind(path, row) for row in rows]
+    return next((k for k in ("annotations", "captions") if k in kinds), "")
 
 
 def _row_kind(path, row):
@@ -518,19 +521,42 @@ class Entry:
 def read_entries(
     path,  # a caption file
     findings: Findings,  # where problems are noted
+    split: str = None,  # of the folder that the file lies in
 ) -> dict:  # stem of the file name -> list of `Entry`
     "The caption file, by file name; `DatasetError` if no row of it can be used."
-    path, entries, n_bad = Path(path), {}, len(findings.bad)
+    path, entries, n_bad, boxes = Path(path), {}, len(findings.bad), ""
     for where, row in iter_rows(path, findings.fields):
+        boxes = boxes or _idle_boxes(row)
         try:
             stem, entry = _entry_of(where, row)
         except ValueError as e:
             findings.reject(_entry_name(row) or where, path.name, f"{where}: {e}")
             continue
+        entry.split = entry.split or split
         entries.setdefault(stem, []).append(entry)
     if not entries:
         raise DatasetError(_nothing_usable(path, findings.bad[n_bad:]))
+    if boxes:
+        findings.notes.append(
+            f"{path.name}: the boxes in {boxes} are not used, since its rows name one image; name both dates, in image1 and image2"
+        )
     return entries
+
+
+def _four_columns(names):
+    try:
+        found = box_columns(names)
+    except ValueError:
+        return ()  # a row says so itself
+    return found[0] if found else ()
+
+
+def _idle_boxes(row):
+    "The columns of boxes in a row of a caption file, as text."
+    if not isinstance(row, dict):
+        return ""
+    box = column_roles(row).get("box")
+    return f"column {box!r}" if box else ", ".join(map(str, _four_columns(row)))
 
 
 def _nothing_usable(path, bad):
@@ -617,7 +643,9 @@ class FolderSource(Source):
         parts = find_parts(folder)
         if not parts:
             return None
-        captions = text_files(folder, "captions")
+        inside = {p for part in parts for p in Path(part.first).parents if p != Path(".")}
+        places = (folder, *(folder / p for p in sorted(inside)))
+        captions = [p for place in places for p in text_files(place, "captions")]
         if not captions:  # a zip may have put one folder more around the images
             around = [folder.parent] + (
                 [folder.parent.parent] if folder.name.lower() == "images" else []
@@ -632,6 +660,12 @@ class FolderSource(Source):
                 [],
             )
         return cls(folder, parts, captions)
+
+    def split_of(self, path):  # of a caption file
+        "The split whose folder a file lies in, or None."
+        inside = [p for p in self.parts if (self.root / p.first).is_relative_to(path.parent)]
+        splits = {p.split for p in inside}
+        return splits.pop() if len(splits) == 1 and path.parent != self.root else None
 
     def signature(self):
         return dict(
@@ -772,15 +806,11 @@ def _good_captions(found, stem, file, findings):
                 yield c
 
 # %% ../../nbs/data/formats.ipynb #42f54f36
-def _tables(paths, findings):
+def _tables(paths, split_of, findings):
     "(path, entries) of caption files; one of which no row can be used is an error."
     tables = []
     for path in paths:
-        before = len(findings.bad)
-        entries = read_entries(path, findings)
-        if not entries:
-            raise DatasetError(nothing_usable(path, findings.bad[before:]))
-        merged = {}
+        entries, merged = read_entries(path, findings, split_of(path)), {}
         for name, e in entries.items():
             merged.setdefault(_form(name), []).extend(e)
         tables.append((path, merged))
@@ -789,7 +819,7 @@ def _tables(paths, findings):
 
 def _choose_captions(source, names, findings):
     "Of several caption files, those that are about these images; files about different images are read together."
-    every = _tables(source.caption_files, findings)
+    every = _tables(source.caption_files, source.split_of, findings)
     tables = [(p, t) for p, t in every if t.keys() & names]
     if every and names and not tables:
         path, table = every[0]
@@ -801,11 +831,13 @@ def _choose_captions(source, names, findings):
         for p, t in every
         if not t.keys() & names
     ]
-    if len(tables) < 2:
+    if not any(_overlap(*a, *b, source.split_of) for a, b in combinations(tables, 2)):
         return tables
-    if sum(len(t) for _, t in tables) == len(set().union(*(t.keys() for _, t in tables))):
-        return tables
-    hits = sorted(((len(t.keys() & names), p.name) for p, t in tables), reverse=True)
+
+    def named(path):
+        return Path(os.path.relpath(path, source.root)).as_posix()
+
+    hits = sorted(((len(t.keys() & names), named(p)) for p, t in tables), reverse=True)
     if hits[0][0] == hits[1][0]:
         raise DatasetError(
             f"{hits[0][1]} and {hits[1][1]} both hold sentences for the same images; leave only one of them beside the images"
@@ -813,7 +845,13 @@ def _choose_captions(source, names, findings):
     findings.notes.append(
         f"of {len(tables)} caption files, {hits[0][1]} is used: it names the most images ({hits[0][0]}); not used: {', '.join(n for _, n in hits[1:])}"
     )
-    return [(p, t) for p, t in tables if p.name == hits[0][1]]
+    return [(p, t) for p, t in tables if named(p) == hits[0][1]]
+
+
+def _overlap(path, table, other_path, other, split_of):
+    "Do two caption files speak about the same images? Those of two splits do not."
+    splits = {split_of(path), split_of(other_path)} - {None}
+    return len(splits) < 2 and not table.keys().isdisjoint(other)
 
 
 def _merged(tables):
@@ -847,7 +885,7 @@ class Locator:
             raise ValueError(f"the path {text!r:.100} leaves the data folder; refused")
         folder, file = self._as_on_disk(*os.path.split(name))
         version = self._list(folder).get(file)
-        if version is None:
+        if version is None or text.strip().endswith(("/", "\\")):
             raise ValueError(f"there is no picture {text!r:.100}")
         name = os.path.join(folder, file)
         if why := self.borders.refusal(name):
@@ -883,11 +921,8 @@ def row_boxes(
     fmt, units = (_told(row, roles, r) for r in ("box_format", "box_units"))
     if "box" in roles:
         boxes, told, told_units = read_boxes(row[roles["box"]], text_allowed)
-    elif (found := box_columns(row)) is not None:
-        boxes, told = read_box_columns([row[k] for k in found[0]], found[1], text_allowed)
-        told_units = None
     else:
-        boxes, told, told_units = [], None, None
+        boxes, told, told_units = read_box_columns(row, text_allowed) or ([], None, None)
     if fmt and told and fmt != told:
         raise ValueError(f"the box is written as {told} but its format is said to be {fmt}")
     if units and told_units and units != told_units:
@@ -1050,14 +1085,6 @@ def _is_drawn(value):
     return isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)
 
 
-def _four_columns(names):
-    try:
-        found = box_columns(names)
-    except ValueError:
-        return ()  # a row says so itself
-    return found[0] if found else ()
-
-
 def _misspells(row, roles, names):
     "Does a row have an unknown column that is nearly called like one of these?"
     strange = [_fold(c) for c in row if c not in roles.values()]
@@ -1081,6 +1108,11 @@ class AnnotationSource(Source):
     @classmethod
     def recognise(cls, folder):
         paths = text_files(folder, "annotations")
+        if not paths:  # or one in each split's folder
+            splits = [n for n in _subfolders(folder) if _split_or_none(n)]
+            paths = [p for n in splits for p in text_files(folder / n, "annotations")]
+            if len(paths) == len({p.parent for p in paths}):
+                return cls(folder, paths) if paths else None
         if len(paths) < 2 or all(_split_or_none(p.stem) for p in paths):
             return cls(folder, paths) if paths else None
         named = [p for p in paths if p.stem.lower() in ("annotations", "annotation")]
@@ -1109,7 +1141,7 @@ class AnnotationSource(Source):
         return dict(format="annotations", files=self.files())
 
     def files(self):
-        return [p.name for p in self.paths]
+        return [Path(os.path.relpath(p, self.root)).as_posix() for p in self.paths]
 
     def read(self, findings):
         collector, locate = PairCollector(findings), Locator(self.root)
@@ -1149,11 +1181,10 @@ class AnnotationSource(Source):
 
         if "first" not in roles or "second" not in roles:
             raise ValueError("the row does not name two images")
-        t1, t2 = _locate(locate, get("first")), _locate(locate, get("second"))
-        mask = "" if is_missing(get("mask")) else _locate(locate, get("mask"))[0]
-        split = read_split(get("split")) or (
-            _split_or_none(path.stem) if len(self.paths) > 1 else None
-        )
+        place = os.path.relpath(path.parent, self.root)
+        t1, t2 = (_locate(locate, get(role), place) for role in ("first", "second"))
+        mask = "" if is_missing(get("mask")) else _locate(locate, get("mask"), place)[0]
+        split = read_split(get("split")) or self._split_of(path)
         boxes, fmt, units = row_boxes(row, roles, text)
         captions = row_captions(get("caption"), boxes, text)
         if lacks := columns.lacks(row):
@@ -1175,6 +1206,14 @@ class AnnotationSource(Source):
         )
 
 
+@patch
+def _split_of(self: AnnotationSource, path):
+    "The split that the folder or, of several files, the name of a file says."
+    if path.parent != self.root:
+        return _split_or_none(path.parent.name)
+    return _split_or_none(path.stem) if len(self.paths) > 1 else None
+
+
 def _row_id(row):
     "What the row calls itself, if it does."
     value = row.get(column_roles(row).get("id")) if isinstance(row, dict) else None
@@ -1183,8 +1222,13 @@ def _row_id(row):
     return str(value) if isinstance(value, (int, float)) and value == value else ""
 
 
-def _locate(locate, text):
-    "A picture by its path, in whichever Unicode form the path is written."
+def _locate(locate, text, place="."):
+    "A picture by its path, relative to the file's folder or to the root, in whichever Unicode form it is written."
+    if place != "." and isinstance(text, str) and text.strip():
+        try:
+            return _locate(locate, f"{place}/{text}")
+        except ValueError:
+            pass  # relative to the root, then
     try:
         return locate(text)
     except ValueError as e:

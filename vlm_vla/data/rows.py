@@ -264,12 +264,12 @@ def _is_json_lines(path):
         return False
 
 
-def _lines(path):
+def _lines(path, errors="strict"):
     "The lines of a file as text, or a `BadRow` where one cannot be decoded."
     encoding = _encoding(path)
     if encoding != "utf-8-sig":  # only what is known by its first bytes
         try:
-            with open(path, encoding=encoding) as f:
+            with open(path, encoding=encoding, errors=errors) as f:
                 yield from iter(lambda: f.readline(MAX_LINE), "")
         except UnicodeDecodeError as e:
             raise DatasetError(f"{Path(path).name}: not {encoding} text ({e.reason})") from None
@@ -277,13 +277,13 @@ def _lines(path):
     with open(path, "rb") as f:
         for line in iter(lambda: f.readline(MAX_LINE), b""):
             try:
-                yield line.decode("utf-8-sig")
+                yield line.decode("utf-8-sig", errors)
             except UnicodeDecodeError:
                 yield BadRow("not UTF-8 text; save the file as UTF-8")
 
 
-def _json_lines(path):
-    for number, line in enumerate(_lines(path), 1):
+def _json_lines(path, errors="strict"):
+    for number, line in enumerate(_lines(path, errors), 1):
         if not line.strip():
             continue
         try:
@@ -438,7 +438,10 @@ def first_rows(
     if _is_table(path) and path.stat().st_size:
         return [dict.fromkeys(_table_head(path)[1], "")]
     whole = path.stat().st_size == 0 or _is_json_lines(path)
-    rows = iter_rows(path) if whole else _json_rows(path, {}, n)
+    if not whole:
+        rows = _json_rows(path, {}, n)
+    else:  # a file in another encoding is recognised all the same, and named when it is read
+        rows = _json_lines(path, "replace") if path.stat().st_size else iter_rows(path)
     found = []
     try:
         for _, row in islice(rows, n):
@@ -611,23 +614,24 @@ def _four_numbers(values, shown):
     return tuple(map(float, values))
 
 
-def _corner_and_size(box, fmt):
+def _as_corner(box, fmt):
     "A box by its centre as corner and size; another box as it is."
     x, y, w, h = box
-    return ((x - w / 2, y - h / 2, w, h), "xywh") if fmt == "cxcywh" else (box, fmt)
+    return (x - w / 2, y - h / 2, w, h) if fmt == "cxcywh" else box
+
+
+def _told_format(fmt):
+    return "xywh" if fmt == "cxcywh" else fmt
 
 
 def _box_from_dict(value):
     "A box whose keys tell its format; Label Studio's are percent, beside the picture's own size."
     if isinstance(value.get("value"), dict):  # a result as Label Studio exports it whole
         value = {**value, **value["value"]}
-    columns = box_columns(value)
-    if columns is None:
+    found = read_box_columns(value)
+    if found is None:
         raise ValueError(f"the box is {value!r:.60}; expected x1, y1, x2, y2 or x, y, w, h")
-    if value.get("rotation") not in (None, 0):
-        raise ValueError(f"the box is rotated by {value['rotation']!r:.20}; draw it upright")
-    box, fmt = _corner_and_size(_four_numbers([value[n] for n in columns[0]], value), columns[1])
-    return [box], fmt, "percent" if "original_width" in value else None
+    return found
 
 # %% ../../nbs/data/rows.ipynb #7b1d0c10
 _PRINTED = (
@@ -677,15 +681,26 @@ def _decimals(tokens):
 
 
 def read_box_columns(
-    values,  # what stands in the four columns
-    fmt: str,  # "xyxy", "xywh" or "cxcywh", as `box_columns` says
+    row: dict,  # column -> value
     text_allowed: bool = False,  # in a CSV file everything is text
-) -> tuple:  # (list of one box or none, "xyxy" | "xywh" | None)
+):  # (list of one box or none, "xyxy" | "xywh" | None, "percent" | None), or None without such columns
     "The box in four columns; `ValueError` if only some of them say something."
+    columns = box_columns(row)
+    if columns is None:
+        return None
+    values, fmt = [row[n] for n in columns[0]], columns[1]
     if all(map(is_missing, values)):
-        return [], None
+        return [], None, None
     if any(map(is_missing, values)):
-        raise ValueError(f"the box is incomplete: {list(values)!r:.60}")
-    numbers = _decimals(values) if text_allowed else values
-    box, fmt = _corner_and_size(_four_numbers(numbers, list(values)), fmt)
-    return [box], fmt
+        raise ValueError(f"the box is incomplete: {values!r:.60}")
+    turned = next((v for n, v in row.items() if _fold(n) == "rotation"), None)
+    if not is_missing(turned) and str(turned).strip() not in ("0", "0.0"):
+        raise ValueError(f"the box is rotated by {turned!r:.20}; draw it upright")
+    box = _four_numbers(_decimals(values) if text_allowed else values, values)
+    return [_as_corner(box, fmt)], _told_format(fmt), _label_studio_units(row, fmt)
+
+
+def _label_studio_units(row, fmt):
+    "Label Studio writes percent, beside the size of the picture."
+    beside = fmt == "xywh" and any(_fold(n) == "originalwidth" for n in row)
+    return "percent" if beside else None
