@@ -6,7 +6,7 @@
 __all__ = ['TABLE_SUFFIXES', 'open_arrow', 'ArrowCell', 'unpack_parquet', 'find_tables', 'table_roles', 'ArrowSource',
            'hub_source']
 
-# %% ../../nbs/data/arrow.ipynb #a034c740
+# %% ../../nbs/data/arrow.ipynb #9edcd55c
 import hashlib
 import inspect
 import json
@@ -19,43 +19,36 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from fastcore.basics import patch
 from tqdm import tqdm
 
-from vlm_vla.data.formats import (
-    Locator,
-    PairCollector,
-    Source,
-    _label_columns,
-    _split_or_none,
-    register_format,
-    row_boxes,
-    row_captions,
-)
+from .annotations import PairCollector, _label_columns, row_boxes, row_captions
+from .files import PathResolver
+from .formats import Source, _split_or_none, register_format
 from .images import SUFFIXES, ImageRef
-from .pairtable import file_hash, list_files
-from .rows import SPLITS, DatasetError, column_roles, is_missing, read_flag, read_split
+from .pairtable import RawPair, file_hash, list_files
+from vlm_vla.data.rows import (
+    SPLITS,
+    DatasetError,
+    column_roles,
+    is_missing,
+    read_flag,
+    read_split,
+)
 
-# %% ../../nbs/data/arrow.ipynb #67061a5c
+# %% ../../nbs/data/arrow.ipynb #a3a24314
 def _damage():
     "What pyarrow raises on damaged files."
     import pyarrow as pa
 
-    return (
-        pa.ArrowException,
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        MemoryError,
-        NotImplementedError,
-        OverflowError,
-    )
+    builtin = (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError)
+    return (pa.ArrowException, NotImplementedError, *builtin)
 
 
-def _first_line(e):
-    return (str(e) or type(e).__name__).splitlines()[0]
+def _damaged(what, e):
+    return DatasetError(f"{what}: {(str(e) or type(e).__name__).splitlines()[0]}")
 
-
+# %% ../../nbs/data/arrow.ipynb #6e5ac403
 def open_arrow(
     path: str,  # an .arrow file, in the stream or the file format
 ):
@@ -72,17 +65,16 @@ def _open_arrow(path, size, mtime_ns):
     import pyarrow as pa
 
     try:
-        mapped = pa.memory_map(path)
         try:
-            table = pa.ipc.open_stream(mapped).read_all()
+            table = pa.ipc.open_stream(pa.memory_map(path)).read_all()
         except pa.ArrowInvalid:
             table = pa.ipc.open_file(pa.memory_map(path)).read_all()
         table.validate(full=True)  # offsets that point nowhere would crash the process later
     except _damage() as e:
-        raise DatasetError(f"{path} cannot be read as an Arrow table: {_first_line(e)}") from None
+        raise _damaged(f"{path} cannot be read as an Arrow table", e) from None
     return table
 
-
+# %% ../../nbs/data/arrow.ipynb #fc8d82cd
 @dataclass(frozen=True)
 class ArrowCell:
     "The bytes of one picture in a table; called to read them."
@@ -96,15 +88,14 @@ class ArrowCell:
         value = value["bytes"] if hasattr(value, "keys") else value
         return value.as_buffer().to_pybytes()
 
-# %% ../../nbs/data/arrow.ipynb #8f19f9ba
+# %% ../../nbs/data/arrow.ipynb #17fa71d2
 def _ready_copy(folder, stem):
     "The Arrow copy whose content agrees with the hash at the end of its name, or None."
     for copy in folder.glob(f"{stem}-*.arrow"):
         if copy.stem.rpartition("-")[2] == file_hash(copy):
             return str(copy)
-        warnings.warn(
-            f"{copy} is not as it was written; it is not used and made again", stacklevel=2
-        )
+        what = f"{copy} is not as it was written; it is not used and made again"
+        warnings.warn(what, stacklevel=2)
 
 
 def _write_copy(path, file, folder):
@@ -117,19 +108,19 @@ def _write_copy(path, file, folder):
         need = sum(f.metadata.row_group(i).total_byte_size for i in groups)
         free = shutil.disk_usage(folder).free
         if need > 0.95 * free:
-            raise DatasetError(
-                f"{path} needs {need / 1e9:.1f} GB unpacked, and {folder} has {free / 1e9:.1f} GB left; set CACHE_DIR to a larger disk"
-            )
+            sizes = f"{need / 1e9:.1f} GB unpacked, and {folder} has {free / 1e9:.1f} GB left"
+            raise DatasetError(f"{path} needs {sizes}; set CACHE_DIR to a larger disk")
+        batches = tqdm(
+            f.iter_batches(batch_size=64),
+            desc=f"unpacking {path.name}",
+            total=-(-f.metadata.num_rows // 64),
+            delay=2,
+        )
         with pa.OSFile(file, "wb") as out, pa.ipc.new_stream(out, f.schema_arrow) as writer:
-            for batch in tqdm(
-                f.iter_batches(batch_size=64),
-                desc=f"unpacking {path.name}",
-                total=-(-f.metadata.num_rows // 64),
-                delay=2,
-            ):
+            for batch in batches:
                 writer.write_batch(batch)
 
-
+# %% ../../nbs/data/arrow.ipynb #06da3833
 def unpack_parquet(
     path,  # a .parquet file
     cache_dir,  # folder for the Arrow copy
@@ -151,16 +142,14 @@ def unpack_parquet(
     except DatasetError:
         raise
     except _damage() as e:
-        raise DatasetError(f"{path} cannot be unpacked into {folder}: {_first_line(e)}") from None
+        raise _damaged(f"{path} cannot be unpacked into {folder}", e) from None
     finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-    for old in folder.glob(f"parquet-{own}-*.arrow"):
-        if old != copy:
-            old.unlink()
+        Path(temporary).unlink(missing_ok=True)
+    for old in set(folder.glob(f"parquet-{own}-*.arrow")) - {copy}:
+        old.unlink()
     return str(copy)
 
-# %% ../../nbs/data/arrow.ipynb #8fe445e3
+# %% ../../nbs/data/arrow.ipynb #eb199c91
 TABLE_SUFFIXES = (".arrow", ".parquet")
 
 
@@ -170,32 +159,29 @@ def _split_of_name(name):
     return found.pop() if len(found) == 1 else None
 
 
+def _listed_tables(folder):
+    "Names of the tables that a saved dataset lists."
+    path = folder / "state.json"
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        listed = [os.path.basename(f["filename"]) for f in state.get("_data_files") or []]
+        selected = state.get("_indices_data_files")
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        expected = 'no list of files such as {"_data_files": [{"filename": "data.arrow"}]}'
+        raise DatasetError(f"{path} is broken: {expected}; save the dataset again") from None
+    if selected:
+        remedy = "call flatten_indices() before save_to_disk()"
+        raise DatasetError(f"{folder} was saved with a selection of rows; {remedy}")
+    return listed
+
+# %% ../../nbs/data/arrow.ipynb #47f03793
 def _tables_in(folder):
     "Names of the tables that lie directly in a folder; for a saved dataset those that it lists."
-    names = list(list_files(folder, TABLE_SUFFIXES))
-    if (folder / "state.json").is_file():
-        try:
-            state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-            files = [f["filename"] for f in state.get("_data_files") or []]
-            listed = [os.path.basename(f) for f in files]
-            selected = state.get("_indices_data_files")
-        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
-            raise DatasetError(
-                f"{folder / 'state.json'} is broken: no list of files such as "
-                '{"_data_files": [{"filename": "data.arrow"}]}; save the dataset again'
-            ) from None
-        if selected:
-            raise DatasetError(
-                f"{folder} was saved with a selection of rows; call flatten_indices() before save_to_disk()"
-            )
-        missing = [n for n in listed if n not in names]
-        if missing:
-            raise DatasetError(
-                f"{folder} should hold {missing[0]} but does not; copy the folder again"
-            )
-        if listed:
-            return listed
-    return [n for n in names if not n.startswith(("cache-", "tmp"))]
+    names = list_files(folder, TABLE_SUFFIXES)
+    listed = _listed_tables(folder) if (folder / "state.json").is_file() else []
+    if missing := [n for n in listed if n not in names]:
+        raise DatasetError(f"{folder} should hold {missing[0]} but does not; copy the folder again")
+    return listed or [n for n in names if not n.startswith(("cache-", "tmp"))]
 
 
 def find_tables(
@@ -207,43 +193,42 @@ def find_tables(
         split = _split_or_none(sub.name)
         if split or sub.name.lower() == "data":
             found += [(split or _split_of_name(n), f"{sub.name}/{n}") for n in _tables_in(sub)]
-    if found and not all(s for s, _ in found):
+    if not all(s for s, _ in found):
         found = [(None, n) for _, n in found]
     return sorted(found, key=lambda f: (SPLITS.index(f[0]) if f[0] else 0, f[1]))
 
-# %% ../../nbs/data/arrow.ipynb #c15ee095
+# %% ../../nbs/data/arrow.ipynb #1b5a3b3e
 def _is_picture(kind):
     "Can a column of this type hold pictures?"
-    import pyarrow as pa
-
-    if pa.types.is_struct(kind):
-        return {kind.field(i).name for i in range(kind.num_fields)} >= {"bytes"}
-    tests = (
-        pa.types.is_binary,
-        pa.types.is_large_binary,
-        pa.types.is_string,
-        pa.types.is_large_string,
-        *(
-            getattr(pa.types, n)
-            for n in ("is_binary_view", "is_string_view")
-            if hasattr(pa.types, n)
-        ),
-    )
-    return any(t(kind) for t in tests)
+    if hasattr(kind, "num_fields") and str(kind).startswith("struct"):
+        return "bytes" in {kind.field(i).name for i in range(kind.num_fields)}
+    return re.fullmatch(r"(large_)?(binary|string)(_view)?", str(kind)) is not None
 
 
 def table_roles(
     schema,  # of a pyarrow table
 ) -> dict:  # role -> column name
     "What the columns of a table mean, by name and type."
-    pictures = {f.name for f in schema if _is_picture(f.type)}
-    found = column_roles([n for n in schema.names if n in pictures])
-    roles = {
-        r: n for r, n in column_roles(schema.names).items() if r not in ("first", "second", "mask")
-    }
-    return {**roles, **{r: found[r] for r in ("first", "second", "mask") if r in found}}
+    of_pictures = ("first", "second", "mask")
+    found = column_roles([f.name for f in schema if _is_picture(f.type)])
+    roles = {r: n for r, n in column_roles(schema.names).items() if r not in of_pictures}
+    return {**roles, **{r: found[r] for r in of_pictures if r in found}}
 
 
+def _schema(path):
+    import pyarrow.parquet as pq
+
+    try:
+        is_arrow = path.suffix.lower() == ".arrow"
+        schema = open_arrow(str(path)).schema if is_arrow else pq.read_schema(path)
+        table_roles(schema)  # names that are no text would fail here
+        return schema
+    except DatasetError:
+        raise
+    except _damage() as e:
+        raise _damaged(f"{path} cannot be read as a table", e) from None
+
+# %% ../../nbs/data/arrow.ipynb #7e4eec9e
 @register_format
 class ArrowSource(Source):
     "Tables with a column for each date."
@@ -257,24 +242,11 @@ class ArrowSource(Source):
     ):
         super().__init__(root)
         self.tables, self.copies = tables, {}
-        schema = _schema(self.root / tables[0][1])
+        path = self.root / tables[0][1]
+        schema = _schema(path)
         self.roles = table_roles(schema)
         if not {"first", "second"} <= self.roles.keys():
-            self.problem = _no_pairs(self.root / tables[0][1], schema, self.roles)
-
-    @classmethod
-    def recognise(cls, folder):
-        tables = find_tables(folder)
-        found = cls(folder, tables) if tables else None
-        return (
-            found if found and {"first", "second"} & found.roles.keys() else None
-        )  # a table of something else is none of our business
-
-    @classmethod
-    def from_file(cls, path):
-        return (
-            cls(path.parent, [(None, path.name)]) if path.suffix.lower() in TABLE_SUFFIXES else None
-        )
+            self.problem = _no_pairs(path, schema, self.roles)
 
     def signature(self):
         return dict(format="arrow", tables=[list(t) for t in self.tables])
@@ -282,170 +254,136 @@ class ArrowSource(Source):
     def files(self):
         return [n for _, n in self.tables]
 
-    def prepare(self, cache_dir):
-        self.copies = {
-            n: unpack_parquet(self.root / n, cache_dir)
-            for _, n in self.tables
-            if n.lower().endswith(".parquet")
-        }
-
-    def _path(self, name):
-        return self.copies.get(name) or os.path.join(self.root, name)
-
-    def ref(self, locator, stamp):
-        if not locator.startswith("arrow:"):
-            return super().ref(locator, stamp)
-        name, row, column = locator[6:].rsplit(":", 2)
-        return ImageRef(
-            f"{locator}#{stamp:016x}", ArrowCell(self._path(name), int(row), int(column)), locator
-        )
-
     def mask_name(self, locator):
         return self.roles.get("mask", "") if locator.startswith("arrow:") else locator
 
-    def read(self, findings):
-        collector, locate = PairCollector(findings), Locator(self.root)
-        for split, name in self.tables:
-            table = open_arrow(self._path(name))
-            roles = _without_classes(table, table_roles(table.schema), name, findings)
-            if "first" not in roles or "second" not in roles:
-                raise DatasetError(
-                    f"{self.root / name} has no two image columns ({', '.join(table.schema.names)}), unlike {self.tables[0][1]}"
-                )
-            told = table.select(
-                [
-                    n
-                    for n in table.schema.names
-                    if n not in {roles.get(r) for r in ("first", "second", "mask")}
-                ]
-            )
-            row = 0
-            for batch in told.to_batches(max_chunksize=256):
-                for values in batch.to_pylist() if told.num_columns else [{}] * batch.num_rows:
-                    try:
-                        self._add(collector, locate, table, roles, name, row, values, split)
-                    except ValueError as e:
-                        findings.reject(
-                            _name_of(values, roles) or f"row {row}", f"{name}, row {row}", e
-                        )
-                    row += 1
-        findings.folders.update(f or "." for f in locate.folders)
-        yield from collector
-
-    def _add(self, collector, locate, table, roles, name, row, values, split):
-        def get(role):
-            return values.get(roles[role]) if role in roles else None
-
-        t1, t2 = (_picture(locate, table, name, row, roles[r]) for r in ("first", "second"))
-        if t1 is None or t2 is None:
-            raise ValueError("a picture is missing")
-        mask = _picture(locate, table, name, row, roles["mask"]) if "mask" in roles else None
-        boxes, fmt, units = row_boxes(
-            values, {r: n for r, n in roles.items() if n in values}, False
-        )
-        captions = row_captions(get("caption"), boxes, False)
-        if "caption" in roles and not captions:
-            raise ValueError("the caption is missing")
-        collector.add(
-            f"row {row}",
-            name,
-            _name_of(values, roles) or f"{split or Path(name).stem}_{row:06d}",
-            t1[:2],
-            t2[:2],
-            mask[0] if mask else "",
-            read_split(get("split")) or split,
-            read_flag(get("changed")),
-            captions,
-            fmt,
-            units,
-            (t1[1], t2[1]),
-        )
+# %% ../../nbs/data/arrow.ipynb #47e10993
+@patch(cls_method=True)
+def recognise(cls: ArrowSource, folder):
+    tables = find_tables(folder)
+    found = cls(folder, tables) if tables else None
+    return found if found and {"first", "second"} & found.roles.keys() else None
 
 
-def _without_classes(table, roles, name, findings):
-    "The roles of a table, without masks where the column `label` holds names of classes."
-    import pyarrow as pa
+@patch(cls_method=True)
+def from_file(cls: ArrowSource, path):
+    is_table = path.suffix.lower() in TABLE_SUFFIXES
+    return cls(path.parent, [(None, path.name)]) if is_table else None
 
-    column = roles.get("mask")
-    if not _label_columns((column or "",)) or not pa.types.is_string(
-        table.schema.field(column).type
-    ):
-        return roles
-    values = [v for v in table.column(column).to_pylist() if not is_missing(v)]
-    if not values or any(v.lower().endswith(SUFFIXES) for v in values):
-        return roles
-    findings.notes.append(
-        f"{name}: column {column!r} holds no pictures ({values[0]!r:.40}), so it is not read as masks"
-    )
-    return {r: n for r, n in roles.items() if r != "mask"}
+# %% ../../nbs/data/arrow.ipynb #ab177d33
+@patch
+def prepare(self: ArrowSource, cache_dir):
+    packed = [n for n in self.files() if n.lower().endswith(".parquet")]
+    self.copies = {n: unpack_parquet(self.root / n, cache_dir) for n in packed}
 
 
-def _picture(locate, table, name, row, column):
-    "(locator, stamp) of a cell, or of the file that it names; None where it is empty."
-    number = table.schema.names.index(column)
-    cell = table.column(number)[row]
-    if not cell.is_valid:
-        return None
-    value = cell["bytes"] if hasattr(cell, "keys") else cell
-    if hasattr(cell, "keys") and not value.is_valid:
-        value = cell["path"] if "path" in cell.keys() else None
-    if value is None or not value.is_valid:
-        return None
-    if isinstance(text := _text(value), str):
-        return locate(text)
-    return f"arrow:{name}:{row}:{number}", int.from_bytes(
-        hashlib.blake2b(value.as_buffer(), digest_size=8).digest(), "little"
-    ) >> 1
+@patch
+def _path(self: ArrowSource, name):
+    return self.copies.get(name) or os.path.join(self.root, name)
 
 
-def _text(value):
-    "A scalar's text if it is text, else None."
-    import pyarrow as pa
+@patch
+def ref(self: ArrowSource, locator, stamp):
+    if not locator.startswith("arrow:"):
+        return Source.ref(self, locator, stamp)
+    name, row, column = locator[6:].rsplit(":", 2)
+    cell = ArrowCell(self._path(name), int(row), int(column))
+    return ImageRef(f"{locator}#{stamp:016x}", cell, locator)
 
-    return (
-        None
-        if any(
-            getattr(pa.types, t)(value.type)
-            for t in ("is_binary", "is_large_binary", "is_binary_view")
-            if hasattr(pa.types, t)
-        )
-        else value.as_py()
-    )
-
-
-def _name_of(values, roles):
-    value = values.get(roles.get("id"))
-    return (
-        Path(value).stem if isinstance(value, str) else str(value) if isinstance(value, int) else ""
-    )
-
-
-def _schema(path):
-    import pyarrow.parquet as pq
-
-    try:
-        schema = (
-            open_arrow(str(path)).schema
-            if path.suffix.lower() == ".arrow"
-            else pq.read_schema(path)
-        )
-        table_roles(schema)  # names that are no text would fail here
-        return schema
-    except DatasetError:
-        raise
-    except _damage() as e:
-        raise DatasetError(f"{path} cannot be read as a table: {_first_line(e)}") from None
-
-
+# %% ../../nbs/data/arrow.ipynb #5e9736fb
 def _no_pairs(path, schema, roles):
     "What to say about a table that has no pairs."
     what = "single images" if {"first", "second"} & roles.keys() else "no images"
     return (
-        f"{path} holds {what} (columns {', '.join(schema.names)}), not pairs: two image columns are needed, such as image and image2, or A and B. "
-        f"If this is the Kaggle copy of LEVIR-CC in one Arrow file, attach LEVIR-MCI with its folders A, B and label instead"
+        f"{path} holds {what} (columns {', '.join(schema.names)}), not pairs: two image columns "
+        "are needed, such as image and image2, or A and B. If this is the Kaggle copy of LEVIR-CC "
+        "in one Arrow file, attach LEVIR-MCI with its folders A, B and label instead"
     )
 
-# %% ../../nbs/data/arrow.ipynb #0c518936
+
+def _without_classes(table, roles, name, findings):
+    "The roles of a table, without masks where the column `label` holds names of classes."
+    column = roles.get("mask")
+    if not _label_columns((column or "",)) or str(table.schema.field(column).type) != "string":
+        return roles
+    values = [v for v in table.column(column).to_pylist() if not is_missing(v)]
+    if not values or any(v.lower().endswith(SUFFIXES) for v in values):
+        return roles
+    what = f"column {column!r} holds no pictures ({values[0]!r:.40})"
+    findings.notes.append(f"{name}: {what}, so it is not read as masks")
+    return {r: n for r, n in roles.items() if r != "mask"}
+
+# %% ../../nbs/data/arrow.ipynb #6e1c966c
+def _picture(resolve, table, name, row, column):
+    "(locator, stamp) of a cell, or of the file that it names; None where it is empty."
+    number = table.schema.names.index(column)
+    value = table.column(number)[row]
+    if value.is_valid and hasattr(value, "keys"):
+        has_bytes = value["bytes"].is_valid or "path" not in value.keys()
+        value = value["bytes" if has_bytes else "path"]
+    if not value.is_valid:
+        return None
+    if "string" in str(value.type):
+        return resolve(value.as_py())
+    digest = hashlib.blake2b(value.as_buffer(), digest_size=8).digest()
+    return f"arrow:{name}:{row}:{number}", int.from_bytes(digest, "little") >> 1
+
+
+def _row_name(values, roles):
+    value = values.get(roles.get("id"))
+    if isinstance(value, str):
+        return Path(value).stem
+    return str(value) if isinstance(value, int) else ""
+
+# %% ../../nbs/data/arrow.ipynb #bec34034
+@patch
+def read(self: ArrowSource, findings):
+    collector, resolve = PairCollector(findings), PathResolver(self.root)
+    for split, name in self.tables:
+        table, row = open_arrow(self._path(name)), 0
+        roles = _without_classes(table, table_roles(table.schema), name, findings)
+        if "first" not in roles or "second" not in roles:
+            columns = ", ".join(table.schema.names)
+            what = f"has no two image columns ({columns}), unlike {self.tables[0][1]}"
+            raise DatasetError(f"{self.root / name} {what}")
+        pictures = {roles.get(r) for r in ("first", "second", "mask")}
+        others = table.select([n for n in table.schema.names if n not in pictures])
+        for batch in others.to_batches(max_chunksize=256):
+            for values in batch.to_pylist() if others.num_columns else [{}] * batch.num_rows:
+                try:
+                    self._add(collector, resolve, table, roles, name, row, values, split)
+                except ValueError as e:
+                    id = _row_name(values, roles) or f"row {row}"
+                    findings.reject(id, f"{name}, row {row}", e)
+                row += 1
+    findings.folders.update(f or "." for f in resolve.folders)
+    yield from collector
+
+# %% ../../nbs/data/arrow.ipynb #9dbe6ef0
+@patch
+def _add(self: ArrowSource, collector, resolve, table, roles, name, row, values, split):
+    cells = {
+        r: _picture(resolve, table, name, row, roles[r])
+        for r in ("first", "second", "mask")
+        if r in roles
+    }
+    t1, t2, mask = cells["first"], cells["second"], cells.get("mask")
+    if t1 is None or t2 is None:
+        raise ValueError("a picture is missing")
+    said = {r: n for r, n in roles.items() if n in values}
+    boxes, *convention = row_boxes(values, said, False)
+    captions = row_captions(values.get(roles.get("caption")), boxes, False)
+    if "caption" in roles and not captions:
+        raise ValueError("the caption is missing")
+    id = _row_name(values, roles) or f"{split or Path(name).stem}_{row:06d}"
+    split = read_split(values.get(roles.get("split"))) or split
+    changed = read_flag(values.get(roles.get("changed")))
+    stamps = (t1[1], t2[1])  # of the content: one picture in two rows is the same
+    mask = mask[0] if mask else ""
+    pair = RawPair(id, t1[0], t2[0], mask, split, changed, stamps=stamps)
+    collector.add(pair, captions, tuple(convention), (name, f"row {row}"), key=stamps)
+
+# %% ../../nbs/data/arrow.ipynb #975d7222
 def hub_source(
     name: str,  # hub id, such as "owner/dataset"
     cache_dir: str = None,  # where `datasets` keeps downloads; None: its own default
@@ -453,19 +391,13 @@ def hub_source(
     "Fetch a dataset from the Hugging Face hub; `DatasetError` if that fails."
     import datasets
 
-    refuses = {}  # older versions ask on stdin whether a dataset's script may run; newer ones never run it
+    refuses = {}  # older versions ask on stdin whether a dataset's script may run
     if "trust_remote_code" in inspect.signature(datasets.load_dataset).parameters:
         refuses["trust_remote_code"] = False
     try:
         found = datasets.load_dataset(name, cache_dir=cache_dir, **refuses)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as e:
-        raise DatasetError(
-            f"the dataset {name!r} cannot be fetched from the hub: {_first_line(e)}"
-        ) from e
+        raise _damaged(f"the dataset {name!r} cannot be fetched from the hub", e) from e
     tables = [(split, f["filename"]) for split, d in found.items() for f in d.cache_files]
-    root = (
-        os.path.dirname(tables[0][1])
-        if len(tables) == 1
-        else os.path.commonpath([f for _, f in tables])
-    )
+    root = os.path.commonpath([os.path.dirname(f) for _, f in tables])
     return ArrowSource(root, [(_split_or_none(s), os.path.relpath(f, root)) for s, f in tables])

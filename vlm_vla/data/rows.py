@@ -127,9 +127,9 @@ def _is_json_lines(path):
     except (ValueError, RecursionError):
         return False
 
-# %% ../../nbs/data/rows.ipynb #c37db436
+# %% ../../nbs/data/rows.ipynb #cb836b4a
 def _json_lines(path, strict=True):
-    "Rows of JSON Lines; `strict=False` also reads lines in another encoding, to tell their columns."
+    "Rows of JSON Lines; `strict=False` also reads another encoding, to tell the columns."
     encoding, number = _encoding(path), 0
     escape = "surrogateescape"  # bytes that are no text become half surrogates
     try:
@@ -309,7 +309,22 @@ def iter_rows(
         return _json_lines(path)
     return iter(_json_rows(_document(path), {} if fields is None else fields))
 
-# %% ../../nbs/data/rows.ipynb #75f3112f
+# %% ../../nbs/data/rows.ipynb #897fa159
+def _whole_objects(path):
+    "The objects at the beginning of a broken document."
+    with open(path, encoding=_encoding(path), errors="replace") as f:
+        text = f.read(1 << 20)
+    found, at = [], text.find("{", 1)
+    try:
+        while at > 0:
+            value, end = json.JSONDecoder().raw_decode(text, at)
+            found.append(value)
+            at = text.find("{", end)
+    except (ValueError, RecursionError):
+        pass  # here it is broken
+    return found
+
+# %% ../../nbs/data/rows.ipynb #f95d46b9
 def first_rows(
     path,  # a .json, .jsonl, .ndjson, .csv or .tsv file
     n: int = 50,  # rows to look at
@@ -331,22 +346,7 @@ def first_rows(
                 raise
     return [row for row in rows if isinstance(row, dict)]
 
-
-def _whole_objects(path):
-    "The objects at the beginning of a broken document."
-    with open(path, encoding=_encoding(path), errors="replace") as f:
-        text = f.read(1 << 20)
-    found, at = [], text.find("{", 1)
-    try:
-        while at > 0:
-            value, end = json.JSONDecoder().raw_decode(text, at)
-            found.append(value)
-            at = text.find("{", end)
-    except (ValueError, RecursionError):
-        pass  # here it is broken
-    return found
-
-# %% ../../nbs/data/rows.ipynb #c168caad
+# %% ../../nbs/data/rows.ipynb #fc9bbc27
 SPLITS = ("train", "val", "test")
 _SPLIT_NAMES = dict(
     train="train training trn", val="val valid validation dev", test="test testing tst"
@@ -374,7 +374,7 @@ def read_split(
             return split
     raise ValueError(f"split {value!r:.40} is unknown; expected train, val (validation) or test")
 
-# %% ../../nbs/data/rows.ipynb #bd5c7148
+# %% ../../nbs/data/rows.ipynb #54614435
 def read_flag(
     value,  # bool, 0, 1, or their spelling; or None
 ):  # bool, or None where nothing is said
@@ -388,37 +388,21 @@ def read_flag(
         return False
     raise ValueError(f"change flag {value!r:.40} is neither true nor false")
 
-# %% ../../nbs/data/rows.ipynb #8c654972
+# %% ../../nbs/data/rows.ipynb #67624f3c
 _INVISIBLE = re.compile(r"[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
 def fold_text(
     text: str,  # a sentence
-) -> str:  # one blank between words, none around them, nothing invisible; half a surrogate pair becomes "?"
+) -> str:  # one blank between words, nothing invisible; half a surrogate pair becomes "?"
     "A sentence as it is trained on and asked."
     if not (text.isascii() and text.isprintable()):
         text = _CONTROL.sub(" ", _INVISIBLE.sub("", text)).encode("utf-8", "replace").decode()
     return " ".join(text.split())
 
-# %% ../../nbs/data/rows.ipynb #3d4b4a23
+# %% ../../nbs/data/rows.ipynb #8334a231
 MAX_CAPTION = 2000  # characters; a longer "sentence" is a mistake in the file
-
-
-def read_captions(
-    value,  # text, a list of texts, or LEVIR's list of {raw, tokens}
-) -> list:  # of str; in the place of one that cannot be used, a `BadRow`
-    "The sentences that a value holds."
-    if value is None:
-        return []
-    if isinstance(value, dict):  # a list of records may be stored as a record of lists
-        keys = [
-            k for k in ("raw", "caption", "sentence", "tokens") if isinstance(value.get(k), list)
-        ]
-        column = value[keys[0]] if keys else []
-        if keys and (keys[0] != "tokens" or not all(isinstance(t, str) for t in column)):
-            value = [{"tokens": v} if isinstance(v, list) else v for v in column]
-    return [_caption(v) for v in value] if isinstance(value, (list, tuple)) else [_caption(value)]
 
 
 def _caption(value):
@@ -444,7 +428,23 @@ def _usable(text):
         return BadRow(f"the caption has {size}: {text[:40]!r} ...")
     return text
 
-# %% ../../nbs/data/rows.ipynb #b743a026
+# %% ../../nbs/data/rows.ipynb #9797ec1d
+def read_captions(
+    value,  # text, a list of texts, or LEVIR's list of {raw, tokens}
+) -> list:  # of str; in the place of one that cannot be used, a `BadRow`
+    "The sentences that a value holds."
+    if value is None:
+        return []
+    if isinstance(value, dict):  # a list of records may be stored as a record of lists
+        keys = [
+            k for k in ("raw", "caption", "sentence", "tokens") if isinstance(value.get(k), list)
+        ]
+        column = value[keys[0]] if keys else []
+        if keys and (keys[0] != "tokens" or not all(isinstance(t, str) for t in column)):
+            value = [{"tokens": v} if isinstance(v, list) else v for v in column]
+    return [_caption(v) for v in value] if isinstance(value, (list, tuple)) else [_caption(value)]
+
+# %% ../../nbs/data/rows.ipynb #d4975bf1
 def _four_numbers(values, shown):
     "Four values as floats; `shown` is what a message quotes."
     if len(values) != 4:
@@ -469,7 +469,7 @@ def _decimals(tokens):
     except ValueError:
         raise ValueError(f"the box {text!r:.60} cannot be read as numbers") from None
 
-# %% ../../nbs/data/rows.ipynb #d6e5a92d
+# %% ../../nbs/data/rows.ipynb #57baea0c
 def read_box_columns(
     row: dict,  # column -> value
     text_allowed: bool = False,  # in a CSV file everything is text
@@ -493,7 +493,7 @@ def read_box_columns(
         box = (x - w / 2, y - h / 2, w, h)
     return [box], fmt, "percent" if fmt == "xywh" and "originalwidth" in by_fold else None
 
-# %% ../../nbs/data/rows.ipynb #772b970d
+# %% ../../nbs/data/rows.ipynb #b443fe92
 _PRINTED = (
     r"\b(?:np\.|numpy\.|torch\.)?(?:array|tensor|float\d*|int\d*)\(([^()]*?)(?:, *dtype=[\w.]+)?\)"
 )
@@ -525,19 +525,7 @@ def _numbers(text):
     tokens = [t.strip(",") for t in re.split(r"[;|\s]+", text)]
     return _decimals(tokens if len(tokens) == 4 else re.split(r"\s*[,;|]\s*|\s+", text))
 
-# %% ../../nbs/data/rows.ipynb #3cc97414
-def read_boxes(
-    value,  # a box, a list of boxes, or None
-    text_allowed: bool = False,  # in a CSV file everything is text
-) -> tuple:  # (list of four floats each, "xyxy" | "xywh" | None, "percent" | None)
-    "The boxes of one caption, with what the value says of them; `ValueError` if it is wrong."
-    if isinstance(value, str) and not is_missing(value):
-        if not text_allowed:
-            raise ValueError(f"the box is text, {value!r:.60}; expected four numbers")
-        value = _box_from_text(value)
-    return _boxes(value, 3)
-
-
+# %% ../../nbs/data/rows.ipynb #d7f251f9
 def _boxes(value, depth):
     "The boxes of a value that is no text; lists in lists down to a depth."
     inner = list(value.values()) if isinstance(value, dict) else value
@@ -563,3 +551,15 @@ def _box_from_dict(value):
     if found is None:
         raise ValueError(f"the box is {value!r:.60}; expected x1, y1, x2, y2 or x, y, w, h")
     return found
+
+# %% ../../nbs/data/rows.ipynb #f78690a1
+def read_boxes(
+    value,  # a box, a list of boxes, or None
+    text_allowed: bool = False,  # in a CSV file everything is text
+) -> tuple:  # (list of four floats each, "xyxy" | "xywh" | None, "percent" | None)
+    "The boxes of one caption, with what the value says of them; `ValueError` if it is wrong."
+    if isinstance(value, str) and not is_missing(value):
+        if not text_allowed:
+            raise ValueError(f"the box is text, {value!r:.60}; expected four numbers")
+        value = _box_from_text(value)
+    return _boxes(value, 3)
