@@ -7,10 +7,10 @@ __all__ = ['Texts', 'TextsBuilder', 'Arrays', 'save_arrays', 'load_arrays', 'lis
            'file_hash', 'cached_arrays', 'BadSample', 'RawPair', 'PairTableBuilder', 'PairTable']
 
 # %% ../../nbs/data/pairtable.ipynb #e2ab0036
+import glob
 import hashlib
 import json
 import os
-import tempfile
 import time
 import warnings
 from array import array
@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import xxhash
+from filelock import FileLock
 from safetensors.numpy import save_file
 
 # %% ../../nbs/data/pairtable.ipynb #43020eae
@@ -107,10 +108,12 @@ def save_arrays(
     "Write a bundle in one step, with a hash of its content."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    number, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    os.close(number)
     text = json.dumps(meta)
-    try:
+    temporary = Path(f"{path}.tmp")
+    # The lock is ours, so a temporary file that is there belongs to a process that was killed.
+    with FileLock(f"{path}.lock"):
+        for leftover in path.parent.glob(f"{glob.escape(path.name)}*.tmp"):
+            leftover.unlink(missing_ok=True)
         save_file(
             {k: np.ascontiguousarray(v) for k, v in arrays.items()},
             temporary,
@@ -118,9 +121,6 @@ def save_arrays(
         )
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
 
 
 _DTYPES = {"U8": "<u1", "I32": "<i4", "I64": "<i8", "U64": "<u8", "F32": "<f4", "F64": "<f8"}

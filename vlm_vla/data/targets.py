@@ -318,7 +318,7 @@ def _inverted(coding, marked, unchanged):
     "`coding`, turned round if pairs without a change are marked, refused if more is marked than not and no pair explains it."
     front = [c for c, v in coding["table"] if v]
     shares = [marked[i] for i in marked if i in unchanged]
-    if coding["problem"] or len(front) != 1 and set(front) != {0x808080, 0xFFFFFF}:
+    if not marked or coding["problem"] or len(front) != 1 and set(front) != {0x808080, 0xFFFFFF}:
         return coding, ""
     if np.mean(shares or [np.mean(list(marked.values()))]) <= 0.5:
         return coding, ""
