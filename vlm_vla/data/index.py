@@ -31,8 +31,8 @@ from vlm_vla.data.formats import (
 from .images import SUFFIXES, BadImage
 from vlm_vla.data.pairtable import (
     PairTable,
-    PairTableBuilder,
-    cached_arrays,
+    _pair_columns,
+    cached_columns,
     fingerprint,
     list_files,
 )
@@ -289,7 +289,7 @@ def _listed(names, root, findings):
     return splits_of
 
 # %% ../../nbs/data/index.ipynb #a770123a
-INDEX_VERSION = 3  # of what is stored; raise it when the meaning changes
+INDEX_VERSION = 4  # of what is stored; raise it when the meaning changes
 
 
 def _sizes(source, pair, findings):
@@ -324,15 +324,15 @@ def _signature(source):
 
 def build_table(
     source: Source,  # the dataset on disk
-) -> tuple:  # (arrays, meta)
+) -> tuple:  # (columns, meta)
     "Read a source from the beginning."
-    findings, builder = Findings(), PairTableBuilder()
-    pairs = _read(source, findings)
-    for pair in tqdm(pairs, desc="indexing pairs", unit="pair", delay=2, mininterval=1):
+    findings, pairs = Findings(), []
+    found = _read(source, findings)
+    for pair in tqdm(found, desc="indexing pairs", unit="pair", delay=2, mininterval=1):
         sizes = _sizes(source, pair, findings)
         if sizes:
             pair.sizes = sizes
-            builder.add(pair)
+            pairs.append(pair)
     signature = _signature(source)
     files, folders = source.files() + signature["lists"], sorted(findings.folders)
     meta = dict(
@@ -348,7 +348,7 @@ def build_table(
         fields={k: v for k, v in findings.fields.items() if isinstance(v, (str, int, float))},
     )
     meta["fingerprint"] = meta["token"] = fingerprint(source.root, files, folders, SUFFIXES)
-    return builder.arrays(), meta
+    return _pair_columns(pairs), meta
 
 
 def cache_file(
@@ -361,7 +361,7 @@ def cache_file(
     name = hashlib.blake2b(
         json.dumps([str(source.root.resolve()), _signature(source), facts]).encode(), digest_size=8
     ).hexdigest()
-    return Path(cache_dir) / "pairs" / f"{kind}-{name}.safetensors"
+    return Path(cache_dir) / "pairs" / f"{kind}-{name}.arrows"
 
 
 def open_table(
@@ -380,5 +380,7 @@ def open_table(
         )
 
     return PairTable(
-        cached_arrays(cache_file(cache_dir, "index", source), is_valid, lambda: build_table(source))
+        cached_columns(
+            cache_file(cache_dir, "index", source), is_valid, lambda: build_table(source)
+        )
     )

@@ -44,7 +44,7 @@ from vlm_vla.data.images import (
     pixel_kind,
     value_ranges,
 )
-from .pairtable import Arrays, PairTable, cached_arrays
+from .pairtable import Columns, PairTable, cached_columns
 from .rows import DatasetError
 
 # %% ../../nbs/data/targets.ipynb #3413b684
@@ -550,7 +550,9 @@ def judge_all(
     "A verdict for every sentence of a dataset; `DatasetError` where boxes come from masks that cannot be understood."
     out, masks = _Verdicts(table), find_mask_coding(source, table)
     if settings["source"] == "mask" and masks["problem"]:
-        raise DatasetError(f"{source.root}: {masks['problem']}")
+        raise DatasetError(
+            f"{source.root}: {masks['problem']}; or set BOX_SOURCE='none' to look at the pairs only"
+        )
     ranges, notes = look_at_pictures(source, table)
     file_of = table.masks if settings["source"] == "mask" else table.t2
     for i in tqdm(
@@ -602,7 +604,7 @@ def open_verdicts(
     table: PairTable,  # its table
     settings: dict,  # see `judge_all`
     path,  # the file to keep them in
-) -> Arrays:
+) -> Columns:
     "All verdicts, from the file if neither data nor settings nor code changed."
     stamp = dict(
         version=TARGETS_VERSION, index=table.meta["token"], code=_code_version(), settings=settings
@@ -612,7 +614,7 @@ def open_verdicts(
         arrays, meta = judge_all(source, table, settings)
         return arrays, dict(meta, **stamp, token=f"{stamp['index']}/{stamp['code']}")
 
-    return cached_arrays(path, lambda meta: all(meta.get(k) == v for k, v in stamp.items()), build)
+    return cached_columns(path, lambda meta: all(meta.get(k) == v for k, v in stamp.items()), build)
 
 # %% ../../nbs/data/targets.ipynb #11f406bd
 def spread(
