@@ -56,9 +56,10 @@ def _from_arrow(array):
     "The opposite of `_to_arrow`; numbers are not copied."
     if pa.types.is_large_binary(array.type):
         return Texts(array)
-    if pa.types.is_fixed_size_list(array.type):
-        return array.flatten().to_numpy().reshape(-1, array.type.list_size)
-    return array.to_numpy()
+    values = array.values if pa.types.is_fixed_size_list(array.type) else array
+    # not `to_numpy`, which imports pandas
+    numbers = np.frombuffer(values.buffers()[1], values.type.to_pandas_dtype(), len(values))
+    return numbers if values is array else numbers.reshape(-1, array.type.list_size)
 
 # %% ../../nbs/data/pairtable.ipynb #85c0c689
 def _pack(columns, meta):
