@@ -558,19 +558,14 @@ def report(self: Pairs) -> PairsReport:
     "Count everything."
     t, v, rows, samples = self.table, self.verdicts, self.rows, self.samples.rows
     sentences, reasons = self._sentence_rows(), v.meta["reasons"]
-    out_rows = sentences[v["reason"][sentences] > 1]
+    out_rows, kind = sentences[v["reason"][sentences] > 1], self.source.kind
     changed = v["pair_changed"][rows] > 0
     with_box = samples[~np.isnan(v["box"][samples, 0])]
-    sizes = t.size[rows]
+    sizes, differ = t.size[rows], (t.size[rows, :2] != t.size[rows, 2:]).any(1)
     origins = (self.box_source, len(with_box)), ("none", len(samples) - len(with_box))
     return PairsReport(
-        str(self.root),
-        self.source.kind,
-        self.box_source,
-        len(rows),
-        len(samples),
-        int(changed.sum()),
-        int((~changed).sum()),
+        *(str(self.root), kind, self.box_source, len(rows), len(samples)),
+        *(int(changed.sum()), int((~changed).sum())),
         _count_splits(self),
         {k: n for k, n in origins if n},
         _count(reasons[r] for r in v["reason"][out_rows]),
@@ -578,7 +573,7 @@ def report(self: Pairs) -> PairsReport:
         list(t.meta["unmatched"]),
         [asdict(b) for b in self.bad],
         _count(f"{w} x {h}" for w, h in sizes[:, 2:].tolist()),
-        int((sizes[:, :2] != sizes[:, 2:]).any(1).sum()),
+        int(differ.sum()),
         target_statistics(v["box"][with_box], t.size[t.caption_pair[with_box], 2:]),
         spread(v["n_regions"][with_box]),
         int(v["ambiguous"][with_box].sum()),

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from fastcore.basics import patch
 from scipy import ndimage
 from tqdm import tqdm
 
@@ -31,7 +32,6 @@ from vlm_vla.data.geometry import (
     oracle_iou,
     point_in_box,
 )
-from fastcore.basics import patch
 
 # %% ../../nbs/data/targets.ipynb #763689c9
 from vlm_vla.data.images import (
@@ -92,14 +92,8 @@ def _given_box(
 
 # %% ../../nbs/data/targets.ipynb #19eebbe5
 @lru_cache(maxsize=4)
-# (settings that fit all boxes, why the present ones are unlikely), each "" if there is nothing to
-# say
-def _other_convention(
-    table,  # the dataset's table
-    fmt,  # "xyxy" or "xywh", as the settings say
-    units,  # one of `UNITS`, as the settings say
-):
-    "Do the boxes of a dataset, taken together, speak for other settings?"
+def _other_convention(table, fmt, units):
+    "(settings that fit all boxes, why the present ones are unlikely), each empty if none."
     told = [table.given_convention(c) for c in range(len(table.captions))]
     per_caption = np.diff(table.box_ends, prepend=0)
     open_units = np.repeat([u is None for _, u in told], per_caption).astype(bool)
