@@ -207,7 +207,7 @@ def spoil(case, pattern, folder="cache"):
 @mutation("caches")
 def index_or_boxes(case):
     "The index or the boxes of a data set that was opened before."
-    spoil(case, "*.safetensors")
+    spoil(case, "*.arrows")
     case.data = case.world.data
 
 
