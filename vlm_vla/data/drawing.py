@@ -17,7 +17,8 @@ import numpy as np
 _FONTS = """Noto Sans CJK SC, Noto Sans SC, Noto Sans CJK JP, Source Han Sans SC,
 Source Han Sans CN, WenQuanYi Micro Hei,
 WenQuanYi Zen Hei, Microsoft YaHei, SimHei,
-PingFang SC, Hiragino Sans GB, Heiti TC, Arial Unicode MS, Droid Sans Fallback, AR PL UMing CN, Noto Serif CJK SC"""
+PingFang SC, Hiragino Sans GB, Heiti TC, Arial Unicode MS, Droid Sans Fallback,
+AR PL UMing CN, Noto Serif CJK SC"""
 _FONTS = _FONTS.replace("\n", " ").split(", ")
 # These fonts have a frame, or nothing, for every character
 _PLACEHOLDERS = ("last resort", "lastresort", "adobe blank", "notdef")
