@@ -12,6 +12,7 @@ __all__ = ['PRESETS', 'PERMISSIONS', 'PLACES', 'HINTS', 'Setting', 'check_value'
 import copy
 import difflib
 import json
+import math
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +38,23 @@ class Setting:
         return self.kind or type(self.default)
 
 # %% ../nbs/00_config.ipynb #76d88db2
+def _is_weight(value) -> bool:
+    "Is it a finite number?"
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _check_items(name, setting, value):
+    "Items of a tuple are names, those of a dict are names with finite numbers; `TypeError` if not."
+    for item in value:
+        if not isinstance(item, str) or not item:
+            raise TypeError(f"{name} has the item {item!r}; it must be a name: {setting.help}")
+        if isinstance(value, dict) and not _is_weight(value[item]):
+            raise TypeError(
+                f"{name} has {item!r}: {value[item]!r}; it must be a finite number: {setting.help}"
+            )
+    return value
+
+
 def check_value(
     name: str,  # the setting's name, for the message
     setting: Setting,  # its declaration
@@ -52,6 +70,8 @@ def check_value(
         value = str(value)
     if kind is tuple and isinstance(value, list):
         value = tuple(value)
+    if kind in (tuple, dict) and isinstance(value, kind):
+        return _check_items(name, setting, value)
     if (
         setting.choices
         and value in setting.choices
