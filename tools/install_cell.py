@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The cell that installs vlm_vla on Kaggle or Colab, the same in every notebook that people run there.
+"""The cell that installs vlm_vla on Kaggle or Colab, the same in each notebook that runs there.
 
 python tools/install_cell.py           put it into the notebooks, or bring it up to date
 python tools/install_cell.py --check   exit 1 if it is missing or differs somewhere

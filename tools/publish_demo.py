@@ -19,7 +19,7 @@ IMAGES = Path(__file__).resolve().parent.parent / "nbs/images"
 def first_table(text):
     "The first Markdown table of a text."
     lines = text.splitlines()
-    start = next(i for i, l in enumerate(lines) if l.startswith("|"))
+    start = next(i for i, line in enumerate(lines) if line.startswith("|"))
     end = next((i for i in range(start, len(lines)) if not lines[i].startswith("|")), len(lines))
     return "\n".join(lines[start:end])
 
@@ -29,9 +29,9 @@ def cpu_name():
     info = Path("/proc/cpuinfo")
     names = (
         [
-            l.split(":", 1)[1].strip()
-            for l in info.read_text().splitlines()
-            if l.startswith("model name")
+            line.split(":", 1)[1].strip()
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
         ]
         if info.is_file()
         else []
@@ -56,7 +56,7 @@ def main():
     text = (demo / "report/report.md").read_text(encoding="utf-8")
     run = json.loads((demo / "metrics.json").read_text(encoding="utf-8"))
     metrics = json.loads((demo / "report/metrics.json").read_text(encoding="utf-8"))
-    change = next((l for l in text.splitlines() if l.startswith("Change score")), "")
+    change = next((line for line in text.splitlines() if line.startswith("Change score")), "")
     out = dict(
         table=first_table(text),
         change=change,

@@ -56,7 +56,7 @@ def check_command(
     print("\n".join(f"missing     {p}" for p in problems) or "all there")
     return 1 if problems else 0
 
-
+# %% ../nbs/06_cli.ipynb #a766a629
 def _print_machine(config):
     "Print versions, device and precision; the device, and packages that are missing."
     import torch
@@ -102,7 +102,7 @@ def _eval_parser():
     add_config_arguments(parser, preset=False)
     return parser
 
-
+# %% ../nbs/06_cli.ipynb #fba42d3c
 @command("vlm_vla_eval")
 def eval_command(
     argv=None,  # what was typed after the command; None: what really was
@@ -156,7 +156,7 @@ def _predict_parser():
     add_config_arguments(parser, preset=False)
     return parser
 
-
+# %% ../nbs/06_cli.ipynb #7d16ddbf
 def _check_question(args):
     "`ValueError` or `FileNotFoundError` for a question that cannot be answered."
     one = [args.t1, args.t2, args.caption]
@@ -283,7 +283,7 @@ def _show_results(out, runs):
     for what, path in files.items():
         print(f"{what:<10}{out / path}")
 
-
+# %% ../nbs/06_cli.ipynb #89958eba
 def _act(out, report, n=3):
     "Let the trained agent act on `n` test pairs, from files and sentences as a user would."
     from vlm_vla.agent import ChangeAgent

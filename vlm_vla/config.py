@@ -249,10 +249,11 @@ class Config(
         "Where caches go."
         return Path(self.CACHE_DIR) if self.CACHE_DIR else Path(self.OUTPUT_DIR) / "cache"
 
-    @property
-    def input_size(self) -> int:
-        "Side in pixels to which images are resized: `TILES` crops of `IMAGE_SIZE`."
-        return self.IMAGE_SIZE * self.TILES
+# %% ../nbs/00_config.ipynb #b0a9a221
+@patch(as_prop=True)
+def input_size(self: Config) -> int:
+    "Side in pixels to which images are resized: `TILES` crops of `IMAGE_SIZE`."
+    return self.IMAGE_SIZE * self.TILES
 
 # %% ../nbs/00_config.ipynb #77489510
 PERMISSIONS = ("ALLOW_DOWNLOAD", "ACCEPT_OTHER_BASE", "LOG_WITH", "IMPORTS")  # of this machine
@@ -348,7 +349,7 @@ def parse_sets(
         values[name] = parse_value(name, Config.setting(name), text)
     return values
 
-
+# %% ../nbs/00_config.ipynb #be7c9b4e
 def typed_settings(
     args,  # parsed arguments
 ) -> dict:
@@ -364,7 +365,7 @@ def typed_settings(
         values.pop("IMPORTS", None)
     return {**values, **parse_sets(args.set)}
 
-
+# %% ../nbs/00_config.ipynb #40beaa18
 def config_from_arguments(
     args,  # parsed arguments
     **defaults,  # settings by name, below what was typed

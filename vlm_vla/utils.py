@@ -46,7 +46,7 @@ def cuda_problem() -> str:
         return f"PyTorch lists {name} but cannot run on it ({why}); {advice}"
     return ""
 
-
+# %% ../nbs/00a_utils.ipynb #db75260c
 def get_device(
     wanted: str = "auto",  # 'auto', 'cpu', 'cuda' or 'mps'
 ) -> torch.device:
@@ -68,7 +68,7 @@ def cpu_has_bf16() -> bool:
     flags = info.read_text() if info.is_file() else ""
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
-
+# %% ../nbs/00a_utils.ipynb #1a887a2b
 def pick_dtype(
     wanted: str = "bfloat16",  # COMPUTE_DTYPE: 'bfloat16', 'float16' or 'float32'
     device: torch.device = None,  # where it will run; None: the CPU
@@ -97,7 +97,7 @@ def _numel(p: torch.Tensor) -> int:
     packed = type(p).__name__ == "Params4bit" and p.dtype == torch.uint8
     return p.numel() * (2 if packed else 1)
 
-
+# %% ../nbs/00a_utils.ipynb #1d85d016
 def count_parameters(
     model: nn.Module,  # any module
 ) -> dict:
@@ -133,7 +133,7 @@ def peak_memory() -> float:
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
-
+# %% ../nbs/00a_utils.ipynb #b0a053d6
 def memory_used() -> dict:
     "Peak memory in MiB of this process ('cpu') and of PyTorch on a GPU ('cuda')."
     used = dict(cpu=peak_memory())
@@ -171,7 +171,7 @@ def disk_needed(
         checkpoints=(config.KEEP_CHECKPOINTS + 1) * trained / GIB,
     )
 
-
+# %% ../nbs/00a_utils.ipynb #99c88681
 def memory_needed(
     agent,  # a `VLM_ActionAgent`, with or without weights
     config,  # a `Config`
@@ -243,7 +243,7 @@ class AverageMeter:
     def avg(self) -> float:
         return self.sum / self.count if self.count else float("nan")
 
-
+# %% ../nbs/00a_utils.ipynb #a4f3ae25
 def format_time(
     seconds: float,  # a duration
 ) -> str:
@@ -354,7 +354,7 @@ class LogBar(tqdm):
         self.disable = True
         self._decr_instances(self)
 
-
+# %% ../nbs/00a_utils.ipynb #67c0cbde
 def progress_bar(
     iterable=None,  # what to count; None: `update` is called by hand
     file=None,  # where to write; None: stderr

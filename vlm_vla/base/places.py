@@ -44,7 +44,7 @@ def _subfolders(folder, patience=100):
         return []  # a folder of somebody else
     return sorted(found)
 
-
+# %% ../../nbs/base/places.ipynb #9e2ab573
 def search_folders(
     root,  # where to look
     is_it,  # function of a folder: is this one?
@@ -102,7 +102,7 @@ def find_model(
     lacking = f"no {kind} model (a folder with its config.json) in {str(path)!r}"
     raise FileNotFoundError(f"{setting}: {lacking}; attach {name} or set {setting}")
 
-
+# %% ../../nbs/base/places.ipynb #5bdfb7b3
 def _how_to_get(path, name, setting):
     return (
         f"{setting}: there is no folder {str(path)!r}. Get the model with "

@@ -233,7 +233,7 @@ def read_json(
         raise ValueError(f"{path} must hold one JSON object, not a {type(found).__name__}")
     return found
 
-
+# %% ../../nbs/base/settings.ipynb #c47f29af
 @patch(cls_method=True)
 def from_json(
     cls: Settings,

@@ -94,10 +94,10 @@ def print_needs(
     agent, images, c = agent_shape(config), encoded_images(config, pairs), config
     disk = disk_needed(agent, c, images)
     memory = memory_needed(agent, c, device, pick_4bit(c.USE_4BIT, device)[0])
-    place, kept, total = c.cache_dir, disk["cache"] <= c.CACHE_MAX_GB, sum(memory.values())
+    kept, total = disk["cache"] <= c.CACHE_MAX_GB, sum(memory.values())
     over = "" if kept else f", over CACHE_MAX_GB = {c.CACHE_MAX_GB:g}, so it is not made"
     cells = f"{agent.grid[0] * agent.grid[1]} x {agent.vision.dim} as {c.CACHE_DTYPE}"
-    free, there = free_disk(place), free_memory(device)
+    free, there = free_disk(c.cache_dir), free_memory(device)
     print(
         f"disk        feature cache {images:,} images x {cells} = {disk['cache']:.2f} GiB{over}; "
         f"{c.KEEP_CHECKPOINTS + 1} checkpoints {disk['checkpoints']:.2f} GiB; {free:.1f} GiB free\n"
@@ -107,7 +107,12 @@ def print_needs(
         f"{memory['libraries']:.1f}; {there:.1f} GiB free on {device}"
     )
     need = (disk["cache"] if kept else 0) + disk["checkpoints"]
-    problems = []
+    return _shortages(config, device, need, free, total, there)
+
+# %% ../../nbs/commands/needs.ipynb #1ea4bf5b
+def _shortages(config, device, need, free, total, there):
+    "What is needed and not free, as sentences."
+    problems, place = [], config.cache_dir
     if need > free:
         where = "set CACHE_DIR and OUTPUT_DIR to another disk"
         problems += [f"disk: {need:.1f} GiB are needed at {place}, {free:.1f} are free; {where}"]

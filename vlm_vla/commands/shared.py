@@ -19,9 +19,6 @@ from pathlib import Path
 from ..config import Config, parse_sets, typed_settings
 
 # %% ../../nbs/commands/shared.ipynb #8150340f
-_EXPECTED = (ValueError, TypeError, AttributeError, OSError, RuntimeError, ImportError)
-
-
 def command(
     name: str,  # as it is typed
     room: str = "agent",  # the module that brings what it needs
@@ -52,6 +49,9 @@ def command(
     return decorate
 
 # %% ../../nbs/commands/shared.ipynb #6a6ccfa3
+_EXPECTED = (ValueError, TypeError, AttributeError, OSError, RuntimeError, ImportError)
+
+
 def _replace_characters():
     "Show a substitute for a character that a terminal or log lacks."
     for stream in (sys.stdout, sys.stderr):
@@ -85,7 +85,7 @@ SET_FOR_EVAL = (
     *("CAPTIONS_PER_PAIR", "ON_BAD_SAMPLE", "MAX_BAD_FRACTION"),
 )
 
-
+# %% ../../nbs/commands/shared.ipynb #00fa4013
 def agent_config(
     command: str,  # its name, for messages
     args,  # parsed arguments
@@ -127,7 +127,7 @@ def newest_run(
         raise FileNotFoundError(f"{folder}: there is no trained run here; {advice}")
     return best[-1].parent.parent
 
-
+# %% ../../nbs/commands/shared.ipynb #b32c731c
 def picture_path(
     wanted: str,  # --out; empty: action.png here, or the first free action-2.png, action-3.png ...
     inputs: list,  # files that must not be written over
@@ -171,7 +171,7 @@ def report_folders(
         )
     return [check_report_folder(Path(out) / name) for name in names]
 
-
+# %% ../../nbs/commands/shared.ipynb #f3b4f227
 def join_processes() -> bool:  # is this the process that writes and prints?
     "Join the other processes of a `torchrun`, if there are any."
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
