@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Documents that are made from others are up to date, and links lead somewhere. Needs nothing but Python.
+# Documents that are made from others are up to date, and links lead somewhere. Needs Python and ruff.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+ruff check nbs tools
+ruff format --check --quiet nbs tools
 python3 tools/make_readme.py --check
 python3 tools/room_map.py --check
 python3 tools/install_cell.py --check

@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""The cell that installs vlm_vla on Kaggle or Colab, the same in every notebook that people run
-there.
+"""The cell that installs vlm_vla on Kaggle or Colab, the same in each notebook that runs there.
 
 python tools/install_cell.py           put it into the notebooks, or bring it up to date
 python tools/install_cell.py --check   exit 1 if it is missing or differs somewhere
@@ -25,71 +24,33 @@ NOTEBOOKS = [
     "tutorials/report",
     "zh/quickstart",
 ]
-FIRST = (
-    "# Installs vlm_vla where it is missing (Kaggle, Colab); what is there already, torch above"
-    " all, stays as it is."
-)
+FIRST = "# Installs vlm_vla where it is missing (Kaggle, Colab); other packages stay as they are."
 CELL = f"""#| hide
 #| eval: false
 {FIRST}
-import importlib.util
+# Without Internet: attach a folder of wheels; see the page 'Without a network'.
 import os
-import re
 import subprocess
 import sys
-import tempfile
-from importlib.metadata import distributions
+from importlib.util import find_spec
 from pathlib import Path
 
-
-def install_vlm_vla():
-    if importlib.util.find_spec("vlm_vla"):
-        return
-
-    def plain(name):
-        return re.sub("[-_.]+", "_", name).lower()
-
-    there = {{
-        plain(d.metadata["Name"]): d.version
-        for d in reversed(list(distributions()))
-        if d.metadata["Name"]
-    }}
-    inputs = Path(os.environ.get("VLM_VLA_KAGGLE_ROOT", "/kaggle")) / "input"
-    own = [w for depth in range(1, 6) for w in sorted(inputs.glob("*/" * depth + "vlm_vla-*.whl"))]
-    if own:  # an attached folder of wheels: take those that are missing, without asking the network
-        what = [
-            "--no-index",
-            "--no-deps",
-            *(
-                str(w)
-                for w in sorted(own[-1].parent.glob("*.whl"))
-                if plain(w.name.split("-")[0]) not in there
-            ),
-        ]
-    else:  # the repository (there is no release on the package index yet); what must not be exchanged is held where it is
-        keep = Path(tempfile.mkdtemp()) / "keep.txt"
-        keep.write_text(
-            "\\n".join(
-                f"{{n}}=={{there[n]}}"
-                for n in ("torch", "torchvision", "torchaudio", "transformers", "numpy")
-                if n in there
-            )
-        )
-        what = ["--constraint", str(keep), "git+https://github.com/vlm-vla/vlm_vla"]
-    done = subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *what])
-    if done.returncode:
-        raise SystemExit(
-            "vlm_vla could not be installed: switch the Internet on in the notebook's settings, or attach a folder of wheels (page 'Without a network')"
-        )
-    importlib.invalidate_caches()
-
-
-install_vlm_vla()"""
+if not find_spec("vlm_vla"):
+    inputs = Path(os.environ.get("VLM_VLA_KAGGLE_ROOT", "/kaggle"), "input")
+    own = sorted(inputs.rglob("vlm_vla-*.whl"))
+    what = ["peft", "bitsandbytes", "git+https://github.com/vlm-vla/vlm_vla"]
+    if own:
+        names = {{w.name.split("-")[0] for w in own[-1].parent.glob("*.whl")}}
+        what = ["--no-index", f"--find-links={{own[-1].parent}}", *names]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    subprocess.run([*pip, *what], check=True)"""
 
 
 def with_cell(cells):
     "The cells with the install cell behind the title."
-    cells = [c for c in cells if FIRST not in "".join(c["source"])]
+    cells = [
+        c for c in cells if "# Installs vlm_vla where it is missing" not in "".join(c["source"])
+    ]
     title = next(
         (
             i

@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""The map of rooms in CONTRIBUTING.md: which notebook makes which module, what it holds, what it
-imports.
+"""The map of rooms in CONTRIBUTING.md: notebook, module, what it holds, what it imports.
 
 python tools/room_map.py           write the map
 python tools/room_map.py --check   exit 1 if it is out of date, or if imports do not run downwards
@@ -18,8 +17,8 @@ BEGIN, END = "<!-- rooms: written by tools/room_map.py -->", "<!-- end of rooms 
 
 # From the ground up; a room may import from its own stage and from those before it.
 STAGES = (
-    "config utils data dataset nets model evaluation.metrics training train evaluation eval"
-    " agent cli"
+    "base config utils data dataset nets model evaluation.metrics training train "
+    "evaluation eval agent commands cli"
 ).split()
 
 
@@ -83,8 +82,8 @@ def table(found):
     return "\n".join(
         rows
         + [
-            f"| [`{nb}`](nbs/{nb}.ipynb) | `{m}` | {what} |"
-            f" {', '.join(needs) or 'nothing of ours'} |"
+            f"| [`{nb}`](nbs/{nb}.ipynb) | `{m}` | {what} | "
+            f"{', '.join(needs) or 'nothing of ours'} |"
             for m, (nb, what, needs) in found.items()
         ]
     )
