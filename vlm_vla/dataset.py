@@ -4,14 +4,12 @@
 
 # %% auto #0
 __all__ = ['CLIP_NORMALIZATION', 'Normalization', 'read_normalization', 'encoder_normalization', 'guide_transform',
-           'jitter_colors', 'ImageTransform', 'box_to_grid', 'EpochIndex', 'PixelCache', 'SampleError',
-           'BadSampleError', 'naming', 'LevirCCActionDataset', 'collate', 'PairSampler', 'loader_workers',
-           'make_loader', 'token_counts', 'cut_captions', 'train_and_val', 'create_dataloaders', 'plot_batch']
+           'jitter_colors', 'ImageTransform', 'box_to_grid', 'PixelCache', 'SampleError', 'BadSampleError', 'naming',
+           'LevirCCActionDataset', 'collate', 'token_counts', 'cut_captions', 'train_and_val', 'create_dataloaders',
+           'plot_batch']
 
 # %% ../nbs/01_dataset.ipynb #9f3db050
 import json
-import os
-import shutil
 import warnings
 from collections import OrderedDict
 from contextlib import contextmanager
@@ -23,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from .config import Config, find_model
 from .data.captions import view_caption
@@ -33,6 +31,7 @@ from .data.images import BadImage
 from .data.pairtable import BadSample
 from .data.rows import SPLITS
 from .data.sources import Pairs, assign_splits, open_pairs
+from .training.order import EpochIndex, loader_workers, make_loader  # noqa: F401
 
 # %% ../nbs/01_dataset.ipynb #70a0a5ed
 @dataclass(frozen=True)
@@ -236,18 +235,6 @@ def box_to_grid(
         share(np.linspace(0, height, rows + 1), box[1], box[3]),
         share(np.linspace(0, width, cols + 1), box[0], box[2]),
     ).astype(np.float32)
-
-# %% ../nbs/01_dataset.ipynb #c85a3f06
-class EpochIndex(int):
-    "An integer that carries the epoch it was drawn for."
-
-    def __new__(cls, index: int, epoch: int = 0):
-        self = super().__new__(cls, index)
-        self.epoch = epoch
-        return self
-
-    def __getnewargs__(self):
-        return int(self), self.epoch
 
 # %% ../nbs/01_dataset.ipynb #f61287fb
 class PixelCache:
@@ -530,141 +517,6 @@ def collate(
 
     return {k: join([item[k] for item in items]) for k in items[0]}
 
-# %% ../nbs/01_dataset.ipynb #92eddfe4
-class PairSampler(Sampler):
-    "Random order that keeps the sentences of a pair within a window, and sends the epoch with each index. Every pass is the next epoch."
-
-    lanes = 4  # batches of one lane meet the same worker, for 1, 2 or 4 of them
-
-    def __init__(
-        self,
-        pair_ids,  # one id per sample: samples of a pair share it
-        batch_size: int = 1,  # samples per batch, so that a lane is dealt out in whole batches
-        seed: int = 0,  # any non-negative integer
-        window: int = 64,  # pairs per lane that are mixed with each other; 0: all with all
-    ):
-        ids, group = np.unique(np.asarray(pair_ids), return_inverse=True)
-        self.order = np.argsort(group, kind="stable")
-        self.starts = np.cumsum(np.bincount(group))[:-1]
-        self.batch_size, self.seed, self.window, self.epoch = batch_size, seed, window, 0
-
-    def __len__(self):
-        return len(self.order)
-
-    def set_epoch(
-        self,
-        epoch: int,  # counts from 0
-    ):
-        self.epoch = epoch
-
-    def __iter__(self):
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        return (EpochIndex(i, epoch) for i in self.permutation(epoch).tolist())
-
-    def permutation(
-        self,
-        epoch: int,  # counts from 0
-    ) -> np.ndarray:  # (samples,) int
-        "The order of one epoch."
-        rng = np.random.default_rng((self.seed, epoch))
-        if not self.window:
-            return rng.permutation(len(self))
-        samples = np.split(self.order, self.starts)
-        pairs = rng.permutation(len(samples))
-
-        def mix(some):
-            return (
-                rng.permutation(np.concatenate([samples[p] for p in some]))
-                if len(some)
-                else np.zeros(0, int)
-            )
-
-        lanes = [pairs[k :: self.lanes] for k in range(self.lanes)]
-        lanes = [
-            np.concatenate(
-                [mix(lane[w : w + self.window]) for w in range(0, max(len(lane), 1), self.window)]
-            )
-            for lane in lanes
-        ]
-        whole = min(map(len, lanes)) // self.batch_size * self.batch_size
-        dealt = np.stack([lane[:whole].reshape(-1, self.batch_size) for lane in lanes], 1).reshape(
-            -1
-        )
-        return np.concatenate(
-            [dealt, rng.permutation(np.concatenate([lane[whole:] for lane in lanes]))]
-        )
-
-# %% ../nbs/01_dataset.ipynb #7a73e9b6
-def loader_workers(
-    wanted: int,  # NUM_WORKERS
-    batch_bytes: int = 0,  # bytes of a batch's tensors
-    cores: int = None,  # cores that this process may use; None: ask the system
-    shm_free: int = None,  # bytes free in /dev/shm; None: ask the system
-) -> tuple:  # (number of worker processes, why there are none: a sentence, or "")
-    "How many loader processes this machine can have."
-    if cores is None:
-        cores = (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
-    n = min(wanted, cores)
-    if shm_free is None:
-        shm_free = shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else float("inf")
-    need = n * 3 * batch_bytes  # each worker: two batches waiting, one being made
-    if n and shm_free < need:
-        return 0, (
-            f"/dev/shm has {shm_free / 2**20:.0f} MiB free and {n} workers may need {need / 2**20:.0f} MiB, so the batches are loaded in the main process; "
-            "give the container more shared memory (docker run --shm-size 1g) or lower BATCH_SIZE"
-        )
-    return n, ""
-
-# %% ../nbs/01_dataset.ipynb #e81c1700
-def _window(image_size, cache_mb):
-    "Pairs per lane whose pixels fit in `cache_mb`, between 8 and 256."
-    return int(np.clip(cache_mb * 2**20 / (2 * 3 * image_size**2) / PairSampler.lanes, 8, 256))
-
-
-def make_loader(
-    dataset,  # any map-style dataset of dicts
-    batch_size: int = 4,  # samples per batch
-    num_workers: int = 0,  # loader processes, at most one per core
-    shuffle: bool = False,  # another order every epoch
-    seed: int = 0,  # of the order
-    collate_fn=collate,  # list of samples -> batch
-    cache_mb: float = 256,  # MiB, over all workers: decoded pixels kept for the other sentences of a pair
-) -> DataLoader:
-    "A `DataLoader` with seeded shuffling, workers that the machine can bear, and pinned memory where there is CUDA."
-    if not len(dataset):
-        raise ValueError("the dataset is empty: there is nothing to load")
-    if batch_size < 1:
-        raise ValueError(f"BATCH_SIZE is {batch_size}; it must be at least 1")
-    size = getattr(dataset, "image_size", 224)
-    n, why = loader_workers(num_workers, batch_size * 2 * 3 * size**2 * 4)
-    if why:
-        warnings.warn(why, stacklevel=2)
-    sampler = None
-    if shuffle:
-        ids = getattr(dataset, "pair_ids", range(len(dataset)))
-        window = (
-            _window(size, cache_mb)
-            if isinstance(getattr(dataset, "cache", None), PixelCache) and len(set(ids)) < len(ids)
-            else 0
-        )
-        sampler = PairSampler(ids, batch_size, seed, window)
-        if window:
-            dataset.cache = PixelCache(2 * window * -(-PairSampler.lanes // max(n, 1)))
-    return DataLoader(
-        dataset,
-        batch_size,
-        sampler=sampler,
-        num_workers=n,
-        collate_fn=collate_fn,
-        persistent_workers=n > 0,
-        pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator().manual_seed(seed),
-    )
-
 # %% ../nbs/01_dataset.ipynb #1c40dfdd
 def token_counts(
     captions: list,  # sentences
@@ -717,27 +569,26 @@ def train_and_val(
 def create_dataloaders(
     batch_size: int = None,  # samples per batch; None: BATCH_SIZE
     num_workers: int = None,  # loader processes; None: NUM_WORKERS
-    test_split: float = 0.1,  # share of the training pairs for validation, where the data has no such split
+    test_split: float = 0.1,  # of the training pairs, where the data has no validation split
     config=None,  # settings; None: the current values of `Config`
     grid: tuple = None,  # (rows, cols) of the model's patches; adds `region` to the batches
 ) -> tuple:  # (train, val) `DataLoader`s
-    "Loaders of the training and validation split at DATASET_PATH."
-    config = _snapshot(config)
-    batch_size = config.BATCH_SIZE if batch_size is None else batch_size
-    num_workers = config.NUM_WORKERS if num_workers is None else num_workers
-    pairs = train_and_val(open_pairs(config.DATASET_PATH, config=config), test_split, config.SEED)
-    train, val = (
-        LevirCCActionDataset(split, config=config, pairs=pairs, grid=grid)
-        for split in ("train", "val")
-    )
+    "Loaders of the training and validation split at DATASET_PATH, in the order of `Trainer`."
+    c = _snapshot(config)
+    batch_size = c.BATCH_SIZE if batch_size is None else batch_size
+    workers = c.NUM_WORKERS if num_workers is None else num_workers
+    pairs = train_and_val(open_pairs(c.DATASET_PATH, config=c), test_split, c.SEED)
+    train, val = (LevirCCActionDataset(s, None, c, pairs, grid) for s in ("train", "val"))
+    order = dict(seed=c.SEED, order=c.BATCH_ORDER, no_change_share=c.NO_CHANGE_SHARE)
     if len(train) < batch_size:
         warnings.warn(
-            f"BATCH_SIZE is {batch_size} and the training split has only {len(train)} samples: every epoch is one batch of {len(train)}",
+            f"BATCH_SIZE is {batch_size} and the training split has only {len(train)} samples: "
+            f"every epoch is one batch of {len(train)} or fewer",
             stacklevel=2,
         )
     return (
-        make_loader(train, batch_size, num_workers, shuffle=True, seed=config.SEED),
-        make_loader(val, batch_size, num_workers, seed=config.SEED),
+        make_loader(train, batch_size, workers, shuffle=True, collate_fn=collate, **order),
+        make_loader(val, batch_size, workers, collate_fn=collate),
     )
 
 # %% ../nbs/01_dataset.ipynb #2c25531a
