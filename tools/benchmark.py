@@ -40,7 +40,7 @@ from transformers import AutoModelForCausalLM
 from vlm_vla.config import PRESETS, Config
 from vlm_vla.data.synthetic import make_dataset
 from vlm_vla.model import LanguageEncoder, create_model, pool_tokens, quiet
-from vlm_vla.nets.features import collate_shared, with_features
+from vlm_vla.nets.features import with_features
 from vlm_vla.nets.tiny import make_real_size_models, make_tiny_models
 from vlm_vla.train import Trainer
 from vlm_vla.utils import Stopwatch, memory_used
@@ -124,15 +124,13 @@ def trainer_of(paths: dict, settings: dict, root: Path) -> Trainer:
 
 def steps(t: Trainer):
     "Endless optimizer steps, as `train_epoch` takes them; yields each batch after its step."
-    epoch = 0
     while True:
-        for batch in t.loader(t.train_data, t.batches(epoch), epoch, collate_shared):
+        for batch in t.loader("train"):
             if len(batch["caption"]) < t.config.BATCH_SIZE:
                 continue  # the last one of an epoch
             if not math.isfinite(t.step([batch])):
                 raise RuntimeError("a step was not finite")
             yield batch
-        epoch += 1
 
 
 def timed(t: Trainer, seconds: float, warm: int = 2, least: int = 5) -> tuple:
