@@ -371,9 +371,8 @@ def _not_finite(self: Trainer):
     s.update(skipped=s["skipped"] + 1, nan_steps=s["nan_steps"] + 1)
     n, now = s["nan_steps"], s["step"] + 1
     if self.is_main:
-        said = f"({n} in a row, the run stops at MAX_NAN_STEPS = {most})"
-        said = f"step {now}: loss or gradient is not finite; the step is left out {said}"
-        tqdm.write(said, file=sys.stderr)
+        said = f"the step is left out ({n} in a row, the run stops at MAX_NAN_STEPS = {most})"
+        tqdm.write(f"step {now}: loss or gradient is not finite; {said}", file=sys.stderr)
     if n >= most:
         good = self.folder.newest(s["step"] - n)  # its weights gave a finite loss after it
         raise RuntimeError(
