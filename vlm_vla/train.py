@@ -18,39 +18,29 @@ from pathlib import Path
 import torch
 from accelerate.utils import broadcast_object_list, gather_object
 from fastcore.basics import patch
-from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 # %% ../nbs/03_train.ipynb #3e000004
 from . import utils
-from vlm_vla.config import (
-    PERMISSIONS,
-    PLACES,
-    PRESETS,
-    Config,
-    add_config_arguments,
-    config_from_arguments,
-    parse_sets,
-)
+from .config import PRESETS, Config, add_config_arguments, config_from_arguments, parse_sets
 from .data.sources import open_pairs
-from .dataset import LevirCCActionDataset, collate, cut_captions, train_and_val
+from .dataset import LevirCCActionDataset, collate
 from .evaluation.metrics import quick_metrics
 from .model import create_model
 from .nets.features import FeatureDataset, collate_shared, with_features
-from .training import engine, order
+from .training import engine, order, setup
 from vlm_vla.training.rundir import (  # noqa: F401 (offered from here too)
     RunFolder,
     StopSignals,
     append_row,
     check_rows,
     hash_rows,
-    header,
     keep_rows,
-    new_state,
     plot_curves,
     read_metrics,
-    summarise_run,
 )
+from .training.setup import header, summarise_run
+from .training.state import load_state, new_state, save_state
 from .utils import Stopwatch, progress_bar, set_seed
 
 # %% ../nbs/03_train.ipynb #3e000010
@@ -105,24 +95,16 @@ def start(
 
 # %% ../nbs/03_train.ipynb #3e000015
 @patch
-def _order(self: Trainer) -> dict:
+def sample_order(self: Trainer) -> dict:
     "How `EpochBatches` orders the training samples."
     c = self.config
     return dict(seed=c.SEED, order=c.BATCH_ORDER, no_change_share=c.NO_CHANGE_SHARE)
 
 
-@patch
-def _check_batch(self: Trainer):
-    "A batch must fit into the data."
-    c, many = self.config, f" on each of {self.world} processes" if self.world > 1 else ""
-    n = sum(map(len, order.EpochBatches(self.train_data, 1, **self._order()).batches(0)))
-    said = f"BATCH_SIZE is {c.BATCH_SIZE}{many}, and an epoch has only {n} samples"
-    if n < self.world:
-        raise ValueError(f"{said}: fewer than processes")
-    if n < c.BATCH_SIZE * self.world:
-        if not c.DEBUG:
-            raise ValueError(f"{said}; set BATCH_SIZE to {n // self.world} or less")
-        warnings.warn(said, stacklevel=2)
+@patch(as_prop=True)
+def val_batch(self: Trainer) -> int:
+    "Samples of a validation batch, of all processes together."
+    return max(1, max(self.config.BATCH_SIZE, 32) // self.state["micro_batches"]) * self.world
 
 # %% ../nbs/03_train.ipynb #3e000018
 @patch
@@ -133,7 +115,7 @@ def load_data(self: Trainer) -> None:
     c, data = self.config, self.given_data
     if isinstance(data, (tuple, list)):
         self.train_data, self.val_data = data
-        self.pairs = self.train_data.pairs
+        self.all_pairs = self.pairs = self.train_data.pairs
     else:
         with self.accelerator.main_process_first():  # it makes the index, the others find it
             found = (
@@ -141,43 +123,13 @@ def load_data(self: Trainer) -> None:
                 if data is None
                 else data
             )
-        self.pairs = self._splits(found)
+        self.all_pairs, self.pairs = setup.split_pairs(self, found)
         self.train_data, self.val_data = (
             LevirCCActionDataset(s, config=c, pairs=self.pairs) for s in ("train", "val")
         )
-    self._check_batch()
-    if not any(s.box is not None for s in self.train_data.samples):
-        raise ValueError(
-            f"{c.DATASET_PATH}: no training sample has a box, so there is nothing to point at"
-        )
+    setup.check_training_data(self)
 
-# %% ../nbs/03_train.ipynb #3e000019
-@patch
-def _splits(self: Trainer, pairs):
-    "The pairs with splits for training and validation; with DEBUG only a few of them."
-    c, no_train = self.config, not len(pairs.select("train"))
-    said = f"{c.DATASET_PATH} has no training split"
-    if no_train and not c.DEBUG:
-        raise ValueError(
-            f"{said} (its {len(pairs)} pairs are for validation or test); "
-            "with DEBUG=True they are divided anew, to try the path"
-        )
-    if no_train:
-        said += f"; for this DEBUG run its {len(pairs)} pairs are divided anew"
-        warnings.warn(f"{said}, so its metrics mean nothing", stacklevel=2)
-    self.all_pairs = train_and_val(pairs, seed=c.SEED, ignore_given=no_train)
-    if self.is_main:
-        self.all_pairs.save_report(self.run)
-    wanted = dict(train=5 * c.BATCH_SIZE * self.world, val=5 * self.val_batch)
-    return order.few_pairs(self.all_pairs, wanted, c.SEED) if c.DEBUG else self.all_pairs
-
-
-@patch(as_prop=True)
-def val_batch(self: Trainer) -> int:
-    "Samples of a validation batch, of all processes together."
-    return max(1, max(self.config.BATCH_SIZE, 32) // self.state["micro_batches"]) * self.world
-
-# %% ../nbs/03_train.ipynb #3e000022
+# %% ../nbs/03_train.ipynb #3e000021
 @patch
 def loader(
     self: Trainer,
@@ -195,7 +147,7 @@ def loader(
             collate_fn=collate_shared if train else collate,
             process=(self.accelerator.process_index, self.world),
             limit=5 if c.DEBUG else None,
-            **self._order(),
+            **self.sample_order(),
         )
     return self.loaders[split]
 
@@ -208,7 +160,7 @@ def batches(
     "The training batches of an epoch, of all processes together."
     return self.loader("train").batch_sampler.batches(epoch)
 
-# %% ../nbs/03_train.ipynb #3e000025
+# %% ../nbs/03_train.ipynb #3e000024
 @patch
 def setup_model(self: Trainer) -> None:
     "The agent, its cached features, the optimizer."
@@ -219,7 +171,7 @@ def setup_model(self: Trainer) -> None:
     self.model = create_model(c, device) if given is None else given.to(device)
     self.model.ranges = self.pairs.ranges
     if self.is_main:
-        self._report_cut_captions()
+        setup.report_cut_captions(self)
     for d in (self.train_data, self.val_data):
         d.grid = self.model.grid
     with self.accelerator.main_process_first():
@@ -227,7 +179,7 @@ def setup_model(self: Trainer) -> None:
             with_features(d, self.model, c, progress=self.is_main)
             for d in (self.train_data, self.val_data)
         )
-    self.state["features"] = [_features_name(d) for d in (self.train_data, self.val_data)]
+    self.state["features"] = [setup.features_name(d) for d in (self.train_data, self.val_data)]
     self.pool = [s.caption for s in self.train_data.samples if s.changed]
     if c.COMPILE:
         engine.compile_agent(self.model)
@@ -239,24 +191,7 @@ def setup_model(self: Trainer) -> None:
     self.total_steps = steps * self.epochs
     self.warmup = order.warmup_steps(c.WARMUP_STEPS, self.total_steps)
 
-# %% ../nbs/03_train.ipynb #3e000026
-def _features_name(dataset):
-    "Which features a dataset gives: the name of their cache, or 'none cached'."
-    return dataset.cache.folder.name if isinstance(dataset, FeatureDataset) else "none cached"
-
-
-@patch
-def _report_cut_captions(self: Trainer):
-    "Warn of sentences that are longer than the model reads, and add that to the report."
-    pairs = getattr(self, "all_pairs", self.pairs)
-    rows = [int(i) for s in ("train", "val") for i in pairs.select(s).samples.rows]
-    texts, tokenizer = pairs.table.captions, self.model.language.tokenizer
-    if said := cut_captions([texts[i] for i in rows], tokenizer, self.config.MAX_TEXT_LENGTH):
-        warnings.warn(said, stacklevel=2)
-        pairs.remarks = [said]
-        pairs.save_report(self.run)
-
-# %% ../nbs/03_train.ipynb #3e000029
+# %% ../nbs/03_train.ipynb #3e000027
 @patch
 def loss_weights(
     self: Trainer,
@@ -277,7 +212,7 @@ def loss_weights(
     parts = counts / total * self.world  # accelerate averages over processes; we want the sum
     return [dict(box=float(b), sample=float(s)) for b, s in parts]
 
-# %% ../nbs/03_train.ipynb #3e000031
+# %% ../nbs/03_train.ipynb #3e000029
 @patch
 def gradients(
     self: Trainer,
@@ -298,7 +233,7 @@ def gradients(
         total += out["total_loss"].detach().float()
     return total
 
-# %% ../nbs/03_train.ipynb #3e000032
+# %% ../nbs/03_train.ipynb #3e000030
 @patch
 def step(
     self: Trainer,
@@ -306,8 +241,8 @@ def step(
 ) -> float:
     "One optimizer step over a group of batches; the loss, or NaN when the step was left out."
     c, scaler = self.config, self.accelerator.scaler
-    compute = self.gradients_that_fit if c.AUTO_BATCH else self.gradients
-    loss = self.accelerator.reduce(compute(group), "mean").item()
+    found = engine.gradients_that_fit(self, group) if c.AUTO_BATCH else self.gradients(group)
+    loss = self.accelerator.reduce(found, "mean").item()
     factor = order.lr_factor(self.state["step"], self.total_steps, self.warmup)
     for g in self.optimizer.param_groups:
         g["lr"] = g["initial_lr"] * factor
@@ -325,37 +260,6 @@ def step(
     return loss if math.isfinite(norm) else math.nan
 
 # %% ../nbs/03_train.ipynb #3e000035
-@patch
-def gradients_that_fit(
-    self: Trainer,
-    group: list,  # batches of one optimizer step
-) -> torch.Tensor:
-    "As `gradients`, in micro-batches as small as memory asks for."
-    accelerator, largest = self.accelerator, max(len(b["caption"]) for b in group)
-    total = engine.until_it_fits(
-        accelerator,
-        attempt=lambda: self.gradients(group),
-        smaller=lambda why: self._split_more(why, largest),
-    )
-    for p in self.model.parameters() if self.sums_gradients else ():
-        if p.requires_grad:
-            p.grad = accelerator.reduce(torch.zeros_like(p) if p.grad is None else p.grad, "mean")
-    return total
-
-# %% ../nbs/03_train.ipynb #3e000036
-@patch
-def _split_more(self: Trainer, why, largest):
-    "Twice as many micro-batches; a `RuntimeError` when they are single sentences already."
-    n, device = self.state["micro_batches"], self.accelerator.device
-    self.optimizer.zero_grad()
-    if not engine.in_any_process(self.accelerator, n < largest):
-        raise RuntimeError(engine.memory_message(device, self.config, n))
-    self.state["micro_batches"] = 2 * n
-    if self.is_main:
-        said = f"out of memory ({why}); every batch is now gone through in {2 * n} micro-batches"
-        tqdm.write(f"step {self.state['step'] + 1}: {said}", file=sys.stderr)
-
-# %% ../nbs/03_train.ipynb #3e000039
 @patch
 def log_loss(self: Trainer) -> None:
     "Write the mean loss since the last row."
@@ -377,9 +281,10 @@ def _write_row(self: Trainer, kind, **values):
         named = {f"{kind}/{k}": v for k, v in dict(epoch=s["epoch"], **values).items()}
         self.accelerator.log(named, step=s["step"])
 
-# %% ../nbs/03_train.ipynb #3e000040
+# %% ../nbs/03_train.ipynb #3e000036
 @patch
-def _averaged(self: Trainer):
+def averaged(self: Trainer):
+    "A context in which the model has its averaged weights, if there are any."
     return self.average.applied() if self.average else nullcontext()
 
 
@@ -389,7 +294,7 @@ def validate(self: Trainer) -> bool:
     c, s, loader = self.config, self.state, self.loader("val")
     loader.batch_sampler.batch_size = self.val_batch
     bar = progress_bar(loader, desc="validate", unit="batch", disable=not self.is_main)
-    with self._averaged():
+    with self.averaged():
         found = quick_metrics(self.model, bar, self.accelerator)
     if c.BEST_METRIC not in found:
         raise ValueError(f"BEST_METRIC is {c.BEST_METRIC!r}; validation gives {', '.join(found)}")
@@ -403,7 +308,7 @@ def validate(self: Trainer) -> bool:
         s["best"] = value
     return better
 
-# %% ../nbs/03_train.ipynb #3e000042
+# %% ../nbs/03_train.ipynb #3e000038
 @patch
 def save_checkpoint(
     self: Trainer,
@@ -420,36 +325,17 @@ def save_checkpoint(
     random = gather_object(random) if self.world > 1 else random
     if self.is_main:
         best, keep = s["best_checkpoint"], self.config.KEEP_CHECKPOINTS
-        self.folder.save(step, lambda new: self._fill_checkpoint(new, random), best, keep)
+        self.folder.save(step, lambda new: save_state(self, new, random), best, keep)
     self.saved = dict(s)
     self.accelerator.wait_for_everyone()
 
-# %% ../nbs/03_train.ipynb #3e000043
-@patch
-def _fill_checkpoint(self: Trainer, new, random):
-    "Write the agent, and in `training/` what the trainer needs to go on."
-    with self._averaged():
-        self.model.save_pretrained(new / "agent")
-    for p in list((new / "agent").iterdir()):
-        p.rename(new / p.name)
-    (new / "agent").rmdir()
-    (new / "training").mkdir()
-    if self.average:
-        trained = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
-        trained = {n: p.detach().cpu().contiguous() for n, p in trained.items()}
-        save_file(trained, new / "training/weights.safetensors")
-    scaler = self.accelerator.scaler
-    state = dict(optimizer=self.optimizer.state_dict(), state=dict(self.state), random=random)
-    state["scaler"] = scaler.state_dict() if scaler else {}
-    torch.save(state, new / "training/state.pt")
-
-# %% ../nbs/03_train.ipynb #3e000046
+# %% ../nbs/03_train.ipynb #3e000041
 @patch
 def restore(self: Trainer) -> Path:
     "Go back to the newest whole checkpoint, or to the beginning (None)."
     folder = self.folder.newest(report=self.is_main)
     if folder is not None:
-        self._read_checkpoint(folder)
+        load_state(self, folder)
         s = self.state
         engine.in_main_process(
             self.accelerator, lambda: check_rows(self.run, s["rows"], s.get("rows_hash", ""))
@@ -462,43 +348,7 @@ def restore(self: Trainer) -> Path:
     self.accelerator.wait_for_everyone()
     return folder
 
-# %% ../nbs/03_train.ipynb #3e000047
-@patch
-def _read_checkpoint(self: Trainer, folder):
-    "Weights, optimizer, position and random numbers as they were."
-    saved = torch.load(folder / "training/state.pt", weights_only=True, map_location="cpu")
-    if (n := len(saved["random"])) != self.world:
-        raise ValueError(
-            f"{folder} was saved by {n} processes; resume it with as many, not {self.world}"
-        )
-    state, now = saved["state"], self.state["features"]
-    self._compare_features(folder, state.get("features"), now)
-    self.model.load_weights(folder)
-    if self.average:
-        decay = self.config.EMA_DECAY
-        self.average = order.WeightAverage(self.model, decay, state["averaged"])
-        self.model.load_state_dict(load_file(folder / "training/weights.safetensors"), strict=False)
-    self.optimizer.load_state_dict(saved["optimizer"])
-    if self.accelerator.scaler and saved["scaler"]:
-        self.accelerator.scaler.load_state_dict(saved["scaler"])
-    self.state, self.earlier = dict(state, features=now), state["seconds"]
-    self.saved = dict(self.state)
-    engine.set_random_state(saved["random"][self.accelerator.process_index])
-
-
-@patch
-def _compare_features(self: Trainer, folder, before, now):
-    "Warn where a run goes on with other features than it had."
-    if before and list(before) != now and self.is_main:
-        was, is_ = (" and ".join(dict.fromkeys(names)) for names in (before, now))
-        warnings.warn(
-            f"{folder} was trained with other features (before: {was}; now: {is_}), so this run "
-            "will not equal an unbroken one to the bit; give it the same CACHE_FEATURES, "
-            "CACHE_DIR, CACHE_MAX_GB, base models and pictures for that",
-            stacklevel=2,
-        )
-
-# %% ../nbs/03_train.ipynb #3e000050
+# %% ../nbs/03_train.ipynb #3e000044
 @patch
 def _after_step(self: Trainer, loss):
     "Count and log, where it is time to."
@@ -521,9 +371,8 @@ def _not_finite(self: Trainer):
     s.update(skipped=s["skipped"] + 1, nan_steps=s["nan_steps"] + 1)
     n, now = s["nan_steps"], s["step"] + 1
     if self.is_main:
-        said = f"({n} in a row, the run stops at MAX_NAN_STEPS = {most})"
-        said = f"step {now}: loss or gradient is not finite; the step is left out {said}"
-        tqdm.write(said, file=sys.stderr)
+        said = f"the step is left out ({n} in a row, the run stops at MAX_NAN_STEPS = {most})"
+        tqdm.write(f"step {now}: loss or gradient is not finite; {said}", file=sys.stderr)
     if n >= most:
         good = self.folder.newest(s["step"] - n)  # its weights gave a finite loss after it
         raise RuntimeError(
@@ -531,7 +380,7 @@ def _not_finite(self: Trainer):
             f"checkpoint is {good or 'none'}. Lower LEARNING_RATE, or set COMPUTE_DTYPE='float32'"
         )
 
-# %% ../nbs/03_train.ipynb #3e000053
+# %% ../nbs/03_train.ipynb #3e000047
 @patch
 def _between_steps(self: Trainer, at_end):
     "Validate and save, where it is time to; the end of an epoch has its own."
@@ -555,7 +404,7 @@ def time_to_stop(self: Trainer) -> bool:
         self.stop_reason = "another process was told to stop"
     return bool(self.stop_reason)
 
-# %% ../nbs/03_train.ipynb #3e000055
+# %% ../nbs/03_train.ipynb #3e000049
 @patch
 def train_epoch(
     self: Trainer,
@@ -568,14 +417,8 @@ def train_epoch(
     self.train_data.set_epoch(epoch)
     self.wrapped.train()
     todo, meter, rank = batches[s["batch"] :], utils.AverageMeter(), self.accelerator.process_index
-    done, steps = -(-s["batch"] // size), -(-len(batches) // size)
-    bar = progress_bar(
-        total=steps,
-        initial=done,
-        desc=f"epoch {epoch + 1}/{self.epochs}",
-        unit="step",
-        disable=not self.is_main,
-    )
+    shown = dict(desc=f"epoch {epoch + 1}/{self.epochs}", unit="step", disable=not self.is_main)
+    bar = progress_bar(total=-(-len(batches) // size), initial=-(-s["batch"] // size), **shown)
     for k, batch in enumerate(loader):
         group.append(dict(batch, borrowed=True) if rank >= len(todo[k]) else batch)
         if len(group) < size and k + 1 < len(todo):
@@ -593,7 +436,7 @@ def train_epoch(
             break
     bar.close()
 
-# %% ../nbs/03_train.ipynb #3e000056
+# %% ../nbs/03_train.ipynb #3e000050
 @patch
 def _train_epochs(self: Trainer):
     "Epochs of train, validate, checkpoint, until the last one, or a reason to stop."
@@ -610,7 +453,7 @@ def _train_epochs(self: Trainer):
     if self.stop_reason and self.saved != self.state:
         self.save_checkpoint(self.state["step"])
 
-# %% ../nbs/03_train.ipynb #3e000059
+# %% ../nbs/03_train.ipynb #3e000053
 @patch
 def train(
     self: Trainer,
@@ -629,7 +472,7 @@ def train(
         self.folder.lock.release()
     return self.run
 
-# %% ../nbs/03_train.ipynb #3e000060
+# %% ../nbs/03_train.ipynb #3e000054
 @patch
 def _train(self: Trainer, resume):
     "Set up what is missing, go back if asked to, and train."
@@ -652,19 +495,7 @@ def _train(self: Trainer, resume):
         for tracker in self.accelerator.trackers:
             tracker.finish()
 
-# %% ../nbs/03_train.ipynb #3e000104
-def _run_settings(run):
-    "The settings that a run was made with; permissions, and places of a copy, are of this machine."
-    saved, folder = Config.from_json(run / "config.json"), run.parent.resolve()
-    here = {name: getattr(Config, name) for name in PERMISSIONS}
-    if Path(saved.OUTPUT_DIR).resolve() != folder:  # a copy, perhaps from somebody else
-        here.update({name: getattr(Config, name) for name in PLACES})
-        return Config.from_checkpoint(run, **here)
-    if saved.CACHE_DIR and folder not in Path(saved.CACHE_DIR).resolve().parents:
-        here["CACHE_DIR"] = Config.CACHE_DIR
-    return saved.replace(**here)
-
-
+# %% ../nbs/03_train.ipynb #3e000098
 def _resumed_config(args):
     "`(config, is there something to resume?)` for `--resume RUN`; what was typed goes on top."
     run = Path(args.resume)
@@ -672,7 +503,7 @@ def _resumed_config(args):
     typed = {**PRESETS[args.preset], **typed, **parse_sets(args.set)}
     where = dict(OUTPUT_DIR=str(run.parent), RUN_NAME=run.name)
     if (run / "config.json").is_file():
-        return _run_settings(run).replace(**{**typed, **where}), True
+        return setup.run_settings(run).replace(**{**typed, **where}), True
     if not typed:
         raise FileNotFoundError(
             f"{run}: there is no run to resume (no config.json); to begin it, say its settings "
@@ -680,7 +511,7 @@ def _resumed_config(args):
         )
     return Config(**{**typed, **where}), run.is_dir()
 
-# %% ../nbs/03_train.ipynb #3e000105
+# %% ../nbs/03_train.ipynb #3e000099
 def main(
     argv=None,  # arguments; None: those of the command line
 ) -> int:

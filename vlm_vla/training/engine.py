@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['make_accelerator', 'start_tracker', 'in_main_process', 'in_any_process', 'random_state', 'set_random_state',
-           'out_of_memory', 'memory_message', 'split_batch', 'until_it_fits', 'compile_agent']
+           'out_of_memory', 'memory_message', 'split_batch', 'until_it_fits', 'gradients_that_fit', 'compile_agent']
 
 # %% ../../nbs/training/engine.ipynb #7472696e65303032
 import importlib.util
 import random
+import sys
 from datetime import timedelta
 
 import numpy as np
@@ -17,6 +18,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGr
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, release_memory
 from accelerate.utils.memory import should_reduce_batch_size
+from tqdm import tqdm
 
 # %% ../../nbs/training/engine.ipynb #7472696e65303035
 _PRECISION = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "no"}
@@ -191,6 +193,34 @@ def until_it_fits(
         set_random_state(before)
         smaller((failed or "another process ran out of memory").splitlines()[0])
         release_memory()
+
+# %% ../../nbs/training/engine.ipynb #0f0f0001
+def gradients_that_fit(
+    t,  # a `Trainer` that is set up
+    group: list,  # batches of one optimizer step
+) -> torch.Tensor:
+    "As the trainer's `gradients`, in micro-batches as small as memory asks for."
+    largest = max(len(b["caption"]) for b in group)
+    total = until_it_fits(
+        t.accelerator, lambda: t.gradients(group), lambda why: _split_more(t, why, largest)
+    )
+    for p in t.model.parameters() if t.sums_gradients else ():
+        if p.requires_grad:
+            grad = torch.zeros_like(p) if p.grad is None else p.grad
+            p.grad = t.accelerator.reduce(grad, "mean")
+    return total
+
+
+def _split_more(t, why, largest):
+    "Twice as many micro-batches; a `RuntimeError` when they are single sentences already."
+    n = t.state["micro_batches"]
+    t.optimizer.zero_grad()
+    if not in_any_process(t.accelerator, n < largest):
+        raise RuntimeError(memory_message(t.accelerator.device, t.config, n))
+    t.state["micro_batches"] = 2 * n
+    if t.accelerator.is_main_process:
+        said = f"out of memory ({why}); every batch is now gone through in {2 * n} micro-batches"
+        tqdm.write(f"step {t.state['step'] + 1}: {said}", file=sys.stderr)
 
 # %% ../../nbs/training/engine.ipynb #0c0c0002
 def compile_agent(

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['FREE_ON_RESUME', 'read_metrics', 'append_row', 'keep_rows', 'hash_rows', 'check_rows', 'RunLock', 'StopSignals',
-           'step_folders', 'RunFolder', 'new_state', 'same_run', 'expected_mib', 'header', 'summarise_run',
-           'plot_curves']
+           'step_folders', 'RunFolder', 'same_run', 'plot_curves']
 
 # %% ../../nbs/training/rundir.ipynb #fbebdfba
 import errno
@@ -29,9 +28,8 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 from ..config import Config
-from ..model import check_whole, pick_4bit, resolve_checkpoint, seal, write_folder
+from ..model import check_whole, resolve_checkpoint, seal, write_folder
 from .files import free_mib, writable, write_whole
-from ..utils import count_parameters, cuda_problem, format_time, memory_used
 
 # %% ../../nbs/training/rundir.ipynb #e59a0d43
 def _whole_rows(file):
@@ -354,28 +352,6 @@ def changes(
         raise ValueError(f"{self.path} cannot be resumed with other settings: {said}")
     return {k: v for k, v in differ.items() if k not in ("OUTPUT_DIR", "RUN_NAME")}
 
-# %% ../../nbs/training/rundir.ipynb #0d0d0033
-def new_state() -> dict:
-    "The position of a training that has not begun; a checkpoint keeps it."
-    return dict(
-        step=0,  # optimizer steps done
-        epoch=0,  # epochs done
-        batch=0,  # batches done in this epoch
-        rows=0,  # of metrics.jsonl, and their hash
-        rows_hash="",
-        loss_sum=0.0,  # since the last row
-        loss_count=0,
-        skipped=0,  # steps left out
-        nan_steps=0,  # steps in a row whose loss was not finite
-        micro_batches=1,  # that each batch is split into (AUTO_BATCH)
-        averaged=0,  # steps in the averaged weights
-        best=None,  # value of BEST_METRIC, its checkpoint, validations since then
-        best_checkpoint="",
-        since_best=0,
-        seconds=0.0,
-        features=[],  # names of the feature caches
-    )
-
 # %% ../../nbs/training/rundir.ipynb #32ab43b6
 def same_run(
     a,  # folder of one run
@@ -389,88 +365,6 @@ def same_run(
         and all((last[0] / n).read_bytes() == (last[1] / n).read_bytes() for n in files[0])
         and (Path(a) / "metrics.jsonl").read_bytes() == (Path(b) / "metrics.jsonl").read_bytes()
     )
-
-# %% ../../nbs/training/rundir.ipynb #0d0d0040
-def expected_mib(
-    model,  # a `VLM_ActionAgent`
-    averaged: bool,  # is a mean of the weights kept (EMA_DECAY)?
-) -> tuple:
-    "(MiB of a checkpoint, MiB in memory before activations), from the numbers of weights."
-    copies = 3 + averaged  # a weight, its two moments, and its mean; in memory also its gradient
-    state = 4 * count_parameters(model)["trainable"] * copies
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    return state / 2**20, (weights + state) / 2**20
-
-
-def header(
-    t,  # a `Trainer` that is set up
-    resumed_from: Path = None,  # a checkpoint
-) -> str:
-    "What is about to happen, in a few lines."
-    at = f", resumed from {resumed_from.name} at step {t.state['step']}" if resumed_from else ""
-    rows = {"run": f"{t.run}{at}", **_machine_lines(t), **_work_lines(t)}
-    if t.resumed_with:
-        said = (f"{k} was {x!r}, is {y!r}" for k, (x, y) in t.resumed_with.items())
-        rows["changed"] = "; ".join(said)
-    return "\n".join(f"{name:<12}{text}" for name, text in rows.items())
-
-# %% ../../nbs/training/rundir.ipynb #0d0d0041
-def _machine_lines(t):
-    c, device = t.config, t.accelerator.device
-    no_gpu = f" ({cuda_problem()})" if device.type == "cpu" and c.DEVICE == "auto" else ""
-    checkpoint, memory = expected_mib(t.model, bool(t.average))
-    most = (c.KEEP_CHECKPOINTS + 2) * checkpoint
-    return {
-        "device": f"{device}{no_gpu}, {t.world} process{'es' * (t.world > 1)}",
-        "precision": f"{str(t.dtype).split('.')[-1]}: {t.dtype_reason}",
-        "4 bit": pick_4bit(c.USE_4BIT, device)[1],
-        "memory": f"about {memory:,.0f} MiB for weights, gradients and optimizer; "
-        "activations come on top and grow with BATCH_SIZE",
-        "disk": f"about {checkpoint:,.0f} MiB a checkpoint, {most:,.0f} MiB at most; "
-        f"{free_mib(t.run):,.0f} MiB are free",
-    }
-
-# %% ../../nbs/training/rundir.ipynb #0d0d0042
-def _work_lines(t):
-    c, n = t.config, count_parameters(t.model)
-    sizes = c.BATCH_SIZE, t.world, c.GRADIENT_ACCUMULATION_STEPS
-    changed = int(t.loader("train").batch_sampler.changed.sum())
-    shorter = f", shortened from {c.WARMUP_STEPS} for so short a run"
-    return {
-        "data": f"{len(t.train_data):,} samples to train on ({changed:,} with a change), "
-        f"{len(t.val_data):,} to validate",
-        "": t.train_data.note,
-        "batch": f"{' x '.join(map(str, sizes))} = {math.prod(sizes)}; {t.total_steps:,} steps "
-        f"in {t.epochs} epoch{'s' * (t.epochs > 1)}",
-        "warm-up": f"{t.warmup} steps{shorter if t.warmup < c.WARMUP_STEPS else ''}",
-        "weights": f"{n['trainable']:,} trained of {n['total']:,}",
-    }
-
-# %% ../../nbs/training/rundir.ipynb #0d0d0043
-def summarise_run(
-    t,  # a `Trainer` at its end
-) -> str:
-    "Write metrics.json and curves.png; one line that says how the run ended."
-    s, rows = t.state, [r for r in read_metrics(t.run) if r["kind"] == "val"]
-    best, seconds = s["best_checkpoint"] or None, t.earlier + t.watch.seconds
-    since = f"no better {t.config.BEST_METRIC} in {s['since_best']} validations"
-    early = since if t.had_enough else ""
-    summary = dict(run=str(t.run), steps=s["step"], epochs=s["epoch"], best_checkpoint=best)
-    summary |= dict(stopped=t.stop_reason, ended_early=early, skipped_steps=s["skipped"])
-    summary |= dict(seconds=seconds, peak_memory_mib=memory_used(), last=rows[-1] if rows else None)
-    write_whole(t.run / "metrics.json", json.dumps(summary, indent=2))
-    fig = plot_curves(t.run)
-    fig.savefig(t.run / "curves.png")
-    plt.close(fig)
-    shown = [k for k in _SHOWN if rows and rows[-1].get(k) is not None]
-    values = ", ".join(f"{k} {rows[-1][k]:.3f}" for k in shown) if rows else "no validation yet"
-    end = f"ended early ({early})" if early else "finished"
-    end = f"stopped: {t.stop_reason}" if t.stop_reason else end
-    took = f"{s['step']:,} steps in {format_time(seconds)}"
-    return f"{end} after {took}; validation: {values}; best checkpoint {best}"
-
-
-_SHOWN = ("pointing", "miou", "miou_square", "auroc")
 
 # %% ../../nbs/training/rundir.ipynb #ff3c5028
 def plot_curves(
