@@ -265,8 +265,9 @@ def check_caption(
         raise ValueError(
             f"the caption is {reprlib.repr(caption)} ({type(caption).__name__}); it must be a sentence"
         )
+    readable = fold_text(caption.encode("utf-8", "ignore").decode())  # no half of a surrogate pair
     caption, limit = fold_text(caption), self.config.MAX_TEXT_LENGTH
-    if not caption:
+    if not readable:
         raise ValueError(
             "the caption is empty; say what changed, for example 'a building has appeared on the left'"
         )

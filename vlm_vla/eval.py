@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MAIN', 'REMARKS', 'PROBED', 'BORROWED_FIGURES', 'prediction_rows', 'located', 'share', 'point_on_mask', 'masks_hit',
            'change_answers', 'separated', 'decided', 'validation_threshold', 'parts', 'breakdown', 'jsonable', 'Report',
-           'ranked', 'pick', 'm_pairs', 'check_report_folder', 'predictions_csv', 'evaluate', 'agent_name', 'measure',
-           'read_metrics', 'same_questions', 'compare', 'aggregate', 'aggregate_table']
+           'ranked', 'pick', 'm_pairs', 'check_report_folder', 'predictions_csv', 'evaluate', 'n_cut', 'agent_name',
+           'measure', 'read_metrics', 'same_questions', 'compare', 'aggregate', 'aggregate_table']
 
 # %% ../nbs/04_eval.ipynb #623e8dcd
 import csv
@@ -24,7 +24,7 @@ from fastcore.basics import patch
 from .config import read_json
 from .data.captions import read_caption
 from .data.geometry import action_to_box
-from .dataset import LevirCCActionDataset
+from .dataset import LevirCCActionDataset, token_counts
 from vlm_vla.evaluation.metrics import (
     FIGURES,
     auroc,
@@ -84,7 +84,7 @@ from vlm_vla.evaluation.report import (
     results_table,
 )
 from .nets.features import with_features
-from .utils import write_files
+from .utils import finish_files, write_files
 
 # %% ../nbs/04_eval.ipynb #767f7a79
 def prediction_rows(
@@ -696,6 +696,10 @@ def method(self: Report) -> str:
             f"{len(m['unreadable'])} unreadable pairs"
             + "".join(f"; {html.escape(w)}" for w in list(m["unreadable"].values())[:3]),
         ),
+        (
+            "Cut",
+            f"{m.get('n_cut', 0)} sentences have more tokens than the agent reads; it sees their beginning",
+        ),
         ("Intervals", f"95 %, {m['replicates']} bootstrap replicates over pairs"),
         (
             "Probes",
@@ -739,6 +743,8 @@ def markdown(self: Report, others: dict = None) -> str:
         self.table(others),
         "",
     ]
+    if m.get("n_cut"):
+        lines += [f"{m['n_cut']} sentences have more tokens than the agent reads.", ""]
     lines += [line for name in REMARKS if (said := _remark(m, name)) for line in (said, "")]
     lines += [
         "## All figures",
@@ -880,6 +886,7 @@ def evaluate(
         probe_limit=probe_limit,
         replicates=replicates,
         seed=seed,
+        n_cut=n_cut(q.caption, model),
         unreadable={
             q.pair_id[int(np.flatnonzero(q.pair == p)[0])]: why for p, why in unread.items()
         },
@@ -895,6 +902,15 @@ def evaluate(
         model.grid if model.patches else None,
         settings,
     )
+
+
+def n_cut(
+    captions: list,  # sentences
+    model,  # a `VLM_ActionAgent`
+) -> int:
+    "How many sentences have more tokens than the agent reads (its MAX_TEXT_LENGTH)."
+    limit = model.config.MAX_TEXT_LENGTH
+    return int((token_counts(captions, model.language.tokenizer, limit) > limit).sum())
 
 
 def agent_name(
@@ -1013,7 +1029,9 @@ def read_metrics(
     if isinstance(report, Report):
         return report.metrics
     path = Path(report)
-    path = path / "metrics.json" if path.is_dir() else path
+    if path.is_dir():
+        finish_files(path)
+        path = path / "metrics.json"
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: there is no saved report here; Report.save(folder) writes one"
