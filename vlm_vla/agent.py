@@ -270,7 +270,7 @@ def act(
         raise ValueError(f"nothing was encoded yet: {how}")
     return _answers(self, scene, captions)
 
-
+# %% ../nbs/05_agent.ipynb #a4e41cd0
 def _answers(agent, scene, captions):
     "One `Action` for one pair and one caption, else a list."
     is_list, n = isinstance(captions, (list, tuple)), len(scene)
@@ -287,7 +287,7 @@ def _answers(agent, scene, captions):
 def _area(window):
     return (window[2] - window[0]) * (window[3] - window[1])
 
-
+# %% ../nbs/05_agent.ipynb #48d6cc7b
 @patch
 def rollout(
     self: ChangeAgent,

@@ -85,7 +85,7 @@ class Report:
         table = results_table(self.metrics, self.name, _metrics_of(others))
         return f"{table}\n\n{change_remark(self.metrics)}"
 
-
+# %% ../nbs/04_eval.ipynb #0d49453b
 def _metrics_of(reports):
     return {k: getattr(v, "metrics", v) for k, v in (reports or {}).items()}
 
@@ -111,7 +111,7 @@ def case(
     action = p["cx"], p["cy"], p["scale"]
     return Case(t1, t2, p["caption"], action, None if box[0] is None else box, seen, note)
 
-
+# %% ../nbs/04_eval.ipynb #0545e089
 @patch
 def gallery(
     self: Report,
@@ -139,7 +139,7 @@ def html(
     others = _metrics_of(others)
     return html_page(self.metrics, self.predictions, self.name, others, cases, self.config)
 
-
+# %% ../nbs/04_eval.ipynb #5d37bf5a
 @patch
 def save(
     self: Report,
@@ -168,8 +168,10 @@ def _ask(model, dataset, probe_limit=1000, seed=0, probes=tuple(PROBES), **kwarg
     return q, {a.probe: a for a in answers}, {names[p]: why for p, why in unread.items()}
 
 
-def _validation_threshold(model, pairs, settings, progress=False, **kwargs):
+def _threshold(model, pairs, settings, split, progress=False, **kwargs):
     "(change threshold, where it comes from)."
+    if split == "val":
+        return 0.5, "one half"
     if not len(pairs.select("val")):
         return 0.5, "one half, since there is no validation split"
     val = LevirCCActionDataset("val", config=settings, pairs=pairs, augment=False)
@@ -178,12 +180,21 @@ def _validation_threshold(model, pairs, settings, progress=False, **kwargs):
     return best_threshold(q, answers)
 
 
+def _open(model, settings, split, limit, seed, progress):
+    "(all pairs, the dataset of a split): all of it with cached features, or `limit` random pairs."
+    pairs, whole = open_split(settings, split)
+    dataset = random_pairs(whole, limit, seed)
+    if dataset is whole:
+        dataset = with_features(dataset, model, settings, progress)
+    return pairs, dataset
+
+# %% ../nbs/04_eval.ipynb #84555993
 def _n_cut(captions, model):
     "How many sentences have more tokens than the agent reads (its MAX_TEXT_LENGTH)."
     limit = model.config.MAX_TEXT_LENGTH
     return int((token_counts(captions, model.language.tokenizer, limit) > limit).sum())
 
-
+# %% ../nbs/04_eval.ipynb #a1df716c
 def _name(model_or_path, settings):
     if not isinstance(model_or_path, (str, Path)):
         return settings.RUN_NAME or "agent"
@@ -207,26 +218,18 @@ def evaluate(
     "Evaluate an agent on a split."
     start, model = time.perf_counter(), load_agent(model_or_path, config)
     settings, bars = data_settings(model, config), dict(batch_size=batch_size, progress=progress)
-    pairs, whole = open_split(settings, split)
-    dataset = random_pairs(whole, limit, seed)
-    if dataset is whole:
-        dataset = with_features(dataset, model, settings, progress)
+    pairs, dataset = _open(model, settings, split, limit, seed, progress)
     q, answers, unread = _ask(model, dataset, probe_limit, seed, **bars)
-    threshold = 0.5, "one half"
-    if split != "val":
-        threshold = _validation_threshold(model, pairs, settings, **bars)
+    threshold = _threshold(model, pairs, settings, split, **bars)
     base = baseline_actions(q, dataset, training_actions(pairs), seed, baselines)
     masks = points_on_masks(dataset, q, answers["plain"])
     metrics = measure(q, answers, base, threshold, masks, replicates, seed)
     metrics.update(split=split, data=Path(settings.DATASET_PATH).name, probe_limit=probe_limit)
     metrics.update(replicates=replicates, seed=seed, unreadable=unread)
     metrics.update(n_cut=_n_cut(q.caption, model), seconds=time.perf_counter() - start)
-    predictions, name = (
-        prediction_rows(q, answers, masks[0]),
-        name or _name(model_or_path, settings),
-    )
-    grid = model.grid if model.patches else None
-    return Report(metrics, predictions, name, dataset, answers["plain"].attention, grid, settings)
+    rows, maps = prediction_rows(q, answers, masks[0]), answers["plain"].attention
+    name, grid = name or _name(model_or_path, settings), model.grid if model.patches else None
+    return Report(metrics, rows, name, dataset, maps, grid, settings)
 
 # %% ../nbs/04_eval.ipynb #52966cca
 def report_metrics(
@@ -247,7 +250,7 @@ def report_metrics(
         raise ValueError(f"{path} is not a report's; {wanted}")
     return found
 
-
+# %% ../nbs/04_eval.ipynb #75507196
 def _same_questions(named):
     "`ValueError` if the metrics (by name) were not made on the same questions."
     keys, (name, first) = ("n", "n_boxes", "split"), next(iter(named.items()))

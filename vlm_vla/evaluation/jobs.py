@@ -76,7 +76,7 @@ def as_pair(
         )
     return tuple(to_rgb(x, n, {**own, **ranges} or None) for x, n in zip(images, names))
 
-
+# %% ../../nbs/evaluation/jobs.ipynb #85323173
 def check_same_size(
     t1,  # PIL image, first date
     t2,  # PIL image, second date
@@ -135,7 +135,7 @@ def _roles(row, name):
     found = ", ".join(fold_text(str(k))[:40] for k in list(row)[:20])
     return _NoColumns(f"{name} has no column for {missing}; its columns are {found}")
 
-
+# %% ../../nbs/evaluation/jobs.ipynb #6fbbeeee
 def _question(row, roles):
     "The question of a row: t1, t2, caption and id, or a `BadRow`."
     names = dict(t1="first", t2="second", caption="caption")
@@ -179,7 +179,7 @@ def _questions(rows):
         else:
             yield where, BadRow(f"the row is {_plain(reprlib.repr(row))}, not a set of columns")
 
-
+# %% ../../nbs/evaluation/jobs.ipynb #bd5a58f6
 def _checked_questions(rows):
     "The same; `DatasetError` if no row has the columns of a question."
     questions, seen = _questions(rows), []
@@ -220,7 +220,7 @@ def _parsed(line):
     except (ValueError, RecursionError):
         return None
 
-
+# %% ../../nbs/evaluation/jobs.ipynb #7a15628e
 def _read_answers(out):
     "Yield (its number, line as a dict, its bytes) of each whole line; a torn last one is left out."
     end, size = 0, os.path.getsize(out)
@@ -288,6 +288,13 @@ def _finish(agent, images, ask, lines, looks, pictures):
             action.draw(Path(pictures) / f"{name}.png")
 
 
+def _check_job(rows, in_file, out, resume):
+    if in_file and not Path(rows).is_file():
+        raise FileNotFoundError(f"{rows}: there is no such file")
+    if out.exists() and not resume:
+        raise FileExistsError(f"{out} is there already; choose another file, or resume")
+
+# %% ../../nbs/evaluation/jobs.ipynb #b2d3182d
 def _predict_batch(agent, batch, base, stamp, pictures):
     "A dict for each row, in order."
     lines, ask, images, held = [], [], {}, 0
@@ -324,13 +331,10 @@ def predict_rows(
     progress: bool = True,  # show a bar
 ) -> dict:  # counts: rows, answered, failed, found (answered before)
     "Answer a list of questions, one line of JSON each; a bad row gives its error."
-    out, base, in_file = Path(out), Path(), isinstance(rows, (str, os.PathLike))
-    if in_file and not Path(rows).is_file():
-        raise FileNotFoundError(f"{rows}: there is no such file")
-    if out.exists() and not resume:
-        raise FileExistsError(f"{out} is there already; choose another file, or resume")
-    base = Path(rows).parent if in_file else base
+    out, in_file = Path(out), isinstance(rows, (str, os.PathLike))
+    _check_job(rows, in_file, out, resume)
     questions = _checked_questions(rows if in_file else list(rows))  # before anything is written
+    base = Path(rows).parent if in_file else Path()
     stamp = dict(agent=agent.identity, looks=steps, precision=str(agent.model.compute_dtype)[6:])
     found = _resume(out, questions, stamp) if out.exists() else 0
     counts = dict(rows=found, answered=0, failed=0, found=found)

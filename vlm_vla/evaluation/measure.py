@@ -167,7 +167,7 @@ def _named_place(reading):
         return "yes"
     return "by a landmark" if reading.place_from_landmark else "no"
 
-
+# %% ../../nbs/evaluation/measure.ipynb #6b492e4e
 def _groups(q, rows):
     "group -> (k,) list of str: where each sample belongs."
     reading, scale = [read_caption(q.caption[i]) for i in rows], q.truth(rows)[:, 2]

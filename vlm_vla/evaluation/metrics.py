@@ -233,7 +233,7 @@ def expected_calibration_error(
         value = np.abs(w @ (one_hot * (p - y)[:, None])).sum(1) / w.sum(1)
     return float(value[0]) if weights is None else value
 
-
+# %% ../../nbs/evaluation/metrics.ipynb #09d7ac0f
 def calibration(
     probability,  # (n,) in [0, 1]
     label,  # (n,) bool
@@ -366,7 +366,7 @@ def _losses(model, x):
     x = {k: v.to(agent.device) for k, v in x.items()}
     return {k: float(v) for k, v in agent.losses(x, *(x[t] for t in _LOSS_TARGETS)).items()}
 
-
+# %% ../../nbs/evaluation/metrics.ipynb #198ec74c
 _LOSS_TARGETS = ("action_vector", "changed", "region")
 
 # %% ../../nbs/evaluation/metrics.ipynb #b707dd78
@@ -381,7 +381,7 @@ def _metrics(x):
         ap=average_precision(score, changed),
     )
 
-
+# %% ../../nbs/evaluation/metrics.ipynb #48bdf44e
 def quick_metrics(
     model: torch.nn.Module,  # an agent, or one wrapped by accelerate
     loader,  # of batches as `collate` makes them: images or cached features

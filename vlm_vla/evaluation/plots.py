@@ -166,14 +166,12 @@ def gallery(
         row, column = divmod(i, columns)
         x = gap + column * (k * (size + gap) + 0.2) + (size + gap) * np.arange(k)
         y = height - (row + 1) * (size + head + gap)
-        frames = [(v / width, y / height, size / width, size / height) for v in x]
-        axes = [fig.add_axes(frame) for frame in frames]
+        axes = [fig.add_axes((v / width, y / height, size / width, size / height)) for v in x]
         _draw_case(axes, case, panels)
         if titles:
             _title_case(axes[0], case, round(k * size * 12.5))
-        if row == 0:
-            for ax, panel in zip(axes, panels):
-                _label_panel(ax, panel)
+        for ax, panel in zip(axes, panels if row == 0 else ()):
+            _label_panel(ax, panel)
     if path is not None:
         save_figure(fig, path)
     return fig
@@ -355,7 +353,7 @@ PROBE_NAMES = dict(
     blank="blank images",
 )
 
-
+# %% ../../nbs/evaluation/plots.ipynb #2feed366
 def plot_probes(
     metrics: dict,  # of a report
 ):  # Figure

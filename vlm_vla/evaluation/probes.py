@@ -205,17 +205,17 @@ class _Looks:
                 images = (item["image_t1"], item["image_t2"])
                 self.features[p] = [self.model.look(x[None])[0] for x in images]
 
-    def answer(self, questions, captions):
-        "(action, change logit, attention) of one batch of (pair, first, second)."
-        dates = [
-            torch.stack(
-                [self.blank if d[i] == BLANK else self.features[d[0]][d[i]] for d in questions]
-            )
-            for i in (1, 2)
-        ]
-        out = self.model(*dates, captions)
-        action, logit = (out[k].double().cpu().numpy() for k in ("action_pred", "change_logit"))
-        return action, logit, out["attention"].half().cpu().numpy() if "attention" in out else None
+# %% ../../nbs/evaluation/probes.ipynb #85fdec6f
+@patch
+def answer(self: _Looks, questions, captions):
+    "(action, change logit, attention) of one batch of (pair, first, second)."
+    dates = [
+        torch.stack([self.blank if d[i] == BLANK else self.features[d[0]][d[i]] for d in questions])
+        for i in (1, 2)
+    ]
+    out = self.model(*dates, captions)
+    action, logit = (out[k].double().cpu().numpy() for k in ("action_pred", "change_logit"))
+    return action, logit, out["attention"].half().cpu().numpy() if "attention" in out else None
 
 # %% ../../nbs/evaluation/probes.ipynb #eb196f82
 def _this_process(chunks):
@@ -234,7 +234,7 @@ def _gather(found, processes):
     torch.distributed.all_gather_object(every, found)
     return sum(every, [])
 
-
+# %% ../../nbs/evaluation/probes.ipynb #2cc9c5fd
 def _as_answers(found, asked, offset):
     "One `Answers` per `Asked`, in its order; questions about unreadable pairs are left out."
     if not found:
@@ -321,7 +321,7 @@ def _other_places(q, rows, seed):
     kept = np.array(kept, int)
     return kept, box_to_action(np.array(chosen).reshape(-1, 4), q.width[kept], q.height[kept])
 
-
+# %% ../../nbs/evaluation/probes.ipynb #6e65722a
 def _differences(q, dataset, rows):
     "(rows, actions): where the images differ, for the pairs that can be read."
     found = {}

@@ -84,7 +84,7 @@ def between(
         return ""
     return f"{number(interval[0], kind).split(' ')[0]} to {number(interval[1], kind)}"
 
-
+# %% ../../nbs/evaluation/report.ipynb #280abbcf
 def markdown_table(
     head: list,  # headings
     rows: list,  # of lists of str
@@ -122,7 +122,7 @@ def _everyone(metrics, name, others):
     oracle = baselines.get("oracle")
     return rows + ([("oracle", "oracle square", oracle)] if oracle else [])
 
-
+# %% ../../nbs/evaluation/report.ipynb #e6714dc5
 def results_table(
     metrics: dict,  # of a report
     name: str = "agent",  # of the agent
@@ -156,7 +156,7 @@ def place_rows(
 
 CHANGE_METRICS = dict(auroc="AUROC", ap="average precision", ece="calibration error (ECE)")
 
-
+# %% ../../nbs/evaluation/report.ipynb #01c0f5b8
 def change_rows(
     metrics: dict,  # of a report
 ) -> tuple:  # (headings, rows of str)
@@ -207,10 +207,11 @@ def _several_remark(m):
     )
     return (
         "Where a pair's sentences name several places, so that the sentence has to choose "
-        f"({m['several']['n']} sentences): {own} with its own sentence, {other} with another pair's."
+        f"({m['several']['n']} sentences): {own} with its own sentence, "
+        f"{other} with another pair's."
     )
 
-
+# %% ../../nbs/evaluation/report.ipynb #cd6642c2
 def _mask_remark(m):
     if not lookup(m, "mask.n"):
         return ""
@@ -252,7 +253,7 @@ def markdown_page(
     ]
     return "\n\n".join(b for b in blocks if b) + "\n"
 
-
+# %% ../../nbs/evaluation/report.ipynb #9afccdfd
 def about(
     metrics: dict,  # of a report
     data: str,  # name of the data
@@ -426,26 +427,17 @@ def _tiles(m):
     pointing = "The predicted centre lies in the true box. The mean training action"
     square = "Of the predicted square with the true box; the true action's square has"
     reads = "Pointing accuracy when the sentence does not belong to the images: lower is better."
-    change = "Unchanged pairs are read with a sentence about a change. With their own sentences"
+    change = "Unchanged pairs are read with a sentence about a change. With their own sentences, "
+    change += "which give the answer away"
     own = number(lookup(m, "change.own.auroc"))
-    return (
-        (
-            "Pointing accuracy",
-            number(lookup(m, "pointing"), "pct"),
-            f"{ci('pointing')}{pointing}: {mean}.",
-        ),
-        (
-            "Mean IoU",
-            number(lookup(m, "miou")),
-            f"{square} {oracle}. With that square: {number(lookup(m, 'miou_square'))}.",
-        ),
-        ("With another pair's sentence", number(lookup(m, other), "pct"), ci(other) + reads),
-        (
-            "Change or not (AUROC)",
-            number(lookup(m, "change.borrowed.auroc")),
-            f"{change}, which give the answer away: {own}.",
-        ),
-    )
+    two = number(lookup(m, "miou_square"))
+    tiles = {
+        "Pointing accuracy": ("pointing", "pct", f"{ci('pointing')}{pointing}: {mean}."),
+        "Mean IoU": ("miou", "num", f"{square} {oracle}. With that square: {two}."),
+        "With another pair's sentence": (other, "pct", ci(other) + reads),
+        "Change or not (AUROC)": ("change.borrowed.auroc", "num", f"{change}: {own}."),
+    }
+    return [(label, number(lookup(m, k), kind), text) for label, (k, kind, text) in tiles.items()]
 
 # %% ../../nbs/evaluation/report.ipynb #24357a71
 def _plots(predictions, m):
@@ -529,7 +521,7 @@ def html_page(
     context = dict(title=title, subtitle=subtitle, tiles=_tiles(m), sections=sections)
     return _TEMPLATE.render(style=_STYLE, **context)
 
-
+# %% ../../nbs/evaluation/report.ipynb #82e882e7
 def _case(case):
     image = _image(gallery([case], size=2.35, titles=False), case.caption, "jpeg")
     return dict(caption=case.caption, note=case.note, image=image)
@@ -553,7 +545,7 @@ def _is_torn(file):
     with open(file, "rb") as f:
         return f.read(9) in (b"", b'{\n "name"')
 
-
+# %% ../../nbs/evaluation/report.ipynb #9c20d1d8
 def check_report_folder(
     folder,  # to be written
 ) -> Path:

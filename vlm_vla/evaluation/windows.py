@@ -115,7 +115,7 @@ def write_looks(
                 f.write(json.dumps(row) + "\n")
     return folder
 
-
+# %% ../../nbs/evaluation/windows.ipynb #9c4f8094
 def _save_pair(folder, name, images, **row):
     "Save the pictures of a pair; its row."
     row["id"] = name
