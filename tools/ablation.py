@@ -25,6 +25,7 @@ from vlm_vla.config import PRESETS, Config
 from vlm_vla.data.synthetic import make_dataset
 from vlm_vla.dataset import LevirCCActionDataset
 from vlm_vla.eval import evaluate
+from vlm_vla.evaluation.measure import lookup
 from vlm_vla.model import create_model
 from vlm_vla.nets.features import with_features
 from vlm_vla.nets.tiny import make_tiny_models
@@ -53,15 +54,15 @@ VARIANTS = {
     "grid 14 x 14 by size": dict(TILES=1, IMAGE_SIZE=448),
     "no attention loss": dict(LOSS_WEIGHTS={"smooth_l1": 1.0, "giou": 1.0, "change": 0.5}),
 }
-KEEP = (
-    "pointing",
-    "miou",
-    "miou_square",
-    "iou50_square",
-    "pointing_shuffled",
-    "auroc",
-    "auroc_described",
-)
+KEEP = dict(
+    pointing="pointing",
+    miou="miou",
+    miou_square="miou_square",
+    iou50_square="iou50_square",
+    pointing_shuffled="probes.shuffled.pointing",
+    auroc="change.own.auroc",
+    auroc_described="change.borrowed.auroc",
+)  # column -> metric
 
 
 def cpu_seconds() -> float:
@@ -110,7 +111,7 @@ def run_one(root: Path, paths: dict, variant: str, seed: int, epochs: int) -> di
         cpu_seconds=round(used, 1),
         trainable=count_parameters(trainer.model)["trainable"],
         grid=list(trainer.model.grid),
-        **{k: round(metrics[k], 4) for k in KEEP},
+        **{k: round(lookup(metrics, name), 4) for k, name in KEEP.items()},
     )
 
 

@@ -52,6 +52,7 @@ from vlm_vla.model import create_model, quiet
 from vlm_vla.nets.features import with_features
 from vlm_vla.nets.tiny import make_tiny_models
 from vlm_vla.training.rundir import read_metrics, same_run, step_folders
+from vlm_vla.utils import finish_files
 
 SETTINGS = dict(
     DEVICE="cpu",
@@ -359,8 +360,9 @@ def test_features(home, config, args, rng):
 
 
 def contents(folder):
-    "A hash of each file."
-    return {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in names(folder)}
+    "A hash of each file that a reader sees."
+    seen = [n for n in names(folder) if not n.startswith(".")]
+    return {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in seen}
 
 
 def test_report(home, config, args, rng):
@@ -379,7 +381,11 @@ def test_report(home, config, args, rng):
     while kills < args.kills and tries < 4 * args.kills:
         tries += 1
         kills += kill_at(fork(save["new"], folder, answer), folder, rng, seconds, tries)
-        there = contents(folder) if folder.is_dir() else {}
+        seen = contents(folder)
+        if not any(seen.items() <= one.items() for one in whole.values()):
+            wrong.append(f"kill {kills}: old and new files side by side: {list(seen)}")
+        finish_files(folder)  # as whoever reads a report does
+        there = contents(folder)
         if there not in whole.values():
             torn = [
                 n for n, h in there.items() if h not in (whole["old"].get(n), whole["new"].get(n))
@@ -390,8 +396,9 @@ def test_report(home, config, args, rng):
                 wrong.append(f"kill {kills}: the next report is another")
         elif there != whole["old"]:
             shutil.copytree(kept, folder, dirs_exist_ok=True)
-        if names(folder.parent) != around:
-            wrong.append(f"kill {kills}: left behind: {set(names(folder.parent)) - set(around)}")
+    undisturbed(save["old"], folder, answer)
+    if names(folder.parent) != around:
+        wrong.append(f"left behind: {set(names(folder.parent)) - set(around)}")
     return say("report", kills, wrong, seconds, start)
 
 

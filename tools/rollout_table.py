@@ -13,11 +13,17 @@ import os
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
-from vlm_vla.agent import ChangeAgent, compare_looks, write_looks
+import numpy as np
+
+from vlm_vla.agent import ChangeAgent, write_looks
 from vlm_vla.config import Config
 from vlm_vla.data.sources import open_pairs
 from vlm_vla.data.synthetic import make_dataset
+from vlm_vla.evaluation.measure import grounding
+from vlm_vla.evaluation.metrics import pair_weights
+from vlm_vla.evaluation.probes import Subset, read_questions
 from vlm_vla.evaluation.report import between, markdown_table, number
 from vlm_vla.nets.tiny import make_tiny_models
 from vlm_vla.train import Trainer
@@ -66,17 +72,36 @@ def trained(root: Path, config: Config, n_train: int, workers: int) -> tuple:
     return ChangeAgent.from_pretrained(run), took.seconds
 
 
+def compare_looks(agent, samples: list, steps: tuple) -> dict:
+    "Number of looks -> metrics with intervals, and `looks`: how many were taken on average."
+    q = read_questions(Subset(SimpleNamespace(samples=samples), range(len(samples))))
+    weights, answers = pair_weights(q.pair), {n: [] for n in steps}
+    for p in range(int(q.pair.max()) + 1):
+        mine = np.flatnonzero(q.pair == p)
+        pair = samples[int(mine[0])].pair
+        t1, t2 = pair.t1.open(), pair.t2.open()
+        for n in steps:
+            answers[n] += [(i, agent.rollout(t1, t2, q.caption[i], n)) for i in mine]
+    out = {}
+    for n, found in answers.items():
+        rows = np.array([i for i, _ in found])
+        actions = np.array([(a.cx, a.cy, a.scale) for _, a in found])
+        looks = float(np.mean([len(a.looks) for _, a in found]))
+        out[n] = {**grounding(actions, rows, q, weights), "looks": looks}
+    return out
+
+
 def rows(scale: int, found: dict) -> list:
     "Lines of the table."
     return [
         [
             f"{scale if n == min(found) else ''}",
             n,
-            number(f["pointing"], "pct"),
-            number(f["miou"]),
-            between(f["miou_ci"], "num"),
-            number(f["miou_square"]),
-            number(f["center_error_px"], "px"),
+            number(f["pointing"]["value"], "pct"),
+            number(f["miou"]["value"]),
+            between(f["miou"]["ci"], "num"),
+            number(f["miou_square"]["value"]),
+            number(f["center_error_px"]["value"], "px"),
             f"{f['looks']:.2f}",
             f["n"],
         ]

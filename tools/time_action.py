@@ -12,15 +12,17 @@ import json
 import os
 import platform
 import tempfile
+import time
 from pathlib import Path
 
 import torch
 from publish_demo import cpu_name
 
-from vlm_vla.agent import ChangeAgent, time_action
+from vlm_vla.agent import ChangeAgent
 from vlm_vla.config import Config
 from vlm_vla.data.sources import open_pairs
 from vlm_vla.data.synthetic import make_dataset
+from vlm_vla.evaluation.jobs import as_pair
 from vlm_vla.evaluation.report import markdown_table
 from vlm_vla.model import create_model, quiet
 from vlm_vla.nets.tiny import make_real_size_models, make_tiny_models
@@ -35,6 +37,49 @@ STEPS = dict(
     rest="checks, copies, Python",
 )
 WHOLE = ("one action", "ten captions, encoded once", "ten calls")
+
+
+def timed(f, agent, repeats):
+    "(seconds of the fastest call, what it returned); the first call does not count."
+    seconds = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        out = f()
+        if agent.model.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:]), out
+
+
+@torch.inference_mode()
+def steps_of(agent, t1, t2, caption, repeats) -> dict:
+    "Step -> seconds: decode, resize, look (both dates), read, point."
+    model, out = agent.model, {}
+    out["decode"], images = timed(lambda: as_pair(t1, t2, agent.ranges), agent, repeats)
+    transform = agent.transform
+    out["resize"], pixels = timed(
+        lambda: torch.stack([transform(x) for x in images]), agent, repeats
+    )
+    out["look"], seen = timed(lambda: model.look(pixels), agent, repeats)
+    out["read"] = 0.0
+    if not model.fusion.uses_prefix:
+        with model.autocast():
+            out["read"], _ = timed(lambda: model.language([caption]), agent, repeats)
+    whole, _ = timed(lambda: model(seen[:1], seen[1:], [caption]), agent, repeats)
+    return {**out, "point": max(0.0, whole - out["read"])}
+
+
+def time_action(agent, t1, t2, caption, repeats) -> dict:
+    "Seconds of the steps of one action, of one action, and of ten questions."
+    out, ten = steps_of(agent, t1, t2, caption, repeats), [f"{caption} {i}" for i in range(10)]
+    whole = {
+        "one action": lambda: agent.act(t1, t2, caption),
+        "ten captions, encoded once": lambda: (agent.encode(t1, t2), agent.act(ten)),
+        "ten calls": lambda: [agent.act(t1, t2, c) for c in ten],
+    }
+    seconds = {k: timed(f, agent, repeats)[0] for k, f in whole.items()}
+    out["rest"] = max(0.0, seconds["one action"] - sum(out.values()))
+    return {**out, **seconds}
 
 
 def measure(root: Path, size: str, repeats: int) -> dict:

@@ -6,7 +6,7 @@
 __all__ = ['GIB', 'set_seed', 'cuda_problem', 'get_device', 'cpu_has_bf16', 'pick_dtype', 'count_parameters',
            'print_model_summary', 'peak_memory', 'memory_used', 'print_gpu_memory', 'disk_needed', 'memory_needed',
            'free_disk', 'free_memory', 'AverageMeter', 'format_time', 'save_config_as_json', 'load_checkpoint',
-           'write_files', 'run_slow', 'Stopwatch', 'LogBar', 'progress_bar']
+           'write_files', 'finish_files', 'run_slow', 'Stopwatch', 'LogBar', 'progress_bar']
 
 # %% ../nbs/00a_utils.ipynb #dddda46a
 import os
@@ -288,7 +288,7 @@ def write_files(
     "Write files that belong together: all of them, or none. Other files stay."
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _move_ready(folder)
+    finish_files(folder)
     new = folder / ".new"
     if new.exists():  # of a process that was killed
         shutil.rmtree(new)
@@ -297,17 +297,22 @@ def write_files(
         data = content if isinstance(content, bytes) else content.encode("utf-8", "replace")
         (new / name).write_bytes(data)
     os.replace(new, folder / ".ready")
-    _move_ready(folder)
+    finish_files(folder)
     return folder
 
 
-def _move_ready(folder):
-    "Move the files of `.ready` to their place."
-    ready = folder / ".ready"
+def finish_files(
+    folder,  # where `write_files` may have been killed
+) -> None:
+    "Put the files of `.ready` in their place."
+    ready = Path(folder) / ".ready"
     if not ready.is_dir():
         return
-    for file in sorted(ready.iterdir()):
-        os.replace(file, folder / file.name)
+    files = sorted(ready.iterdir())
+    for file in files:  # first, so that old and new files never stand side by side
+        (ready.parent / file.name).unlink(missing_ok=True)
+    for file in files:
+        os.replace(file, ready.parent / file.name)
     ready.rmdir()
 
 # %% ../nbs/00a_utils.ipynb #b6080b96
