@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['VLM_ActionAgent', 'create_model', 'weightless']
 
-# %% ../nbs/02_model.ipynb #8936115d
+# %% ../nbs/02_model.ipynb #5246797d
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,26 +16,12 @@ from torch import nn
 from transformers import AutoModel
 
 from .config import Config, read_json
+from .nets import checkpoint
 from .nets.base import load_base, quiet, weights_of_base
-from vlm_vla.nets.checkpoint import (
-    check_agent,
-    check_bases,
-    check_parts,
-    find_bases,
-    read_agent,
-    resolve_checkpoint,
-    save_agent,
-)
+from .nets.checkpoint import find_bases, resolve_checkpoint
 from .nets.language import LanguageEncoder, add_lora, load_language, pick_4bit
 from .nets.losses import LOSSES, action_region, has_box, mse_loss
-from vlm_vla.nets.pointer import (
-    FUSIONS,
-    HEADS,
-    PatchPointer,
-    Projector,
-    focus,
-    pick,
-)
+from .nets.pointer import FUSIONS, HEADS, PatchPointer, Projector, focus, pick
 from .nets.vision import VisionEncoder, load_vision, vision_shape
 from .utils import get_device, pick_dtype, set_seed
 
@@ -137,7 +123,25 @@ def point(
         scores=p["scores"],
     )
 
-# %% ../nbs/02_model.ipynb #bb103bb0
+# %% ../nbs/02_model.ipynb #0feffc82
+@patch
+def fuse(
+    self: VLM_ActionAgent,
+    patches: torch.Tensor,  # (B, N, D): projected patches of both dates
+    captions: list,  # B sentences
+) -> torch.Tensor:
+    "(B, N, D): patches that have met their sentence."
+    text = self.language(captions, patches if self.fusion.uses_prefix else None)
+    return self.fusion(patches, self.text_norm(text.to(patches.dtype)))
+
+
+@patch
+def autocast(self: VLM_ActionAgent):
+    "Half precision for the matrix products, where the chip has it."
+    half = self.compute_dtype != torch.float32
+    return torch.autocast(self.device.type, self.compute_dtype) if half else nullcontext()
+
+# %% ../nbs/02_model.ipynb #415466d0
 @patch
 def forward(
     self: VLM_ActionAgent,
@@ -166,24 +170,6 @@ def forward(
     if action_targets is not None:
         out.update(self.losses(out, action_targets, changed, region, loss_scale))
     return out
-
-# %% ../nbs/02_model.ipynb #e994ed52
-@patch
-def fuse(
-    self: VLM_ActionAgent,
-    patches: torch.Tensor,  # (B, N, D): projected patches of both dates
-    captions: list,  # B sentences
-) -> torch.Tensor:
-    "(B, N, D): patches that have met their sentence."
-    text = self.language(captions, patches if self.fusion.uses_prefix else None)
-    return self.fusion(patches, self.text_norm(text.to(patches.dtype)))
-
-
-@patch
-def autocast(self: VLM_ActionAgent):
-    "Half precision for the matrix products, where the chip has it."
-    half = self.compute_dtype != torch.float32
-    return torch.autocast(self.device.type, self.compute_dtype) if half else nullcontext()
 
 # %% ../nbs/02_model.ipynb #3cb86393
 @patch
@@ -225,14 +211,14 @@ def weightless(
         reader = LanguageEncoder(body, tokenizer, config.TEXT_POOLING, config.MAX_TEXT_LENGTH)
         return VLM_ActionAgent(encoder, reader, config)
 
-# %% ../nbs/02_model.ipynb #41df94b9
+# %% ../nbs/02_model.ipynb #982be116
 @patch
 def save_pretrained(
     self: VLM_ActionAgent,
     folder,  # where to write it
 ) -> Path:
     "Write adapter, our own weights, settings and a model card; megabytes."
-    return save_agent(self, folder)
+    return checkpoint.save_agent(self, folder)
 
 
 @patch
@@ -241,9 +227,9 @@ def load_weights(
     path,  # a checkpoint folder
 ) -> VLM_ActionAgent:
     "Read adapter and our own weights into this agent; every name and shape must fit."
-    return read_agent(self, path)
+    return checkpoint.read_agent(self, path)
 
-# %% ../nbs/02_model.ipynb #74c690e1
+# %% ../nbs/02_model.ipynb #7ad7efb1
 @patch(cls_method=True)
 def from_pretrained(
     cls: VLM_ActionAgent,
@@ -254,11 +240,11 @@ def from_pretrained(
 ) -> VLM_ActionAgent:
     "A saved agent, in evaluation mode."
     path = resolve_checkpoint(path)
-    check_agent(path)
-    check_parts(path)
+    checkpoint.check_agent(path)
+    checkpoint.check_parts(path)
     config = Config.from_checkpoint(path, config, **overrides)
     bases = find_bases(config)
-    check_bases(bases, path)
+    checkpoint.check_bases(bases, path)
     agent = _loaded(config, device or get_device(config.DEVICE), bases)
     if (path / "pixels.json").is_file():  # the range of training pictures with over 8 bits
         agent.ranges = read_json(path / "pixels.json")["ranges"]

@@ -47,7 +47,7 @@ def quiet():
         if bar:
             log.enable_progress_bar()
 
-# %% ../../nbs/nets/base.ipynb #ff9a8f67
+# %% ../../nbs/nets/base.ipynb #b43694e8
 def _torn_file(folder):
     "The first file of a model's folder that cannot be read or is missing; empty if there is none."
     for file in sorted(Path(folder).glob("*.*")):
@@ -58,13 +58,14 @@ def _torn_file(folder):
                 found = json.loads(file.read_text(encoding="utf-8"))
                 if file.name.endswith(".index.json"):
                     shards = sorted(set(found["weight_map"].values()))
-                    if lost := [s for s in shards if not (file.parent / s).is_file()]:
-                        return str(file.parent / lost[0])
+                    lost = [str(file.parent / s) for s in shards if not (file.parent / s).is_file()]
+                    if lost:
+                        return lost[0]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError):
             return str(file)
     return ""
 
-
+# %% ../../nbs/nets/base.ipynb #d1670898
 @contextmanager
 def reading(
     path,  # folder or hub id of a base model
@@ -79,7 +80,7 @@ def reading(
             raise
         raise ValueError(_reason(path, e, text)) from e
 
-# %% ../../nbs/nets/base.ipynb #d2c7b4d8
+# %% ../../nbs/nets/base.ipynb #5884f7da
 def _reason(path, error, text):
     "One sentence about an error in the files of a model."
     if "trust_remote_code" in text:
@@ -95,7 +96,7 @@ def _reason(path, error, text):
         f"({type(error).__name__}: {why}); fetch the model again"
     )
 
-# %% ../../nbs/nets/base.ipynb #de0aecf3
+# %% ../../nbs/nets/base.ipynb #98757e65
 ENCODERS = {
     "clip": CLIPVisionModel,
     "clip_vision_model": CLIPVisionModel,
@@ -124,7 +125,7 @@ def base_config(
             return SimpleNamespace(**{**found, "_name_or_path": str(path)})
         return AutoConfig.from_pretrained(path, trust_remote_code=False)
 
-# %% ../../nbs/nets/base.ipynb #a1b9ac80
+# %% ../../nbs/nets/base.ipynb #2afb26e7
 def base_tokenizer(
     path,  # folder or hub id of a language model
 ):
@@ -138,7 +139,7 @@ def base_tokenizer(
             )
     return tokenizer
 
-# %% ../../nbs/nets/base.ipynb #1496ea68
+# %% ../../nbs/nets/base.ipynb #db324db4
 _UNUSED = r"(^|\.)(pooler|head|mask_token)(\.|$)"  # unless the pooled vector is asked for
 
 
@@ -163,7 +164,7 @@ def _weight_fault(model, report, unused):
         return f"its files hold {more[0]}, for which its config.json has no place"
     return ""
 
-# %% ../../nbs/nets/base.ipynb #ad2f16a4
+# %% ../../nbs/nets/base.ipynb #bb30327d
 def load_base(
     path,  # folder or hub id
     cls=AutoModel,  # class of transformers that loads it
@@ -186,7 +187,7 @@ def load_base(
             raise ValueError(f"{path}: {fault}; fetch the model again")
     return model
 
-# %% ../../nbs/nets/base.ipynb #90c1c4c8
+# %% ../../nbs/nets/base.ipynb #edccc83a
 def base_shape(
     config,  # configuration of a base model
 ) -> dict:

@@ -47,7 +47,7 @@ def write_folder(
         shutil.rmtree(new, ignore_errors=True)
     return folder
 
-# %% ../../nbs/nets/checkpoint.ipynb #dfc5e3b7
+# %% ../../nbs/nets/checkpoint.ipynb #5b60a167
 FORMAT = 1  # of the checkpoint folder
 
 
@@ -66,11 +66,14 @@ def head_state(
         if not k.startswith(("vision.", "language."))
     }
 
-
+# %% ../../nbs/nets/checkpoint.ipynb #2e9e615c
 def _base_shapes(agent):
     "`base_shape` of both base models."
     models = dict(vision=agent.vision.model, language=agent.language.model)
     return {kind: base_shape(getattr(m, "config", None)) for kind, m in models.items()}
+
+
+_REGISTRIES = dict(FUSION=FUSIONS, HEAD=HEADS, LOSS_WEIGHTS=LOSSES, model_type=ENCODERS)
 
 
 def _own_parts(agent):
@@ -81,10 +84,7 @@ def _own_parts(agent):
     found = [(s, n, _REGISTRIES[s][n].__module__) for s, n in used if n in _REGISTRIES[s]]
     return [list(f) for f in found if f[2].split(".")[0] not in ("vlm_vla", "transformers")]
 
-
-_REGISTRIES = dict(FUSION=FUSIONS, HEAD=HEADS, LOSS_WEIGHTS=LOSSES, model_type=ENCODERS)
-
-# %% ../../nbs/nets/checkpoint.ipynb #ee1ff926
+# %% ../../nbs/nets/checkpoint.ipynb #48ef82b8
 _README = """---
 library_name: vlm_vla
 base_model: [{c.VISION_MODEL_NAME}, {c.LLM_MODEL_NAME}]
@@ -103,7 +103,7 @@ Two satellite images of one place at two dates and a sentence about what changed
     agent.act("before.png", "after.png", "a villa was built in the top-left corner")
 """  # noqa: E501
 
-
+# %% ../../nbs/nets/checkpoint.ipynb #769f5a66
 def _write_card(agent, folder):
     "README.md for people, and agent.json: what the agent stands on and what the files hold."
     shapes = _base_shapes(agent)
@@ -122,7 +122,7 @@ def _write_card(agent, folder):
     )
     (folder / "agent.json").write_text(json.dumps(card, indent=2), encoding="utf-8")
 
-# %% ../../nbs/nets/checkpoint.ipynb #b5d52f3a
+# %% ../../nbs/nets/checkpoint.ipynb #27bc93d2
 def save_agent(
     agent,  # a `VLM_ActionAgent`
     folder,  # where to write it
@@ -144,7 +144,7 @@ def save_agent(
 
     return write_folder(folder, fill)
 
-# %% ../../nbs/nets/checkpoint.ipynb #35cd861c
+# %% ../../nbs/nets/checkpoint.ipynb #fc482cc1
 def read_card(
     path,  # a checkpoint folder
 ) -> dict:
@@ -163,7 +163,7 @@ def _follow(path, which):
         path = path.parent / Path(path.read_text(encoding="utf-8").strip()).name
     return path
 
-# %% ../../nbs/nets/checkpoint.ipynb #2a664620
+# %% ../../nbs/nets/checkpoint.ipynb #d9119481
 def resolve_checkpoint(
     path,  # a checkpoint folder, a pointer to one (`checkpoints/best`), or a run
     which: str = "best",  # the pointer to follow in a run: 'best' or 'last'
@@ -191,7 +191,7 @@ def resolve_checkpoint(
         )
     return path
 
-# %% ../../nbs/nets/checkpoint.ipynb #64c333de
+# %% ../../nbs/nets/checkpoint.ipynb #a74d3094
 SEAL = "training/files.json"
 
 
@@ -203,7 +203,7 @@ def seal(
     hashes = {name: _size_and_hash(p) for name, p in files.items()}
     (folder / SEAL).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
 
-
+# %% ../../nbs/nets/checkpoint.ipynb #16c50f63
 def _why_changed(file, kept):
     "How a file differs from what a list keeps of it: a few words, or nothing."
     size, digest = kept
@@ -224,7 +224,7 @@ def check_whole(
         if why := _why_changed(folder / name, kept):
             raise ValueError(f"{name} {why}")
 
-# %% ../../nbs/nets/checkpoint.ipynb #a1250cde
+# %% ../../nbs/nets/checkpoint.ipynb #94a4d519
 def check_agent(
     folder: Path,  # a checkpoint
 ) -> None:
@@ -247,11 +247,9 @@ def check_agent(
                 f"and agent.json {kept!r}; take another checkpoint"
             )
 
-# %% ../../nbs/nets/checkpoint.ipynb #2c97c76f
-_BASES = dict(
-    vision=("CLIP_PATH", "VISION_MODEL_NAME"),
-    language=("LLM_PATH", "LLM_MODEL_NAME"),
-)
+# %% ../../nbs/nets/checkpoint.ipynb #df416fbc
+_NAMES = ("CLIP_PATH", "VISION_MODEL_NAME"), ("LLM_PATH", "LLM_MODEL_NAME")
+_BASES = dict(zip(("vision", "language"), _NAMES))
 
 
 def find_bases(
@@ -279,7 +277,7 @@ def check_parts(
                 f"{path}: {setting} is {name!r}, which is not registered here; it is from {where}"
             )
 
-# %% ../../nbs/nets/checkpoint.ipynb #c0fb4b65
+# %% ../../nbs/nets/checkpoint.ipynb #4b97c399
 def check_bases(
     found: dict,  # of `find_bases`
     path,  # the checkpoint
@@ -307,7 +305,7 @@ def _check_hashes(agent, path):
                 "or ACCEPT_OTHER_BASE to True to load it all the same"
             )
 
-# %% ../../nbs/nets/checkpoint.ipynb #2ad5bd3d
+# %% ../../nbs/nets/checkpoint.ipynb #0e86c448
 def _read_weights(file):
     "The tensors of a .safetensors file, by name."
     if not file.is_file():
@@ -335,7 +333,7 @@ def _load_head(agent, file):
                 f"{lacking} lacks {', '.join(apart[:3])}: {file} is of an agent of another make"
             )
 
-# %% ../../nbs/nets/checkpoint.ipynb #f51d8d23
+# %% ../../nbs/nets/checkpoint.ipynb #042c89c1
 def read_agent(
     agent,  # a `VLM_ActionAgent` on its base models
     path,  # a checkpoint folder

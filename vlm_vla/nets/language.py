@@ -67,7 +67,7 @@ class LanguageEncoder(nn.Module):
             inputs["position_ids"] = position_ids(mask)
         return self.model(attention_mask=mask, **inputs).last_hidden_state
 
-# %% ../../nbs/nets/language.ipynb #5a3475db
+# %% ../../nbs/nets/language.ipynb #fe06e685
 @patch
 def tokens(
     self: LanguageEncoder,
@@ -81,7 +81,7 @@ def tokens(
     found = self.tokenizer(captions, **limits, return_tensors="pt")
     return found.to(next(self.model.parameters()).device)
 
-
+# %% ../../nbs/nets/language.ipynb #e8dabcd7
 @patch
 def forward(
     self: LanguageEncoder,
@@ -99,7 +99,7 @@ def forward(
     rows = torch.tensor([row[c] for c in captions], device=hidden.device)
     return pool_tokens(hidden, t["attention_mask"], self.pooling).index_select(0, rows)
 
-# %% ../../nbs/nets/language.ipynb #9fedd85e
+# %% ../../nbs/nets/language.ipynb #db495158
 @patch
 def _with_prefix(self: LanguageEncoder, t, prefix):
     "(B, D): the sentences of `t` read after the vectors of `prefix`."
@@ -124,7 +124,7 @@ def read(
             return self._read_packed(ids, mask, order.to(ids.device), place.to(ids.device))
     return self._run(mask, input_ids=ids)
 
-# %% ../../nbs/nets/language.ipynb #43029e2c
+# %% ../../nbs/nets/language.ipynb #9bb00736
 @cache
 def nf4_problem(
     device: torch.device,  # where the model will run
@@ -148,7 +148,7 @@ def nf4_problem(
         why = (str(e).splitlines() or [type(e).__name__])[0]
         return f"bitsandbytes {bnb.__version__} cannot run on {device}: {why}"
 
-# %% ../../nbs/nets/language.ipynb #d55282e3
+# %% ../../nbs/nets/language.ipynb #b473e968
 def pick_4bit(
     wanted,  # USE_4BIT: True, False or 'always'
     device: torch.device,  # where the model will run
@@ -166,7 +166,7 @@ def pick_4bit(
         )
     return not problem, problem or "NF4 with double quantisation"
 
-# %% ../../nbs/nets/language.ipynb #4bb949d2
+# %% ../../nbs/nets/language.ipynb #bb13a315
 def _nf4_arguments(device, dtype):
     "The arguments of `from_pretrained` for 4-bit weights."
     from transformers import BitsAndBytesConfig
@@ -196,7 +196,7 @@ def add_lora(
         except ValueError as e:
             raise ValueError(f"LORA_TARGET_MODULES does not fit this language model: {e}") from e
 
-# %% ../../nbs/nets/language.ipynb #f71201c9
+# %% ../../nbs/nets/language.ipynb #4d3625e7
 def load_language(
     path,  # folder or hub id
     config,  # a `Config`
@@ -220,7 +220,7 @@ def load_language(
     model = add_lora(model, config) if config.USE_LORA else model
     return LanguageEncoder(model, base_tokenizer(path), config.TEXT_POOLING, config.MAX_TEXT_LENGTH)
 
-# %% ../../nbs/nets/language.ipynb #339076d5
+# %% ../../nbs/nets/language.ipynb #10292681
 PACKED = {"llama", "mistral", "qwen2", "qwen3"}  # causal, rotary positions, any attention mask
 
 
@@ -239,7 +239,7 @@ def pack(
     place[order[order >= 0]] = (order >= 0).flatten().nonzero().flatten()
     return order, place.view(mask.shape)
 
-
+# %% ../../nbs/nets/language.ipynb #de281399
 @patch
 def _read_packed(self: LanguageEncoder, ids, mask, order, place):
     "`read` in packed rows."

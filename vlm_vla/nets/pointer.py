@@ -36,7 +36,7 @@ def _fourier(points, bands=4):
     angles = points[:, None] * (torch.pi * 2 ** torch.arange(bands))[:, None]
     return torch.cat([angles.sin(), angles.cos()], -1).flatten(1)
 
-# %% ../../nbs/nets/pointer.ipynb #d8be0960
+# %% ../../nbs/nets/pointer.ipynb #063eda5a
 def same_mean(
     t1: torch.Tensor,  # (B, N, C)
     t2: torch.Tensor,  # (B, N, C)
@@ -45,7 +45,7 @@ def same_mean(
     shift = (t2.mean(1, keepdim=True) - t1.mean(1, keepdim=True)) / 2
     return t1 + shift, t2 - shift
 
-
+# %% ../../nbs/nets/pointer.ipynb #23d2eddb
 class Projector(nn.Module):
     "Encoder features of both dates, (B, N, C) each, to the language model's width (B, N, D)."
 
@@ -71,7 +71,7 @@ class Projector(nn.Module):
         t1, t2 = same_mean(self.norm(t1), self.norm(t2))
         return self.proj(torch.cat([t1, t2, t2 - t1], -1)) + self.place(self.code)
 
-# %% ../../nbs/nets/pointer.ipynb #72e05e9c
+# %% ../../nbs/nets/pointer.ipynb #523b1f2e
 FUSIONS, HEADS = {}, {}
 
 
@@ -98,7 +98,7 @@ def register_head(
     "Decorator of a function or class: `make(dim)` gives a module from (B, D) to (B, 3) in [0, 1]."
     return _register(HEADS, name)
 
-
+# %% ../../nbs/nets/pointer.ipynb #13c3d306
 def pick(
     table: dict,  # a registry
     name: str,  # the part that is asked for
@@ -109,7 +109,7 @@ def pick(
         raise ValueError(f"{setting} is {name!r}; registered are {', '.join(table)}")
     return table[name]
 
-# %% ../../nbs/nets/pointer.ipynb #bea5f29d
+# %% ../../nbs/nets/pointer.ipynb #841ce04c
 @register_fusion("add")
 class AddFusion(nn.Module):
     "The sentence is added to every patch."
@@ -138,7 +138,7 @@ class ConcatFusion(nn.Module):
     def forward(self, patches, text):
         return self.mlp(torch.cat([patches, text[:, None].expand_as(patches)], -1))
 
-# %% ../../nbs/nets/pointer.ipynb #a9434a32
+# %% ../../nbs/nets/pointer.ipynb #943f418d
 @register_fusion("film")
 class FiLMFusion(nn.Module):
     "The sentence scales and shifts every channel of a patch (FiLM, Perez et al., 2018)."
@@ -163,7 +163,7 @@ class PrefixFusion(AddFusion):
 
     uses_prefix = True  # fusions without this attribute have none
 
-# %% ../../nbs/nets/pointer.ipynb #632f8b9e
+# %% ../../nbs/nets/pointer.ipynb #6b68e29e
 class PatchBlock(nn.Module):
     "(B, N, D) to (B, N, D): a residual MLP on each patch, a 3 x 3 convolution between neighbours."
 
@@ -182,7 +182,7 @@ class PatchBlock(nn.Module):
         square = self.norm2(h).transpose(1, 2).unflatten(2, self.grid)
         return h + self.near(square).flatten(2).transpose(1, 2)
 
-# %% ../../nbs/nets/pointer.ipynb #8634be37
+# %% ../../nbs/nets/pointer.ipynb #52eb3135
 class PatchPointer(nn.Module):
     "Fused patches (B, N, D) to `attended` (B, D), `attention`, `scores`, `center`, `evidence`."
 
@@ -212,7 +212,7 @@ class PatchPointer(nn.Module):
         evidence = scores.logsumexp(-1) - math.log(scores.shape[-1])  # is there anything at all?
         return dict(attended=attended, attention=a, scores=scores, center=center, evidence=evidence)
 
-# %% ../../nbs/nets/pointer.ipynb #9942ad79
+# %% ../../nbs/nets/pointer.ipynb #6258bbad
 def focus(
     attention: torch.Tensor,  # (B, N)
     scale: torch.Tensor,  # (B,) predicted size in [0, 1]
@@ -233,7 +233,7 @@ def focus(
         center[rows] = mass_center(a / a.sum(1, keepdim=True), centers)
     return center
 
-# %% ../../nbs/nets/pointer.ipynb #82e801d4
+# %% ../../nbs/nets/pointer.ipynb #ca705a2b
 @register_head("mlp")
 def _action_head(dim):
     "The baseline's MLP: (B, D) to (B, 3) in [0, 1]."

@@ -65,7 +65,7 @@ class VisionEncoder(nn.Module):
     def train(self, mode: bool = True):
         return super().train(False)  # frozen: dropout stays off
 
-# %% ../../nbs/nets/vision.ipynb #2ab616e6
+# %% ../../nbs/nets/vision.ipynb #eb7cc847
 @patch
 def _tile(self: VisionEncoder, x):
     "(B, 3, S, S) to (B, g*g, C), or to (B, 1, C) when pooled."
@@ -82,7 +82,7 @@ def _tile(self: VisionEncoder, x):
         return (h[:, extra:].mean(1) if vector is None else vector.flatten(1))[:, None]
     return h[:, extra:]
 
-
+# %% ../../nbs/nets/vision.ipynb #fdcf0a2b
 @patch
 @torch.no_grad()
 def forward(
@@ -104,7 +104,7 @@ def forward(
         return patches.reshape(images.shape[0], -1, patches.shape[-1]).mean(1, keepdim=True)
     return from_tiles(patches, self.tiles)
 
-# %% ../../nbs/nets/vision.ipynb #cfde4450
+# %% ../../nbs/nets/vision.ipynb #234c0e92
 def _of_transformers(cls):
     "Does transformers load this class, and report what it found?"
     return cls is AutoModel or (isinstance(cls, type) and issubclass(cls, PreTrainedModel))
@@ -127,7 +127,7 @@ def load_vision(
             model.config = found
     return VisionEncoder(model, config.IMAGE_SIZE, config.TILES, pooled)
 
-# %% ../../nbs/nets/vision.ipynb #4fa9f477
+# %% ../../nbs/nets/vision.ipynb #ca95cf40
 def vision_shape(
     found,  # configuration of the encoder, of `base_config`
     config,  # a `Config`
