@@ -41,7 +41,7 @@ from vlm_vla.config import PRESETS, Config
 from vlm_vla.data.synthetic import make_dataset
 from vlm_vla.model import create_model
 from vlm_vla.nets.base import quiet
-from vlm_vla.nets.features import collate_shared, with_features
+from vlm_vla.nets.features import with_features
 from vlm_vla.nets.language import LanguageEncoder, pool_tokens
 from vlm_vla.nets.tiny import make_real_size_models, make_tiny_models
 from vlm_vla.train import Trainer

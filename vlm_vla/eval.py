@@ -26,6 +26,8 @@ from vlm_vla.evaluation.measure import (
 )
 from .evaluation.metrics import METRICS
 from .evaluation.plots import Case, gallery, pick_cases
+
+# %% ../nbs/04_eval.ipynb #26188c89
 from vlm_vla.evaluation.probes import (
     BASELINES,
     PROBES,

@@ -300,7 +300,7 @@ def write_files(
     finish_files(folder)
     return folder
 
-
+# %% ../nbs/00a_utils.ipynb #0d378546
 def finish_files(
     folder,  # where `write_files` may have been killed
 ) -> None:

@@ -19,6 +19,8 @@ from .geometry import connected_components, mask_box, merge_components, view_poi
 
 # %% ../../nbs/data/captions.ipynb #f1f38f6b
 LABELLED = ("building", "road")  # the kinds that LEVIR-MCI's masks label
+
+# %% ../../nbs/data/captions.ipynb #828c306d
 NOUNS = dict(  # kind of thing -> its names in the singular
     building="""
         house, villa, building, mansion, bungalow, cottage, cabin, hut, shed, barn, warehouse,
@@ -64,6 +66,8 @@ NOUNS = dict(  # kind of thing -> its names in the singular
         " airport, runway, railway, railroad"
     ),
 )
+
+# %% ../../nbs/data/captions.ipynb #388812cd
 COVER = ("tree", "grass", "ground", "field")  # what is built over
 _NOUN = {
     tuple(name.split()): kind for kind, names in NOUNS.items() for name in re.split(r",\s*", names)
@@ -122,7 +126,7 @@ def _forms(stem):
         else {s, s + "s", s + "es", s + "ed", s + "ing"}
     )
 
-
+# %% ../../nbs/data/captions.ipynb #8d0fffa4
 _VERB = {
     form: event for event, stems in VERBS.items() for stem in stems.split() for form in _forms(stem)
 }
@@ -171,6 +175,8 @@ _QUANTITIES = set(
     "row rows line lines lot lots group groups ring rings circle circles number quantity series"
     " cluster clusters pair pairs bunch patch patches piece pieces mass amount block blocks".split()
 )
+
+# %% ../../nbs/data/captions.ipynb #ce7e664e
 _COLLECTIVE = set(
     "area district community village settlement complex neighborhood neighbourhood housing block"
     " quarter residential".split()
@@ -1074,6 +1080,8 @@ _NO = re.compile(
 _AFTER_WHICH_NO = set(
     "with of having has have had from into leaving left".split()
 )  # "land with no trees"
+
+# %% ../../nbs/data/captions.ipynb #8be33b21
 _MINOR = set(
     "light lighting illumination season seasons seasonal shadow shadows color colors colour colours"
     " brightness tone contrast weather haze cloud clouds angle viewpoint quality sunlight"
@@ -1387,7 +1395,7 @@ class Region:
     # "place, generously" | "part at the place"
     how: str = ""
 
-
+# %% ../../nbs/data/captions.ipynb #0c690394
 def split_mask(
     mask,  # (H, W): 0, 128 (road), 255 (building); with `binary` any nonzero value is a change
     # False; "building" or "road": what the nonzero pixels of a binary mask are; True: whatever a
@@ -1605,6 +1613,8 @@ _DISTRIBUTED = re.compile(
     re.I,
 )
 _SWAP_HALF = dict(above="below", below="above")
+
+# %% ../../nbs/data/captions.ipynb #b53c4980
 _SWAP_QUARTER = dict(
     horizontal="vertical",
     vertical="horizontal",

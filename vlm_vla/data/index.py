@@ -17,7 +17,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-import vlm_vla.data.arrow  # registers its format
 from .arrow import _split_of_name, hub_source
 from vlm_vla.data.formats import (
     FORMATS,

@@ -8,7 +8,7 @@ __all__ = ['NINTHS', 'LABELS', 'NO_CHANGE', 'Thing', 'make_thing', 'ninth_of', '
 
 # %% ../../nbs/data/scenes.ipynb #c20205ec
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache
 from statistics import NormalDist
 
 import numpy as np
@@ -123,8 +123,8 @@ def disc(self: _Sketch, cx, cy, r, colour, solid=True):
 @patch
 def thing(self: _Sketch, rng, kind, look, grain=3.0, height=0.0):
     "The drawing as a `Thing`, with a little grey noise on it"
-    l, t, r, b = self.shape.getbbox()
-    x, y = l // _FINER, t // _FINER
+    left, t, r, b = self.shape.getbbox()
+    x, y = left // _FINER, t // _FINER
     used = (x * _FINER, y * _FINER, -(-r // _FINER) * _FINER, -(-b // _FINER) * _FINER)
     rgb, alpha = (
         np.asarray(im.reduce(_FINER, used), np.float32) for im in (self.image, self.shape)
@@ -544,8 +544,10 @@ def _paint_ground(noise, colours):
 def _window(thing, size, dx=0, dy=0):
     "Slices of the scene and of the thing's patch where they overlap, or None"
     x1, y1, x2, y2 = (v + d for v, d in zip(thing.box, (dx, dy, dx, dy)))
-    l, t, r, b = max(0, x1), max(0, y1), min(size, x2), min(size, y2)
-    return None if l >= r or t >= b else (np.s_[t:b, l:r], np.s_[t - y1 : b - y1, l - x1 : r - x1])
+    left, top, r, b = max(0, x1), max(0, y1), min(size, x2), min(size, y2)
+    if left >= r or top >= b:
+        return None
+    return np.s_[top:b, left:r], np.s_[top - y1 : b - y1, left - x1 : r - x1]
 
 
 def _paint(canvas, things, sun, tint):

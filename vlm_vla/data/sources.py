@@ -21,10 +21,10 @@ from tqdm import tqdm
 from ..config import Config
 from .captions import read_caption
 from .drawing import draw_box, draw_outline, drawable, show_image, wrap
-from .formats import FolderSource, Source, nothing_usable, register_format
+from .formats import FolderSource, Source, nothing_usable, register_format  # noqa: F401
 from .images import BUILDING, ROAD, BadImage, ImageRef, decode_mask
 from vlm_vla.data.index import (
-    DatasetNotFound,
+    DatasetNotFound,  # noqa: F401
     cache_file,
     find_sources,
     open_table,

@@ -141,7 +141,7 @@ images/{train,val,test}/A, B   first and second date, PNG
 images/{train,val,test}/label  255 building, 128 road, 0 the rest (other kinds have no label)
 LevirCCcaptions.json           five sentences for each pair, in LEVIR-CC's schema
 annotations.json               one row for each sentence, its box (xyxy pixels) or null
-dataset.json                   the parameters; with the same numpy and Pillow they give the same bytes
+dataset.json                   the parameters: with the same numpy and Pillow, the same bytes
 
 The pictures are drawn, not photographed: no real place is shown.
 """

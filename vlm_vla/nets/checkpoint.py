@@ -92,11 +92,15 @@ tags: [remote-sensing, change-detection, visual-grounding]
 ---
 # A vlm_vla agent
 
-Two satellite images of one place at two dates and a sentence about what changed go in; where to look comes out, as `[cx, cy, scale]`.
+Two satellite images of one place at two dates and a sentence about what changed go in; where to
+look comes out, as `[cx, cy, scale]`.
 
-- image encoder: {vision[model_type]}, width {vision[hidden_size]} (named {c.VISION_MODEL_NAME} in the settings; frozen, not included)
-- language model: {language[model_type]}, width {language[hidden_size]} (named {c.LLM_MODEL_NAME} in the settings; LoRA adapter in `adapter/`)
-- features {c.VISION_FEATURES}, fusion {c.FUSION}, sentence pooling {c.TEXT_POOLING}, grid {grid[0]} x {grid[1]}
+- image encoder: {vision[model_type]}, width {vision[hidden_size]}
+  (named {c.VISION_MODEL_NAME} in the settings; frozen, not included)
+- language model: {language[model_type]}, width {language[hidden_size]}
+  (named {c.LLM_MODEL_NAME} in the settings; LoRA adapter in `adapter/`)
+- features {c.VISION_FEATURES}, fusion {c.FUSION}, sentence pooling {c.TEXT_POOLING},
+  grid {grid[0]} x {grid[1]}
 
     from vlm_vla.agent import ChangeAgent
     agent = ChangeAgent.from_pretrained("this folder")

@@ -75,7 +75,7 @@ def image_digests(
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(lambda r: r.digest(), refs))
 
-
+# %% ../../nbs/nets/features.ipynb #1da46ffd
 def stacked(
     dataset,  # any map-style dataset of tensors of one shape
     batch_size: int,  # items in a batch; the last may have fewer
@@ -113,7 +113,7 @@ def array_header(
 
 PROVED = ("features.npy", "bad.json")  # files of a cache whose hashes are in proof.json
 
-
+# %% ../../nbs/nets/features.ipynb #0bd333f8
 class FeatureCache:
     "Features of a frozen encoder for a set of images, on disk."
 
@@ -151,33 +151,39 @@ class FeatureCache:
         self.rows = {r.key: i * len(self.views) for i, r in enumerate(self.images.refs)}
         self.array = None
 
-    @property
-    def gigabytes(self) -> float:
-        "Size on disk."
-        return float(np.prod(self.shape)) * self.dtype.itemsize / 2**30
+# %% ../../nbs/nets/features.ipynb #1d21d3ae
+@patch(as_prop=True)
+def gigabytes(self: FeatureCache) -> float:
+    "Size on disk."
+    return float(np.prod(self.shape)) * self.dtype.itemsize / 2**30
 
-    def problem(self) -> str:
-        "Why the cache in the folder is not used: a few words; empty where it is whole and as it was written."
-        try:
-            found, proof = (
-                json.loads((self.folder / n).read_text(encoding="utf-8"))
-                for n in ("meta.json", "proof.json")
-            )
-            if found != self.meta:
-                return "meta.json tells of other features"
-            size = len(array_header(self.shape, self.dtype)) + self.dtype.itemsize * int(
-                np.prod(self.shape)
-            )
-            if (self.folder / "features.npy").stat().st_size != size:
-                return "features.npy is cut short"
-            changed = [n for n in PROVED if file_hash(self.folder / n) != proof[n]]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
-            return f"{type(e).__name__}: {e}"
-        return f"{changed[0]} is not as it was written" if changed else ""
 
-    def is_made(self) -> bool:
-        "Is there a whole cache of exactly these features?"
-        return not self.problem()
+@patch
+def problem(self: FeatureCache) -> str:
+    """Why the cache in the folder is not used: a few words; empty where it is whole and as it
+    was written."""
+    try:
+        found, proof = (
+            json.loads((self.folder / n).read_text(encoding="utf-8"))
+            for n in ("meta.json", "proof.json")
+        )
+        if found != self.meta:
+            return "meta.json tells of other features"
+        size = len(array_header(self.shape, self.dtype)) + self.dtype.itemsize * int(
+            np.prod(self.shape)
+        )
+        if (self.folder / "features.npy").stat().st_size != size:
+            return "features.npy is cut short"
+        changed = [n for n in PROVED if file_hash(self.folder / n) != proof[n]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
+        return f"{type(e).__name__}: {e}"
+    return f"{changed[0]} is not as it was written" if changed else ""
+
+
+@patch
+def is_made(self: FeatureCache) -> bool:
+    "Is there a whole cache of exactly these features?"
+    return not self.problem()
 
 # %% ../../nbs/nets/features.ipynb #7f54b949
 @patch
@@ -230,7 +236,7 @@ def make(self: FeatureCache, batch_size: int = 32, num_workers: int = 0, progres
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
-
+# %% ../../nbs/nets/features.ipynb #9734712b
 @patch
 def open(
     self: FeatureCache,
@@ -238,7 +244,8 @@ def open(
     num_workers: int = 0,  # threads that decode, at most one per core
     progress: bool = True,  # show a bar
 ) -> "FeatureCache":
-    "Find the cache or make it, and map it into memory; one that is not as it was written is made again, with a warning."
+    """Find the cache or make it, and map it into memory; one that is not as it was written is made
+    again, with a warning."""
     if why := self.problem():
         if self.folder.exists():
             warnings.warn(
@@ -253,7 +260,7 @@ def open(
     self.bad = {self.images.refs[int(k)].key: why for k, why in bad.items()}
     return self
 
-
+# %% ../../nbs/nets/features.ipynb #6548c2a9
 def why_bad(
     ref,  # an `ImageRef`
 ) -> str:
@@ -276,7 +283,8 @@ def features(
 
 # %% ../../nbs/nets/features.ipynb #f1df2648
 class FeatureDataset(Dataset):
-    "A `LevirCCActionDataset` whose items hold cached features instead of images; samples with an unreadable picture are left out."
+    """A `LevirCCActionDataset` whose items hold cached features instead of images; samples with an
+    unreadable picture are left out."""
 
     def __init__(
         self,
@@ -302,7 +310,10 @@ class FeatureDataset(Dataset):
         if not bad:
             return
         c, n = self.dataset.config, len(self.dataset)
-        said = f"{len(bad)} of {n} samples have a picture that cannot be read, the first is {self.samples[min(bad)].id}: {bad[min(bad)]}"
+        said = (
+            f"{len(bad)} of {n} samples have a picture that cannot be read, the first is"
+            f" {self.samples[min(bad)].id}: {bad[min(bad)]}"
+        )
         if c.ON_BAD_SAMPLE == "raise":
             raise ValueError(f"{said} (ON_BAD_SAMPLE is 'raise')")
         if len(bad) > c.MAX_BAD_FRACTION * n:
@@ -348,11 +359,12 @@ class FeatureDataset(Dataset):
         t1, t2 = (self.cache.features(ref, view) for ref in self.refs(i))
         return dict(image_t1=t1, image_t2=t2, look=f"{self.samples[i].pair_id} {view}", **item)
 
-
+# %% ../../nbs/nets/features.ipynb #22d3a360
 def collate_shared(
     items: list,  # items of a dataset
 ) -> dict:
-    "As `collate`, but pictures that several sentences share stand in the batch once; `pair_of` (B,) says where each sentence finds its own."
+    """As `collate`, but pictures that several sentences share stand in the batch once; `pair_of`
+    (B,) says where each sentence finds its own."""
     looks = [item.get("look", k) for k, item in enumerate(items)]
     first = {look: k for k, look in reversed(list(enumerate(looks)))}
     rows = {look: r for r, look in enumerate(dict.fromkeys(looks))}
@@ -384,7 +396,10 @@ def cache_plan(
         config.CACHE_DTYPE,
         tuple(range(len(VIEWS))) if dataset.augment else (0,),
     )
-    size = f"{len(cache.images):,} images x {cache.shape[1]} x {cache.shape[2]} as {config.CACHE_DTYPE} = {cache.gigabytes:.2f} GiB"
+    size = (
+        f"{len(cache.images):,} images x {cache.shape[1]} x {cache.shape[2]} as"
+        f" {config.CACHE_DTYPE} = {cache.gigabytes:.2f} GiB"
+    )
     if cache.is_made():
         return cache, f"feature cache: {size}, found in {cache.folder}"
     if cache.gigabytes > config.CACHE_MAX_GB:
@@ -395,18 +410,19 @@ def cache_plan(
         return None, f"no feature cache: {size}, and {config.cache_dir} has {free:.2f} GiB free"
     return cache, f"feature cache: {size}, to be made in {cache.folder}"
 
-
+# %% ../../nbs/nets/features.ipynb #f6078836
 NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 NO_ENTRY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
-
+# %% ../../nbs/nets/features.ipynb #c532c2b8
 def with_features(
     dataset,  # a `LevirCCActionDataset`
     model,  # a `VLM_ActionAgent`
     config=None,  # a `Config`; None: the model's
     progress: bool = True,  # show a bar while the cache is made
 ):
-    "The dataset with cached features in place of images, or as it is when there is no cache; its `.note` says which and why."
+    """The dataset with cached features in place of images, or as it is when there is no cache; its
+    `.note` says which and why."""
     config = config or model.config
     cache, note = cache_plan(dataset, model.vision, config)
     if cache is not None:
@@ -421,7 +437,10 @@ def with_features(
             note = (
                 f"no feature cache: the disk filled up while {cache.folder} was made"
                 if e.errno in NO_ROOM
-                else f"no feature cache: {cache.folder} cannot be written ({e.strerror}); set CACHE_DIR to a folder that can"
+                else (
+                    f"no feature cache: {cache.folder} cannot be written ({e.strerror}); set"
+                    " CACHE_DIR to a folder that can"
+                )
             )
     dataset.note = note
     return dataset
