@@ -38,7 +38,7 @@ from pathlib import Path
 if not find_spec("vlm_vla"):
     inputs = Path(os.environ.get("VLM_VLA_KAGGLE_ROOT", "/kaggle"), "input")
     own = sorted(inputs.rglob("vlm_vla-*.whl"))
-    what = ["peft", "bitsandbytes", "git+https://github.com/vlm-vla/vlm_vla"]
+    what = ["peft", "bitsandbytes", "tifffile", "git+https://github.com/vlm-vla/vlm_vla"]
     if own:
         names = {{w.name.split("-")[0] for w in own[-1].parent.glob("*.whl")}}
         what = ["--no-index", f"--find-links={{own[-1].parent}}", *names]
