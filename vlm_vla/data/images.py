@@ -261,6 +261,18 @@ def _check_page(page, n_bytes, name):
     if page.axes != "YX" and page.samplesperpixel < 3:
         raise BadImage(f"{bands}; 1, 3 or more are needed")
 
+# %% ../../nbs/data/images.ipynb #094532e0
+def _check_png(data):
+    "`ValueError` for a PNG whose pixels or colours do not agree with their checksum."
+    view, at = memoryview(data), len(_PNG)
+    while data[: len(_PNG)] == _PNG and at + 12 <= len(data):
+        length, kind = struct.unpack(">I4s", view[at : at + 8])
+        end = at + 8 + length
+        checksum = struct.pack(">I", zlib.crc32(view[at + 4 : end]))
+        if kind in (b"IDAT", b"PLTE", b"tRNS") and view[end : end + 4] != checksum:
+            raise ValueError(f"the checksum of its {kind.decode()} does not agree")
+        at = end + 4
+
 # %% ../../nbs/data/images.ipynb #d312fd3a
 def open_image(
     data: bytes,  # a whole file
@@ -270,6 +282,7 @@ def open_image(
     _check_bytes(len(data), name)
     with _explained(name, data):
         try:
+            _check_png(data)
             image = Image.open(io.BytesIO(data))
         except Image.UnidentifiedImageError:
             if data[:4] in _TIFF:
