@@ -551,8 +551,10 @@ def _judge_all(source, table, settings):
     "(columns, facts) of all verdicts; `DatasetError` if masks are needed and not understood."
     out, masks = _Verdicts(table), _find_mask_coding(source, table)
     if settings["source"] == "mask" and masks["problem"]:
+        example = next(name for name in table.masks if name)
         raise DatasetError(
-            f"{source.root}: {masks['problem']}; or set BOX_SOURCE='none' to look at the pairs only"
+            f"{source.root} ({example} and the other masks): {masks['problem']}; or set "
+            "BOX_SOURCE='none' to look at the pairs only"
         )
     ranges, notes = _look_at_pictures(source, table)
     file_of = table.masks if settings["source"] == "mask" else table.t2
