@@ -160,7 +160,9 @@ class RunLock:
     def __exit__(self, *_):
         self.release()
 
-    __del__ = release
+    def __del__(self):
+        if os:  # None while Python shuts down; then the system gives the lock back itself
+            self.release()
 
 # %% ../../nbs/training/rundir.ipynb #0d0d0003
 @patch
