@@ -148,11 +148,14 @@ class RunLock:
     ):
         self.file, self.handle = Path(folder) / ".lock", None
 
-    def release(self) -> None:
+    def release(
+        self,
+        _close=os.close,  # kept here: `os` may be gone while Python shuts down
+    ) -> None:
         "Give the lock back, if it is held."
         handle, self.handle = self.handle, None
         if handle is not None:
-            os.close(handle)
+            _close(handle)
 
     def __enter__(self):
         return self.acquire()
@@ -160,9 +163,7 @@ class RunLock:
     def __exit__(self, *_):
         self.release()
 
-    def __del__(self):
-        if os:  # None while Python shuts down; then the system gives the lock back itself
-            self.release()
+    __del__ = release
 
 # %% ../../nbs/training/rundir.ipynb #0d0d0003
 @patch
