@@ -323,6 +323,30 @@ def _whole_objects(path):
         pass  # here it is broken
     return found
 
+# %% ../../nbs/data/rows.ipynb #05c4d577
+_WINDOW = 1 << 18  # characters of a large document that are looked at
+
+
+def _beginning(path):
+    "The first entries of a large document, as a document; None where it has to be read whole."
+    with open(path, encoding="utf-8-sig", errors="replace") as f:
+        text = f.read(_WINDOW)
+    begin = re.match(r'\s*(?:\{\s*"([^"\\]*)"\s*:\s*)?\[\s*', text)
+    if begin is None or len(text) < _WINDOW:
+        return None
+    decoder, entries, at = json.JSONDecoder(object_pairs_hook=_unique), [], begin.end()
+    try:
+        while at:
+            value, at = decoder.raw_decode(text, at)
+            entries.append(value)
+            comma = re.compile(r"\s*,\s*").match(text, at)
+            at = comma.end() if comma else 0
+    except (ValueError, RecursionError):
+        pass  # the last one is cut
+    if begin[1] is None or any(_is_coco_image(begin[1], e) for e in entries):
+        return entries if begin[1] is None else None
+    return {begin[1]: entries} if entries else None
+
 # %% ../../nbs/data/rows.ipynb #f95d46b9
 def first_rows(
     path,  # a .json, .jsonl, .ndjson, .csv or .tsv file
@@ -338,7 +362,8 @@ def first_rows(
         rows = [row for _, row in islice(_json_lines(path, strict=False), n)]
     else:
         try:
-            rows = [row for _, row in _json_rows(_document(path, strict=False), {})[:n]]
+            found = _beginning(path) or _document(path, strict=False)
+            rows = [row for _, row in _json_rows(found, {})[:n]]
         except DatasetError:
             rows = _whole_objects(path)[:n]
             if not rows:
