@@ -354,7 +354,8 @@ def test_features(home, config, args, rng):
         dataset = with_features(
             LevirCCActionDataset("train", config=own, pairs=pairs), model, own, False
         )
-        return hashlib.sha256(np.array(dataset.cache.array)).hexdigest(), dataset.cache.bad
+        rows = [dataset.cache.row(i) for i in range(len(dataset.cache.rows))]
+        return hashlib.sha256(np.stack(rows)).hexdigest(), dataset.cache.bad
 
     return test_cache("features", work, home, args, rng)
 

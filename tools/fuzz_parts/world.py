@@ -136,7 +136,7 @@ def features_of(pairs, model, config):
     found = with_features(
         LevirCCActionDataset("train", config=config, pairs=pairs), model, config, False
     )
-    return np.array(found.cache.array)
+    return np.stack([found.cache.row(i) for i in range(len(found.cache.rows))])
 
 
 @dataclass
