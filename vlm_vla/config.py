@@ -78,6 +78,12 @@ class _Model(Settings):
     VISION_FEATURES = Setting(
         "patch", "keep the patch grid, or pool it to one vector", choices=("patch", "pooled")
     )
+    VISION_LAYERS = Setting(
+        None,
+        "blocks of the encoder whose outputs are joined, from 1 or, with -1 the last, from the "
+        "end, such as 6,12; None: what the encoder gives",
+        **dict(kind=tuple, items=int, optional=True),
+    )
     FUSION = Setting("film", "sentence and image: film, add, concat, prefix, or a registered one")
     HEAD = Setting("mlp", "attended feature to action: mlp, or a registered one")
     TEXT_POOLING = Setting(
@@ -173,6 +179,7 @@ PRESETS = {
     "default": {},
     "guide": dict(
         VISION_FEATURES="pooled",
+        VISION_LAYERS=None,
         FUSION="add",
         TEXT_POOLING="first",
         TILES=1,

@@ -28,6 +28,7 @@ class Setting:
     choices: tuple = None  # allowed values, if there are only a few
     kind: type = None  # the type, where the default (None) does not tell it
     optional: bool = False  # True: None is allowed too
+    items: type = str  # of a tuple: names or whole numbers
 
     @property
     def type(self):
@@ -44,10 +45,11 @@ def _converted(kind, value):
 
 
 def _check_items(name, setting, value):
-    "The items of a tuple are names, those of a dict are names with finite numbers."
+    "The items of a tuple are names or whole numbers, of a dict names with finite numbers."
+    what = "a whole number" if setting.items is int else "a name"
     for item in value:
-        if not isinstance(item, str) or not item:
-            raise TypeError(f"{name} has the item {item!r}; it must be a name: {setting.help}")
+        if not isinstance(item, setting.items) or isinstance(item, bool) or item == "":
+            raise TypeError(f"{name} has the item {item!r}; it must be {what}: {setting.help}")
         weight = value[item] if isinstance(value, dict) else 0
         if type(weight) not in (int, float) or not math.isfinite(weight):
             raise TypeError(
@@ -92,7 +94,7 @@ def parse_value(
         return check_value(name, setting, words[text.lower()])
     try:
         if kind is tuple:
-            value = tuple(t.strip() for t in text.split(",") if t.strip())
+            value = tuple(setting.items(t.strip()) for t in text.split(",") if t.strip())
         elif kind is dict:
             value = json.loads(text)
         else:

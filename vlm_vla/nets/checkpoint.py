@@ -99,7 +99,7 @@ look comes out, as `[cx, cy, scale]`.
   (named {c.VISION_MODEL_NAME} in the settings; frozen, not included)
 - language model: {language[model_type]}, width {language[hidden_size]}
   (named {c.LLM_MODEL_NAME} in the settings; LoRA adapter in `adapter/`)
-- features {c.VISION_FEATURES}, fusion {c.FUSION}, sentence pooling {c.TEXT_POOLING},
+- features {c.VISION_FEATURES}, layers {c.VISION_LAYERS}, fusion {c.FUSION}, sentence pooling {c.TEXT_POOLING},
   grid {grid[0]} x {grid[1]}
 
     from vlm_vla.agent import ChangeAgent

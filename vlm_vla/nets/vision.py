@@ -7,8 +7,10 @@ __all__ = ['to_tiles', 'from_tiles', 'VisionEncoder', 'load_vision', 'vision_sha
 
 # %% ../../nbs/nets/vision.ipynb #8f7c89e5
 import math
+from contextlib import ExitStack
 
 import torch
+import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn
 from transformers import AutoModel, PreTrainedModel
@@ -44,10 +46,13 @@ class VisionEncoder(nn.Module):
         image_size: int = 224,  # pixels: side of one tile
         tiles: int = 1,  # tiles per side
         pooled: bool = False,  # one vector per image instead of a grid
+        layers: tuple = None,  # blocks to read, from 1, negative from the end; None: the end
     ):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
         self.image_size, self.tiles, self.pooled = image_size, tiles, pooled
+        self._check_size()
+        self.layers = None if layers is None else self._keep_blocks(layers)
         with torch.no_grad():
             x = torch.zeros(1, 3, image_size, image_size, device=self.device, dtype=self.dtype)
             one = self._tile(x)
@@ -67,20 +72,51 @@ class VisionEncoder(nn.Module):
 
 # %% ../../nbs/nets/vision.ipynb #eb7cc847
 @patch
+def _own_size(self: VisionEncoder):
+    "Pixels: the side that the model was trained with, where its configuration tells it."
+    own = getattr(getattr(self.model, "config", None), "image_size", None) or self.image_size
+    return own if isinstance(own, int) else own[0]
+
+
+@patch
+def _check_size(self: VisionEncoder):
+    "A transformer drops the pixels of a last, incomplete patch; all boxes would be displaced."
+    p = getattr(getattr(self.model, "config", None), "patch_size", None)
+    size = self.image_size
+    fixed = isinstance(self.model, PreTrainedModel) and isinstance(p, int)
+    if fixed and size % p and size != self._own_size():
+        low = size // p * p
+        raise ValueError(
+            f"IMAGE_SIZE is {size}, but this encoder has patches of {p} pixels: choose a multiple "
+            f"of {p}, such as {f'{low} or ' if low else ''}{low + p}"
+        )
+
+# %% ../../nbs/nets/vision.ipynb #cee74b44
+@patch
 def _tile(self: VisionEncoder, x):
     "(B, 3, S, S) to (B, g*g, C), or to (B, 1, C) when pooled."
-    own = getattr(getattr(self.model, "config", None), "image_size", self.image_size)
-    resized = x.shape[-1] != (own if isinstance(own, int) else own[0])
-    resized = resized and isinstance(self.model, PreTrainedModel)
-    out = self.model(x, **(dict(interpolate_pos_encoding=True) if resized else {}))
+    if self.layers:
+        return self._read_blocks(x)
+    out = self._run(x)
     h = out if torch.is_tensor(out) else out.last_hidden_state
     if h.ndim == 4:
         h = h.flatten(2).transpose(1, 2)  # a feature map (B, C, g, g)
-    extra = h.shape[1] - math.isqrt(h.shape[1]) ** 2  # class and register tokens come first
     if self.pooled:
         vector = getattr(out, "pooler_output", None)
-        return (h[:, extra:].mean(1) if vector is None else vector.flatten(1))[:, None]
-    return h[:, extra:]
+        return (_patches(h).mean(1) if vector is None else vector.flatten(1))[:, None]
+    return _patches(h)
+
+# %% ../../nbs/nets/vision.ipynb #d5496c1c
+@patch
+def _run(self: VisionEncoder, x):
+    "The model's own output; position embeddings are interpolated where the size is another."
+    resized = isinstance(self.model, PreTrainedModel) and x.shape[-1] != self._own_size()
+    return self.model(x, **(dict(interpolate_pos_encoding=True) if resized else {}))
+
+
+def _patches(h):
+    "(B, N, C) without class and register tokens, which come first and have no place."
+    return h[:, h.shape[1] - math.isqrt(h.shape[1]) ** 2 :]
 
 # %% ../../nbs/nets/vision.ipynb #fdcf0a2b
 @patch
@@ -104,10 +140,53 @@ def forward(
         return patches.reshape(images.shape[0], -1, patches.shape[-1]).mean(1, keepdim=True)
     return from_tiles(patches, self.tiles)
 
+# %% ../../nbs/nets/vision.ipynb #de225acf
+@patch
+def _keep_blocks(self: VisionEncoder, layers):
+    "The numbers of the chosen blocks, from 1; blocks above the highest are removed."
+    depth = getattr(getattr(self.model, "config", None), "num_hidden_layers", None)
+    lists = [m for m in self.model.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
+    if not lists or self.pooled:
+        why = "pooled features come from its end" if lists else "it has no list of blocks"
+        raise ValueError(f"VISION_LAYERS is {layers}, but not for this encoder: {why}; use None")
+    found = tuple(n + depth + 1 if n < 0 else n for n in layers)
+    if not found or len(set(found)) < len(found) or not all(1 <= n <= depth for n in found):
+        raise ValueError(
+            f"VISION_LAYERS is {layers}, but this encoder has {depth} blocks: name each block "
+            f"once, from 1 to {depth}, or from -1 (the last) to -{depth}"
+        )
+    del lists[0][max(found) :]
+    self._blocks = [lists[0][n - 1] for n in found]  # a plain list: they belong to the model
+    return found
+
+
+@patch
+def _read_blocks(self: VisionEncoder, x):
+    "(B, g*g, C * number of layers): each block's output, normalised, side by side."
+    seen = {}
+
+    def keep(block, inputs, out):
+        seen[block] = out if torch.is_tensor(out) else out[0]
+
+    with ExitStack() as hooks:
+        for block in self._blocks:
+            hooks.enter_context(block.register_forward_hook(keep))
+        self._run(x)
+    found = [_patches(seen[block]).float() for block in self._blocks]
+    if len({h.shape[1] for h in found}) > 1:
+        raise ValueError(f"VISION_LAYERS is {self.layers}, but these blocks have other grids")
+    return torch.cat([F.layer_norm(h, h.shape[-1:]) for h in found], -1)
+
 # %% ../../nbs/nets/vision.ipynb #234c0e92
 def _of_transformers(cls):
     "Does transformers load this class, and report what it found?"
     return cls is AutoModel or (isinstance(cls, type) and issubclass(cls, PreTrainedModel))
+
+
+def _encoder(model, config):
+    "The encoder that the settings ask for, on a loaded model."
+    pooled = config.VISION_FEATURES == "pooled"
+    return VisionEncoder(model, config.IMAGE_SIZE, config.TILES, pooled, config.VISION_LAYERS)
 
 
 def load_vision(
@@ -125,7 +204,7 @@ def load_vision(
             model = getattr(cls, "from_pretrained", cls)(path).to(dtype)
         if not hasattr(model, "config"):
             model.config = found
-    return VisionEncoder(model, config.IMAGE_SIZE, config.TILES, pooled)
+    return _encoder(model, config)
 
 # %% ../../nbs/nets/vision.ipynb #ca95cf40
 def vision_shape(
@@ -133,7 +212,7 @@ def vision_shape(
     config,  # a `Config`
 ) -> VisionEncoder:
     "The encoder without weights, on PyTorch's `meta` device."
-    cls, pooled = ENCODERS.get(found.model_type, AutoModel), config.VISION_FEATURES == "pooled"
+    cls = ENCODERS.get(found.model_type, AutoModel)
     if not _of_transformers(cls):
         return load_vision(found._name_or_path, config).to("meta")
     with torch.device("meta"), quiet():
@@ -141,4 +220,4 @@ def vision_shape(
             model = AutoModel.from_config(found, trust_remote_code=False)
         else:
             model = cls(getattr(found, "vision_config", found))
-        return VisionEncoder(model, config.IMAGE_SIZE, config.TILES, pooled)
+        return _encoder(model, config)
