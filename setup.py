@@ -33,7 +33,10 @@ setup(
     include_package_data=True,
     python_requires=f">={cfg['min_python']}",
     install_requires=shlex.split(cfg["requirements"]),
-    extras_require={"dev": shlex.split(cfg["dev_requirements"])},
+    extras_require={
+        "dev": shlex.split(cfg["dev_requirements"]),
+        "gguf": shlex.split(cfg["gguf_requirements"]),
+    },
     entry_points={
         "console_scripts": shlex.split(cfg["console_scripts"]),
         "nbdev": [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"],

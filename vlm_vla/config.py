@@ -30,7 +30,7 @@ class _Paths(Settings):
     )
     LLM_PATH = Setting(
         default_path("models/qwen2.5-0.5b"),
-        "language model in Hugging Face format, a folder to search, or a hub id",
+        "language model in Hugging Face format, a folder to search, a .gguf file, or a hub id",
     )
     OUTPUT_DIR = Setting(
         default_path("outputs", "working/outputs"), "runs are written to OUTPUT_DIR/RUN_NAME"

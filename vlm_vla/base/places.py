@@ -77,7 +77,7 @@ def model_kind(
 
 # %% ../../nbs/base/places.ipynb #0f2cd389
 def find_model(
-    path,  # folder of the model, or one to search, or a hub id
+    path,  # folder of the model, or one to search, a .gguf file, or a hub id
     kind: str,  # 'vision' or 'language'
     name: str = "",  # hub id, for the message
     setting: str = "",  # name of the setting that `path` came from, for the message
@@ -86,6 +86,8 @@ def find_model(
     "The model's folder (or hub id); an error says what to do if there is none, or several."
     setting = setting or {"vision": "CLIP_PATH", "language": "LLM_PATH"}[kind]
     folder = Path(path)
+    if kind == "language" and folder.suffix.lower() == ".gguf" and folder.is_file():
+        return str(path)
     if not folder.is_dir():
         is_hub_id = len(folder.parts) == 2 and not folder.is_absolute()
         if allow_download and is_hub_id and not str(path).startswith("."):

@@ -140,7 +140,7 @@ def save_agent(
             (new / "adapter/README.md").unlink(missing_ok=True)
         save_file(head_state(agent), new / "head.safetensors")
         paths = {k: Path(getattr(agent.config, k)) for k in ("CLIP_PATH", "LLM_PATH")}
-        found = {k: str(p.absolute()) for k, p in paths.items() if p.is_dir()}
+        found = {k: str(p.absolute()) for k, p in paths.items() if p.exists()}
         agent.config.replace(**found).save_json(new / "config.json")  # found from any folder
         if ranges := getattr(agent, "ranges", None):  # of training pictures with over 8 bits
             (new / "pixels.json").write_text(json.dumps(dict(ranges=ranges)), encoding="utf-8")
@@ -349,7 +349,8 @@ def read_agent(
     _load_head(agent, path / "head.safetensors")
     if isinstance(agent.language.model, PeftModel):
         file = path / "adapter/adapter_model.safetensors"
-        mine, saved = get_peft_model_state_dict(agent.language.model), _read_weights(file)
+        adapter = dict(model=agent.language.model, save_embedding_layers=False)
+        mine, saved = get_peft_model_state_dict(**adapter), _read_weights(file)
         wrong = [k for k in mine if k not in saved or saved[k].shape != mine[k].shape]
         if wrong := wrong + [k for k in saved if k not in mine]:
             raise ValueError(

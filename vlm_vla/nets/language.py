@@ -16,7 +16,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers.integrations import bitsandbytes as bnb_glue
 
-from .base import base_tokenizer, load_base, quiet
+from .base import base_tokenizer, is_gguf, load_base, quiet
 
 # %% ../../nbs/nets/language.ipynb #2fff59c9
 def pool_tokens(
@@ -205,7 +205,9 @@ def load_language(
 ) -> LanguageEncoder:
     "The language model in `path`: body only, 4-bit or not, with LoRA or frozen."
     device = device or torch.device("cpu")
-    more = _nf4_arguments(device, dtype) if pick_4bit(config.USE_4BIT, device)[0] else {}
+    more = {}  # transformers unpacks a GGUF file and does not quantise it again
+    if not is_gguf(path) and pick_4bit(config.USE_4BIT, device)[0]:
+        more = _nf4_arguments(device, dtype)
     # eager overflows in float16, which no CPU uses, and is faster there for short sentences
     attention = "eager" if device.type == "cpu" else "sdpa"
     model = load_base(path, dtype=dtype, attn_implementation=attention, **more)

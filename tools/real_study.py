@@ -1,0 +1,276 @@
+"""Train and evaluate variants of the agent on real pairs with pretrained weights.
+
+    python tools/real_study.py --data PAIRS --encoder FOLDER --llm FOLDER --seeds 0 1 2
+    python tools/real_study.py ... --rows "block 6" "block 12" --threads 2
+    python tools/real_study.py --list                      the rows and their settings
+
+Results go to one JSON file, an entry per row and seed. Entries that are there already are kept,
+and a training that was stopped is resumed, so the same command goes on where it was. Each row is
+a process of its own, so that its peak of memory is its own. An agent is evaluated as it is after
+its last step, on the validation split, which then chooses nothing.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from transformers import AutoConfig, AutoModel
+
+from vlm_vla.config import PRESETS, Config
+from vlm_vla.data.sources import open_pairs
+from vlm_vla.data.synthetic import make_dataset
+from vlm_vla.eval import evaluate
+from vlm_vla.evaluation.measure import lookup
+from vlm_vla.model import VLM_ActionAgent
+from vlm_vla.nets.tiny import make_tiny_models
+from vlm_vla.train import Trainer
+from vlm_vla.utils import Stopwatch, count_parameters
+
+BASE = dict(
+    IMAGE_SIZE=224,
+    TILES=1,
+    VISION_LAYERS=(6,),
+    BATCH_SIZE=64,
+    BATCH_ORDER="pair",
+    LEARNING_RATE=1e-3,
+    WARMUP_STEPS=20,
+    MAX_EPOCHS=4,
+    MAX_TEXT_LENGTH=48,
+    USE_4BIT=False,
+    NUM_WORKERS=2,
+    LOG_INTERVAL=20,
+    EVAL_INTERVAL=100_000,
+    SAVE_INTERVAL=50,
+)
+LOSSES = Config.setting("LOSS_WEIGHTS").default
+GUIDE = {k: v for k, v in PRESETS["guide"].items() if k not in ("NO_CHANGE_SHARE", "BATCH_ORDER")}
+# Names in capitals are settings. encoder: random (same shape) or tiny; llm: second or tiny;
+# drawn: pairs of drawn scenes trained on first; real: training pairs used, None: all.
+ROWS = {
+    "block 6": {},
+    "block 12": dict(VISION_LAYERS=(12,)),
+    "blocks 6 and 12": dict(VISION_LAYERS=(6, 12)),
+    "encoder's own end": dict(VISION_LAYERS=None),
+    "random encoder": dict(encoder="random"),
+    "tiny encoder": dict(encoder="tiny", VISION_LAYERS=None),
+    "second language model": dict(llm="second"),
+    "tiny language model": dict(llm="tiny"),
+    "frozen language model": dict(USE_LORA=False),
+    "LoRA rank 4": dict(LORA_R=4, LORA_ALPHA=8),
+    "LoRA rank 32": dict(LORA_R=32, LORA_ALPHA=64),
+    "LoRA rate 1e-4": dict(LORA_LEARNING_RATE=1e-4),
+    "LoRA rate 3e-4": dict(LORA_LEARNING_RATE=3e-4),
+    "rate 1e-4": dict(LEARNING_RATE=1e-4),
+    "rate 3e-4": dict(LEARNING_RATE=3e-4),
+    "rate 3e-3": dict(LEARNING_RATE=3e-3),
+    "tiles 2": dict(TILES=2),
+    "augmented": dict(AUGMENT=True),
+    "augmented, 8 epochs": dict(AUGMENT=True, MAX_EPOCHS=8),
+    "8 epochs": dict(MAX_EPOCHS=8),
+    "average 0.99": dict(EMA_DECAY=0.99),
+    "average 0.995": dict(EMA_DECAY=0.995),
+    "no warm-up": dict(WARMUP_STEPS=0),
+    "warm-up 100": dict(WARMUP_STEPS=100),
+    "no attention loss": dict(LOSS_WEIGHTS={k: w for k, w in LOSSES.items() if k != "attention"}),
+    "no GIoU loss": dict(LOSS_WEIGHTS={k: w for k, w in LOSSES.items() if k != "giou"}),
+    "change loss 1": dict(LOSS_WEIGHTS={**LOSSES, "change": 1.0}),
+    "batch 16": dict(BATCH_SIZE=16),
+    "batch 4, rate 1e-4": dict(BATCH_SIZE=4, LEARNING_RATE=1e-4, WARMUP_STEPS=500),
+    "prefix": dict(FUSION="prefix"),
+    "drawn only": dict(drawn=1000, real=0),
+    "drawn, 50 real": dict(drawn=1000, real=50, MAX_EPOCHS=20),
+    "drawn, 200 real": dict(drawn=1000, real=200, MAX_EPOCHS=10),
+    "drawn, all real": dict(drawn=1000),
+    "50 real": dict(real=50, MAX_EPOCHS=40),
+    "200 real": dict(real=200, MAX_EPOCHS=20),
+    "baseline preset": GUIDE,
+}
+KEEP = dict(
+    pointing="pointing",
+    miou="miou",
+    miou_square="miou_square",
+    error_px="center_error_px",
+    other_sentence="probes.shuffled.pointing",
+    blank_images="probes.blank.pointing",
+    mean_action="baselines.mean_action.pointing",
+    difference="baselines.difference.pointing",
+    oracle_miou="baselines.oracle.miou",
+    auroc="change.own.auroc",
+    auroc_borrowed="change.borrowed.auroc",
+    borrowed_right="change.accuracy_borrowed",
+    changed_right="change.accuracy_changed",
+)  # column -> metric
+
+
+def cpu_seconds() -> float:
+    "Processor time of this process and of its children that ended."
+    kinds = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+    return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, kinds))
+
+
+def random_encoder(source, folder):
+    "An encoder of the same shape with random weights; its folder."
+    if not (folder / "config.json").is_file():
+        torch.manual_seed(0)
+        AutoModel.from_config(AutoConfig.from_pretrained(source)).save_pretrained(folder)
+        shutil.copy(Path(source) / "preprocessor_config.json", folder)
+    return folder
+
+
+def models(args, row):
+    "CLIP_PATH and LLM_PATH of a row."
+    tiny = make_tiny_models(args.work / "tiny")
+    encoders = dict(random=args.work / "random", tiny=tiny["CLIP_PATH"])
+    readers = dict(second=args.second_llm, tiny=tiny["LLM_PATH"])
+    if row.get("encoder") == "random":
+        random_encoder(args.encoder, encoders["random"])
+    encoder = encoders[row["encoder"]] if "encoder" in row else args.encoder
+    llm = readers[row["llm"]] if "llm" in row else args.llm
+    if llm is None:
+        raise SystemExit("this row needs --second-llm")
+    return dict(CLIP_PATH=str(encoder), LLM_PATH=str(llm))
+
+
+def configuration(args, row, run, seed, data, **changes):
+    "The settings of one training."
+    settings = {k: v for k, v in row.items() if k.isupper()}
+    places = dict(OUTPUT_DIR=str(args.work / "runs"), CACHE_DIR=str(args.work / "cache"))
+    places |= dict(DATASET_PATH=str(data), RUN_NAME=run, SEED=seed, DEBUG=args.debug)
+    if args.debug:
+        places |= dict(BATCH_SIZE=4, NUM_WORKERS=0)
+    return Config(**{**BASE, **models(args, row), **settings, **places, **changes})
+
+
+def some_pairs(config, count, seed):
+    "The data with `count` of its training pairs, drawn at random; None: all."
+    pairs = open_pairs(config.DATASET_PATH, config=config)
+    if count is None:
+        return pairs
+    train = pairs.select("train").rows
+    chosen = np.random.default_rng(seed).permutation(train)[:count]
+    return pairs.with_rows(np.sort(np.concatenate([chosen, pairs.select("val").rows])))
+
+
+def train(config, model=None, data=None):
+    "Train, or go on with a training that was stopped; (trainer, was it resumed?)."
+    run = Path(config.OUTPUT_DIR) / config.RUN_NAME
+    resume = (run / "checkpoints/last").is_file()
+    if not resume:
+        shutil.rmtree(run, ignore_errors=True)
+    trainer = Trainer(config, model, data)
+    trainer.train(resume=resume)
+    return trainer, resume
+
+
+def train_drawn(args, row, seed):
+    "The last checkpoint of an agent that was trained on drawn scenes; rows share it."
+    data = make_dataset(args.work / "drawn", row["drawn"], 40, 40, seed=0, workers=args.threads)
+    own = {k: v for k, v in row.items() if k != "MAX_EPOCHS"}
+    config = configuration(args, own, f"drawn_{row['drawn']}_{seed}", seed, data)
+    done = Path(config.OUTPUT_DIR) / config.RUN_NAME / "done"
+    if not done.is_file():
+        train(config)
+        done.touch()  # a training that was stopped leaves none, and goes on
+    return done.parent / "checkpoints/last"
+
+
+def run_row(args, name, seed):
+    "Train and evaluate one row with one seed; its entry."
+    torch.set_num_threads(args.threads)
+    row, watch, used, trainer, resumed = ROWS[name], Stopwatch(), cpu_seconds(), None, False
+    run = "".join(c if c.isalnum() else "_" for c in f"{name}_{seed}")
+    config = configuration(args, row, run, seed, args.data)
+    start = train_drawn(args, row, seed) if "drawn" in row else None
+    checkpoint = start
+    if row.get("real") != 0:
+        model = None if start is None else VLM_ActionAgent.from_pretrained(start, config=config)
+        if model is not None:
+            model.config = config
+        trainer, resumed = train(config, model, some_pairs(config, row.get("real"), seed))
+        checkpoint = trainer.run / "checkpoints/last"
+    times = dict(seconds=round(watch.seconds, 1), cpu_seconds=round(cpu_seconds() - used, 1))
+    limits = dict(limit=20, replicates=20) if args.debug else dict(probe_limit=None, replicates=200)
+    report = evaluate(checkpoint, config, split="val", name=name, progress=False, **limits)
+    report.save(args.work / "reports" / run)
+    found = {column: lookup(report.metrics, metric) for column, metric in KEEP.items()}
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # GiB, on Linux
+    return dict(
+        row=name,
+        seed=seed,
+        **{k: None if v is None else round(v, 4) for k, v in found.items()},
+        steps=trainer.state["step"] if trainer else None,
+        trainable=count_parameters(trainer.model)["trainable"] if trainer else None,
+        **times,
+        peak_gib=round(memory, 2),
+        threads=args.threads,
+        resumed=resumed,  # then the seconds are those since the last start
+        settings={k: v for k, v in row.items()},
+        debug=args.debug,
+    )
+
+
+def entries(out):
+    "The results so far."
+    return json.loads(out.read_text(encoding="utf-8")) if out.is_file() else []
+
+
+def work_on(args, name, seed):
+    "One row in a process of its own."
+    entry = run_row(args, name, seed)
+    with FileLock(f"{args.out}.lock"):
+        rest = [e for e in entries(args.out) if (e["row"], e["seed"]) != (name, seed)]
+        new = args.out.with_suffix(".new")
+        lines = ",\n ".join(json.dumps(e) for e in [*rest, entry])
+        new.write_text(f"[\n {lines}\n]\n", encoding="utf-8")
+        new.replace(args.out)
+    print(json.dumps(entry), flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--data", help="folder of real pairs with a train and a val split")
+    add("--encoder", help="image encoder in Hugging Face format")
+    add("--llm", help="language model in Hugging Face format")
+    add("--second-llm", help="another one, for the row that compares them")
+    add("--rows", nargs="+", metavar="ROW", default=list(ROWS), choices=list(ROWS))
+    add("--seeds", type=int, nargs="+", default=[0])
+    add("--threads", type=int, default=os.cpu_count() or 1)
+    add("--out", type=Path, default=Path("real_study.json"), help="results")
+    work = Path(tempfile.gettempdir()) / "vlm_vla-real-study"
+    add("--work", type=Path, default=work, help="models, caches, runs and reports")
+    add("--debug", action="store_true", help="five steps of each row and 20 pairs")
+    add("--list", action="store_true", help="show the rows and stop")
+    args = parser.parse_args()
+    if args.list:
+        print("\n".join(f"{name:<24}{settings}" for name, settings in ROWS.items()))
+        return
+    if not (args.data and args.encoder and args.llm):
+        parser.error("give --data, --encoder and --llm")
+    args.work.mkdir(parents=True, exist_ok=True)
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    for seed in args.seeds:
+        for name in args.rows:
+            if any((e["row"], e["seed"]) == (name, seed) for e in entries(args.out)):
+                continue
+            process = multiprocessing.get_context("spawn").Process(
+                target=work_on, args=(args, name, seed)
+            )
+            process.start()
+            process.join()
+            if process.exitcode:
+                print(f"{name}, seed {seed}: failed (exit code {process.exitcode})", flush=True)
+
+
+if __name__ == "__main__":
+    main()
