@@ -464,7 +464,7 @@ def _join_names(f, files, masks, findings):
 
 # %% ../../nbs/data/formats.ipynb #3ae99fc1
 def _joined(root, f, borders, findings):
-    "The pairs in a `PairFolders`, without sentences."
+    "The pairs in a `_PairFolders`, without sentences."
     for folder in (f.first, f.second, *f.masks):
         if why := borders.refusal(folder):
             raise DatasetError(f"{root}: {why}")
@@ -508,9 +508,8 @@ def _read_caption_files(self: FolderSource, names, findings):
     used = {f: table for f, table in tables.items() if table.keys() & names}
     if tables and names and not used:
         raise DatasetError(_about_others(self.root, *next(iter(tables.items())), names))
-    for file in tables.keys() - used.keys():
-        note = "was looked at and not used: it names none of these images"
-        findings.notes.append(f"{Path(file).name} {note}")
+    note = "was looked at and not used: it names none of these images"
+    findings.notes += [f"{Path(f).name} {note}" for f in tables if f not in used]
     if any(_overlap(used, splits, a, b) for a, b in combinations(used, 2)):
         used = _most_hits(used, names, findings)
     merged = {}
@@ -564,7 +563,8 @@ def read(self: FolderSource, findings):
         yield from _with_captions(f, pairs, entries, times, used, findings)
     findings.unmatched += [
         f"{e.where} of the caption file ({stem}): no such pair"
-        for stem in entries.keys() - used
+        for stem in entries
+        if stem not in used
         for e in entries[stem]
     ]
 
