@@ -14,10 +14,10 @@ import re
 import shutil
 import tempfile
 import warnings
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
+import pyarrow as pa
 from fastcore.basics import patch
 from tqdm import tqdm
 
@@ -35,15 +35,15 @@ from .pairtable import RawPair, file_hash, list_files
 from .rows import SPLITS, DatasetError, _split_or_none, column_roles, read_row
 
 # %% ../../nbs/data/arrow.ipynb #a3a24314
-def _damage():
-    "What pyarrow raises on damaged files."
-    import pyarrow as pa
-
-    builtin = (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError)
-    return (pa.ArrowException, NotImplementedError, *builtin)
+# what pyarrow raises on damaged files
+_BUILTIN = (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError)
+_DAMAGE = (pa.ArrowException, NotImplementedError, *_BUILTIN)
 
 
 def _damaged(what, e):
+    "An error of pyarrow as a `DatasetError`."
+    if isinstance(e, DatasetError):
+        return e
     return DatasetError(f"{what}: {(str(e) or type(e).__name__).splitlines()[0]}")
 
 # %% ../../nbs/data/arrow.ipynb #64d29588
@@ -58,31 +58,22 @@ def _open_table(path):
 
 @lru_cache(maxsize=64)
 def _open_version(path, size, mtime_ns):
-    import pyarrow as pa
-
     try:
         try:
             table = pa.ipc.open_stream(pa.memory_map(path)).read_all()
         except pa.ArrowInvalid:
             table = pa.ipc.open_file(pa.memory_map(path)).read_all()
         table.validate(full=True)  # offsets that point nowhere would crash the process later
-    except _damage() as e:
+    except _DAMAGE as e:
         raise _damaged(f"{path} cannot be read as an Arrow table", e) from None
     return table
 
 # %% ../../nbs/data/arrow.ipynb #c7b38d76
-@dataclass(frozen=True)
-class _ArrowCell:
-    "The bytes of one picture in a table; called to read them."
-
-    path: str  # of the Arrow file
-    row: int  # number of the row
-    column: int  # number of the column
-
-    def __call__(self) -> bytes:
-        value = _open_table(self.path).column(self.column)[self.row]
-        value = value["bytes"] if hasattr(value, "keys") else value
-        return value.as_buffer().to_pybytes()
+def _cell_bytes(path, row, column):
+    "The bytes of one picture in a table, by the numbers of its row and column."
+    value = _open_table(path).column(column)[row]
+    value = value["bytes"] if hasattr(value, "keys") else value
+    return value.as_buffer().to_pybytes()
 
 # %% ../../nbs/data/arrow.ipynb #17fa71d2
 def _ready_copy(folder, stem):
@@ -96,8 +87,7 @@ def _ready_copy(folder, stem):
 
 def _write_copy(path, file, folder):
     "Write the rows of a parquet file into an Arrow file."
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow.parquet as pq  # takes a tenth of a second
 
     with pq.ParquetFile(path) as f:
         groups = range(f.num_row_groups)
@@ -132,9 +122,7 @@ def _unpack_parquet(path, cache_dir):
         os.chmod(temporary, 0o644)
         copy = folder / f"{stem}-{file_hash(temporary)}.arrow"
         os.replace(temporary, copy)
-    except DatasetError:
-        raise
-    except _damage() as e:
+    except _DAMAGE as e:
         raise _damaged(f"{path} cannot be unpacked into {folder}", e) from None
     finally:
         Path(temporary).unlink(missing_ok=True)
@@ -212,9 +200,7 @@ def _schema(path):
         schema = _open_table(str(path)).schema if is_arrow else pq.read_schema(path)
         _table_roles(schema)  # names that are no text would fail here
         return schema
-    except DatasetError:
-        raise
-    except _damage() as e:
+    except _DAMAGE as e:
         raise _damaged(f"{path} cannot be read as a table", e) from None
 
 # %% ../../nbs/data/arrow.ipynb #8aa09b79
@@ -276,7 +262,7 @@ def ref(self: ArrowSource, locator, stamp):
     if not locator.startswith("arrow:"):
         return Source.ref(self, locator, stamp)
     name, row, column = locator[6:].rsplit(":", 2)
-    cell = _ArrowCell(self._path(name), int(row), int(column))
+    cell = partial(_cell_bytes, self._path(name), int(row), int(column))
     return ImageRef(f"{locator}#{stamp:016x}", cell, locator)
 
 # %% ../../nbs/data/arrow.ipynb #5e9736fb
