@@ -216,7 +216,7 @@ _HERE = Path(".")
 _IMAGE_FOLDERS = ("images", "image", "imgs")
 
 
-def _like_masks(root, found):
+def _folders_like_masks(root, found):
     "Of folder -> its pictures: (the one folder that holds masks, or several that may)."
     few = [
         folder
@@ -248,7 +248,7 @@ def _two_folders(root, base, split):
         files = {n: list_files(root / base / n, SUFFIXES) for n in rest}
         same = {n: [f for f in found if picture_stem(f) in stems] for n, found in files.items()}
         same = {n: found for n, found in same.items() if found and 2 * len(found) >= len(files[n])}
-        masks, unclear = _like_masks(root / base, same)
+        masks, unclear = _folders_like_masks(root / base, same)
     folders = [[(base / n).as_posix() for n in m] for m in ((first, second), masks, unclear)]
     return _PairFolders(split, *folders[0], tuple(folders[1]), tuple(folders[2]))
 
@@ -282,7 +282,7 @@ def _masks_by_end(second, names, same_folder):
     return {n: next(filter(None, masks)) for n, masks in found.items() if any(masks)}
 
 
-def _masks_beside(root, base, place, second):
+def _mask_folders_beside(root, base, place, second):
     "Folders of masks beside the folder of both dates, and folders that may be one."
     found = {}
     for p in (place, *(base / n for n in _subfolders(root / base) if base / n != place)):
@@ -291,7 +291,7 @@ def _masks_beside(root, base, place, second):
     order = {n: k for k, n in enumerate(_MASK_FOLDERS)}
     rank = {p: -1 if p == place else order.get(p.name.lower()) for p in found}
     known = sorted((p for p in found if rank[p] is not None), key=rank.get)
-    masks, unclear = (known, []) if known else _like_masks(root, found)
+    masks, unclear = (known, []) if known else _folders_like_masks(root, found)
     return tuple(p.as_posix() for p in masks), tuple(p.as_posix() for p in unclear)
 
 # %% ../../nbs/data/formats.ipynb #5219dc71
@@ -300,7 +300,8 @@ def _one_folder(root, base, split):
     images = [base / n for n in _subfolders(root / base) if n.lower() in _IMAGE_FOLDERS]
     for place in (base, *images):
         if joined := _join_by_end(list_files(root / place, SUFFIXES))[0]:
-            masks, unclear = _masks_beside(root, base, place, [b for _, b in joined.values()])
+            second = [b for _, b in joined.values()]
+            masks, unclear = _mask_folders_beside(root, base, place, second)
             return _PairFolders(split, place.as_posix(), place.as_posix(), masks, unclear)
     return None
 
@@ -417,13 +418,13 @@ def _caption_files(folder, pair_folders):
     firsts = {folder / f.first for f in pair_folders}
     stems = {picture_stem(n) for f in firsts for n in list_files(f, SUFFIXES)}
     for place in list(folder.parents)[: 2 if folder.name.lower() == "images" else 1]:
-        found = [p for p in text_files(place, "captions") if _names_any(p, stems)]
+        found = [p for p in text_files(place, "captions") if _names_any_image(p, stems)]
         if found:  # a zip may have put one folder more around the images
             return found
     return []
 
 
-def _names_any(path, stems):
+def _names_any_image(path, stems):
     "Does a caption file name any of these images?"
     try:
         return any(picture_stem(_entry_name(row)) in stems for _, row in iter_rows(path))
@@ -433,11 +434,11 @@ def _names_any(path, stems):
         return False  # it lies outside the dataset, and may be about anything
 
 # %% ../../nbs/data/formats.ipynb #9852f613
-def _join_folders(f, files, masks, findings):
+def _join_two_folders(folders, files, masks, findings):
     "(id -> names of both dates, folder of masks -> first -> mask) for dates in two folders."
-    joined, alone1, alone2 = join_by_name(files[f.first], files[f.second])
-    findings.unmatched += [f"{f.first}/{n}" for n in alone1]
-    findings.unmatched += [f"{f.second}/{n}" for n in alone2]
+    joined, alone1, alone2 = join_by_name(files[folders.first], files[folders.second])
+    findings.unmatched += [f"{folders.first}/{n}" for n in alone1]
+    findings.unmatched += [f"{folders.second}/{n}" for n in alone2]
     mask_of = {}
     for folder, names in masks.items():
         mask_of[folder], _, alone = join_by_name(joined, names)
@@ -447,46 +448,48 @@ def _join_folders(f, files, masks, findings):
     return {ids[a]: (a, b) for a, b in joined.items()}, mask_of
 
 
-def _join_names(f, files, masks, findings):
+def _join_one_folder(folders, files, masks, findings):
     "The same for both dates in one folder."
-    joined, alone = _join_by_end(files[f.first])
+    joined, alone = _join_by_end(files[folders.first])
     first_of = {b: a for a, b in joined.values()}
     mask_of, used = {}, set()
     for folder, names in masks.items():
-        found = _masks_by_end(first_of, names, folder == f.first)
+        found = _masks_by_end(first_of, names, folder == folders.first)
         mask_of[folder] = {first_of[b]: m for b, m in found.items()}
         used |= {(folder, m) for m in found.values()}
-    left = [(f.first, n) for n in alone]  # but the first date may have masks, too
+    left = [(folders.first, n) for n in alone]  # but the first date may have masks, too
     for folder, names in masks.items():
-        left += [(folder, n) for n in names if folder != f.first and _PAIR_ENDS[0] not in n]
+        left += [(folder, n) for n in names if folder != folders.first and _PAIR_ENDS[0] not in n]
     findings.unmatched += [Path(p, n).as_posix() for p, n in left if (p, n) not in used]
     return joined, mask_of
 
 # %% ../../nbs/data/formats.ipynb #3ae99fc1
-def _joined(root, f, borders, findings):
+def _pairs_in(root, folders, borders, findings):
     "The pairs in a `_PairFolders`, without sentences."
-    for folder in (f.first, f.second, *f.masks):
+    every = (folders.first, folders.second, *folders.masks)
+    for folder in every:
         if why := borders.refusal(folder):
             raise DatasetError(f"{root}: {why}")
-    findings.folders.update((f.first, f.second, *f.masks))
-    if f.unclear:
+    findings.folders.update(every)
+    if folders.unclear:
+        names = " and ".join(folders.unclear)
         findings.notes.append(
-            f"the folders {' and '.join(f.unclear)} both look like masks, and neither is used; "
-            "call the right one label, or take the other one out"
+            f"the folders {names} both look like masks, and neither is used; call the right one "
+            "label, or take the other one out"
         )
-    files = {p: list_files(root / p, SUFFIXES) for p in (f.first, f.second)}
-    masks = {p: list_files(root / p, SUFFIXES) for p in f.masks}
-    join = _join_names if f.first == f.second else _join_folders
-    joined, mask_of = join(f, files, masks, findings)
+    files = {p: list_files(root / p, SUFFIXES) for p in every}
+    masks = {p: files[p] for p in folders.masks}
+    join = _join_one_folder if folders.first == folders.second else _join_two_folders
+    joined, mask_of = join(folders, files, masks, findings)
     pairs = []
     for id, (a, b) in joined.items():
         mask = next((Path(p, m[a]).as_posix() for p, m in mask_of.items() if a in m), "")
-        t1, t2 = Path(f.first, a).as_posix(), Path(f.second, b).as_posix()
+        t1, t2 = Path(folders.first, a).as_posix(), Path(folders.second, b).as_posix()
         if why := next(filter(None, map(borders.refusal, filter(None, (t1, t2, mask)))), ""):
             findings.reject(id, t1, why)
             continue
-        stamps = file_stamp(a, *files[f.first][a]), file_stamp(b, *files[f.second][b])
-        pairs.append(RawPair(id, t1, t2, mask, f.split, stamps=stamps))
+        stamps = file_stamp(a, *files[folders.first][a]), file_stamp(b, *files[folders.second][b])
+        pairs.append(RawPair(id, t1, t2, mask, folders.split, stamps=stamps))
     return pairs
 
 # %% ../../nbs/data/formats.ipynb #8dfe4965
@@ -507,11 +510,11 @@ def _read_caption_files(self: FolderSource, names, findings):
         tables[file] = _read_captions_file(path, findings, splits[file])
     used = {f: table for f, table in tables.items() if table.keys() & names}
     if tables and names and not used:
-        raise DatasetError(_about_others(self.root, *next(iter(tables.items())), names))
+        raise DatasetError(_names_differ(self.root, *next(iter(tables.items())), names))
     note = "was looked at and not used: it names none of these images"
     findings.notes += [f"{Path(f).name} {note}" for f in tables if f not in used]
     if any(_overlap(used, splits, a, b) for a, b in combinations(used, 2)):
-        used = _most_hits(used, names, findings)
+        used = _best_caption_file(used, names, findings)
     merged = {}
     for table in used.values():
         for stem, entries in table.items():
@@ -525,7 +528,7 @@ def _overlap(tables, splits, a, b):
     return same_split and not tables[a].keys().isdisjoint(tables[b])
 
 
-def _most_hits(tables, names, findings):
+def _best_caption_file(tables, names, findings):
     "The caption file that names the most images."
     hits = sorted(((len(t.keys() & names), f) for f, t in tables.items()), reverse=True)
     (n, best), (n_next, second) = hits[:2]
@@ -539,7 +542,7 @@ def _most_hits(tables, names, findings):
     return {best: tables[best]}
 
 
-def _about_others(root, file, table, names):
+def _names_differ(root, file, table, names):
     return (
         f"{root / file} holds sentences about none of the pictures in {root}: it names "
         f"{min(table)!r:.60}, they are called like {min(names)!r:.60}; mend the names, or take "
@@ -555,7 +558,7 @@ def _caption_names(pair):
 @patch
 def read(self: FolderSource, findings):
     borders, used = Borders(self.root), set()
-    groups = [(f, _joined(self.root, f, borders, findings)) for f in self.pair_folders]
+    groups = [(f, _pairs_in(self.root, f, borders, findings)) for f in self.pair_folders]
     names = {n for _, pairs in groups for p in pairs for n in _caption_names(p)}
     entries = self._read_caption_files(names, findings)
     times = Counter(p.id for _, pairs in groups for p in pairs)
@@ -580,7 +583,7 @@ def _usable_captions(entries, id, findings):
                 yield c
 
 # %% ../../nbs/data/formats.ipynb #e86290f1
-def _with_captions(f, pairs, entries, times, used, findings):
+def _with_captions(folders, pairs, entries, times, used, findings):
     "Pairs with what the caption file says about them."
     conflicts = 0
     for p in pairs:
@@ -588,18 +591,18 @@ def _with_captions(f, pairs, entries, times, used, findings):
         name = next((n for n in names if n in entries), names[0])
         found = entries.get(name, [])
         if len({e.split for e in found}) > 1:  # one name in several splits
-            found = [e for e in found if e.split == f.split] or found
+            found = [e for e in found if e.split == folders.split] or found
         if found:
             used.add(name)
         elif entries:
             findings.unmatched.append(f"{p.t1}: no sentences in the caption file")
-        conflicts += any(e.split and f.split and e.split != f.split for e in found)
+        conflicts += any(e.split and folders.split and e.split != folders.split for e in found)
         p.captions = tuple(_usable_captions(found, p.id, findings))
-        p.split = f.split or next((e.split for e in found if e.split), None)
+        p.split = folders.split or next((e.split for e in found if e.split), None)
         p.changed = next((e.changed for e in found if e.changed is not None), None)
         if times[p.id] > 1:
-            p.id = f"{f.split or f.first}/{p.id}"
+            p.id = f"{folders.split or folders.first}/{p.id}"
         yield p
     if conflicts:
         other = "but the caption file gives them another split; the folder counts"
-        findings.notes.append(f"{conflicts} pairs lie in {f.split} {other}")
+        findings.notes.append(f"{conflicts} pairs lie in {folders.split} {other}")
