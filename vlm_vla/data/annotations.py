@@ -133,14 +133,14 @@ class _Columns:
                 labels.setdefault(c, []).append(row[c])
         examples = {c: _class_value(values) for c, values in labels.items()}
         self.classes = {c: v for c, v in examples.items() if v is not None}
-        self.known = {s: self._roles(s) for s in self.shapes}
+        self.roles = {s: self._roles_of(s) for s in self.shapes}
         self.usual = {}  # role -> (its names, the number of rows that have it)
-        for shape, roles in self.known.items():
+        for shape, roles in self.roles.items():
             for role, c in roles.items() if {"first", "second"} <= roles.keys() else ():
                 names, n = self.usual.get(role, ((), 0))
                 self.usual[role] = {*names, c}, n + self.shapes[shape]
 
-    def _roles(self, shape):
+    def _roles_of(self, shape):
         roles = column_roles(n for n in shape if n not in self.classes)
         drawn = [c for c, v in self.classes.items() if c in shape and _is_drawn(v)]
         if "box" not in roles and drawn:  # Label Studio calls its boxes `label`
@@ -151,7 +151,7 @@ class _Columns:
 @patch
 def lacks(self: _Columns, row):
     "What a row lacks although others have it, as a sentence; '' if nothing."
-    roles = self.known[tuple(row)]
+    roles = self.roles[tuple(row)]
     for role, (names, n) in self.usual.items():
         if role not in roles and (role == "caption" or _misspells(row, roles, names)):
             columns = ", ".join(map(str, row))
@@ -162,11 +162,13 @@ def lacks(self: _Columns, row):
 @patch
 def notes(self: _Columns, file):
     "Sentences about columns that are not used."
-    said = [_class_note(file, c, v) for c, v in self.classes.items() if not _is_drawn(v)]
-    used = {c for s, roles in self.known.items() for c in (*roles.values(), *_box_columns(s)[0])}
+    notes = [_class_note(file, c, v) for c, v in self.classes.items() if not _is_drawn(v)]
+    used = {c for s, roles in self.roles.items() for c in (*roles.values(), *_box_columns(s)[0])}
     used |= self.classes.keys()
-    idle = dict.fromkeys(str(c) for s in self.shapes for c in s if c and c not in used)
-    return said + ([f"{file}: not used: column {', '.join(list(idle)[:8])}"] if idle else [])
+    unused = dict.fromkeys(str(c) for s in self.shapes for c in s if c and c not in used)
+    if unused:
+        notes.append(f"{file}: not used: column {', '.join(list(unused)[:8])}")
+    return notes
 
 # %% ../../nbs/data/annotations.ipynb #e36d9241
 @register_format
@@ -240,10 +242,10 @@ def _box_fields(fields):
 def read(self: AnnotationSource, findings):
     collector, resolve, first = PairCollector(findings), PathResolver(self.root), None
     for file, path in zip(self.files(), self.paths):
-        said = self._read_file(path, collector, resolve, findings) or "nothing"
-        first = first or (file, said)
-        if said != first[1]:
-            both = f"{first[0]} says {first[1]} about its boxes and {file} {said}"
+        box_fields = self._read_file(path, collector, resolve, findings) or "nothing"
+        first = first or (file, box_fields)
+        if box_fields != first[1]:
+            both = f"{first[0]} says {first[1]} about its boxes and {file} {box_fields}"
             raise DatasetError(f"{both}; write bbox_format and bbox_units into every row")
     findings.folders.update(f or "." for f in resolve.folders)
     yield from collector
@@ -289,7 +291,7 @@ def _resolve_from(resolve, place, text):
 # %% ../../nbs/data/annotations.ipynb #258c8898
 @patch
 def _add(self: AnnotationSource, collector, resolve, path, where, row, columns):
-    roles = columns.known[tuple(_as_object(row))]
+    roles = columns.roles[tuple(_as_object(row))]
     if "first" not in roles or "second" not in roles:
         raise ValueError("the row does not name two images")
     place = Path(os.path.relpath(path.parent, self.root)).as_posix()
