@@ -7,7 +7,6 @@ __all__ = ['PairCollector', 'AnnotationSource']
 
 # %% ../../nbs/data/annotations.ipynb #f30c7a0a
 import difflib
-import json
 import os
 from collections import Counter
 from functools import lru_cache
@@ -18,84 +17,27 @@ from fastcore.basics import patch
 from .files import PathResolver, _subfolders, picture_stem
 from vlm_vla.data.formats import (
     Source,
-    _no_object,
-    _split_or_none,
     nothing_usable,
     register_format,
     text_file_kind,
     text_files,
 )
 from .images import SUFFIXES
-
-# %% ../../nbs/data/annotations.ipynb #f32fb9a0
-from .pairtable import _UNITS, RawPair
+from .pairtable import RawPair
 from vlm_vla.data.rows import (
     ROW_SUFFIXES,
     BadRow,
     DatasetError,
+    _as_object,
+    _box_columns,
     _fold,
     _is_table,
-    box_columns,
+    _split_or_none,
     column_roles,
     is_missing,
     iter_rows,
-    read_box_columns,
-    read_boxes,
-    read_captions,
-    read_flag,
-    read_split,
+    read_row,
 )
-
-# %% ../../nbs/data/annotations.ipynb #0fc14ec3
-def _value(row, roles, role):
-    "What a row says in a column, None where it says nothing."
-    value = row.get(roles[role]) if role in roles else None
-    return None if is_missing(value) else value
-
-
-def _row_boxes(row, roles, text_allowed):
-    "(boxes, format or None, units or None); `ValueError` if they contradict what the row says."
-    fmt, units = (_value(row, roles, r) for r in ("box_format", "box_units"))
-    if "box" in roles:
-        boxes, own_fmt, own_units = read_boxes(row[roles["box"]], text_allowed)
-    else:
-        boxes, own_fmt, own_units = read_box_columns(row, text_allowed) or ([], None, None)
-    if fmt and own_fmt and fmt != own_fmt:
-        raise ValueError(f"the box is written as {own_fmt} but its format is said to be {fmt}")
-    if units and own_units and units != own_units:
-        raise ValueError(f"the box is in {own_units} but its units are said to be {units}")
-    if (fmt or own_fmt) not in (None, "xyxy", "xywh"):
-        raise ValueError(f"box format {fmt!r:.40} is unknown; expected xyxy or xywh")
-    if units not in _UNITS:
-        known = ", ".join(map(str, _UNITS[1:]))
-        raise ValueError(f"box units {units!r:.40} are unknown; expected {known}")
-    return boxes, fmt or own_fmt, units or own_units
-
-# %% ../../nbs/data/annotations.ipynb #c11831da
-def _row_captions(value, boxes, text_allowed):
-    "Each sentence with its boxes: one sentence has them all, several have one each or share one."
-    if text_allowed and isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            pass  # a sentence that happens to begin with a bracket
-    captions, n = read_captions(value), len(boxes)
-    if len(captions) < 2:
-        return [(c, boxes) for c in captions]
-    if n not in (0, 1, len(captions)):
-        expected = "expected one box, or one for each caption"
-        raise ValueError(f"{len(captions)} captions but {n} boxes; {expected}")
-    return list(zip(captions, [boxes] * len(captions) if n < 2 else [[b] for b in boxes]))
-
-# %% ../../nbs/data/annotations.ipynb #50760f1d
-def _read_row(row, roles, text_allowed):
-    "What a row says beside its pictures: (captions with boxes, convention, split, changed)."
-    boxes, *convention = _row_boxes(row, roles, text_allowed)
-    captions = _row_captions(row.get(roles.get("caption")), boxes, text_allowed)
-    if "caption" in roles and not captions:
-        raise ValueError("the caption is missing")
-    split, changed = (row.get(roles.get(r)) for r in ("split", "changed"))
-    return captions, tuple(convention), read_split(split), read_flag(changed)
 
 # %% ../../nbs/data/annotations.ipynb #c963aca5
 class PairCollector:
@@ -157,17 +99,21 @@ def _label_columns(names):
     return [n for n in names if _fold(n) in ("label", "labels", "changelabel", "gt")]
 
 
+def _class_value(values):
+    "An example of what a label column holds, if none of its values is the path of a picture."
+    present = [v for v in values if not is_missing(v)]
+    is_mask = any(isinstance(v, str) and v.lower().endswith(SUFFIXES) for v in present)
+    return present[0] if present and not is_mask else None
+
+
+def _class_note(file, column, value):
+    why = "so it is not read as masks"
+    return f"{file}: column {column!r} holds no pictures ({value!r:.40}), {why}"
+
+
 def _is_drawn(value):
     "Is a value a list of drawn boxes?"
     return isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)
-
-
-def _four_columns(names):
-    try:
-        found = box_columns(names)
-    except ValueError:
-        return ()  # a row says so itself
-    return found[0] if found else ()
 
 
 def _misspells(row, roles, names):
@@ -179,26 +125,22 @@ def _misspells(row, roles, names):
 class _Columns:
     "What the columns of one annotation file mean."
 
-    def __init__(
-        self,
-        path,  # an annotation file
-    ):
-        self.shapes, examples = Counter(), {}  # names of columns -> rows, column -> value
+    def __init__(self, path):
+        self.shapes, labels = Counter(), {}  # names of columns -> rows; label column -> values
         for row in (row for _, row in iter_rows(path) if isinstance(row, dict)):
             self.shapes[tuple(row)] += 1
             for c in _label_columns(tuple(row)):
-                if not is_missing(row[c]):
-                    is_path = isinstance(row[c], str) and row[c].lower().endswith(SUFFIXES)
-                    examples.setdefault(c, {}).setdefault(is_path, row[c])
-        self.classes = {c: seen[False] for c, seen in examples.items() if True not in seen}
-        self.known = {s: self._roles(s) for s in self.shapes}
+                labels.setdefault(c, []).append(row[c])
+        examples = {c: _class_value(values) for c, values in labels.items()}
+        self.classes = {c: v for c, v in examples.items() if v is not None}
+        self.roles = {s: self._roles_of(s) for s in self.shapes}
         self.usual = {}  # role -> (its names, the number of rows that have it)
-        for shape in (s for s in self.shapes if {"first", "second"} <= self.known[s].keys()):
-            for role, c in self.known[shape].items():
+        for shape, roles in self.roles.items():
+            for role, c in roles.items() if {"first", "second"} <= roles.keys() else ():
                 names, n = self.usual.get(role, ((), 0))
                 self.usual[role] = {*names, c}, n + self.shapes[shape]
 
-    def _roles(self, shape):
+    def _roles_of(self, shape):
         roles = column_roles(n for n in shape if n not in self.classes)
         drawn = [c for c, v in self.classes.items() if c in shape and _is_drawn(v)]
         if "box" not in roles and drawn:  # Label Studio calls its boxes `label`
@@ -209,7 +151,7 @@ class _Columns:
 @patch
 def lacks(self: _Columns, row):
     "What a row lacks although others have it, as a sentence; '' if nothing."
-    roles = self.known[tuple(row)]
+    roles = self.roles[tuple(row)]
     for role, (names, n) in self.usual.items():
         if role not in roles and (role == "caption" or _misspells(row, roles, names)):
             columns = ", ".join(map(str, row))
@@ -218,20 +160,17 @@ def lacks(self: _Columns, row):
 
 
 @patch
-def notes(self: _Columns, name):
+def notes(self: _Columns, file):
     "Sentences about columns that are not used."
-    why = "so it is not read as masks"
-    said = [
-        f"{name}: column {c!r} holds no pictures ({v!r:.40}), {why}"
-        for c, v in self.classes.items()
-        if not _is_drawn(v)
-    ]
-    used = {c for s, roles in self.known.items() for c in (*roles.values(), *_four_columns(s))}
+    notes = [_class_note(file, c, v) for c, v in self.classes.items() if not _is_drawn(v)]
+    used = {c for s, roles in self.roles.items() for c in (*roles.values(), *_box_columns(s)[0])}
     used |= self.classes.keys()
-    idle = dict.fromkeys(str(c) for s in self.shapes for c in s if c and c not in used)
-    return said + ([f"{name}: not used: column {', '.join(list(idle)[:8])}"] if idle else [])
+    unused = dict.fromkeys(str(c) for s in self.shapes for c in s if c and c not in used)
+    if unused:
+        notes.append(f"{file}: not used: column {', '.join(list(unused)[:8])}")
+    return notes
 
-# %% ../../nbs/data/annotations.ipynb #0379e6b5
+# %% ../../nbs/data/annotations.ipynb #e36d9241
 @register_format
 class AnnotationSource(Source):
     "Rows that name two pictures, in JSON, JSON Lines or CSV files."
@@ -245,9 +184,6 @@ class AnnotationSource(Source):
     ):
         super().__init__(root)
         self.paths = paths
-
-    def signature(self):
-        return dict(format="annotations", files=self.files())
 
     def files(self):
         return [Path(os.path.relpath(p, self.root)).as_posix() for p in self.paths]
@@ -301,21 +237,16 @@ def _box_fields(fields):
     wanted = dict(bbox_format="box_format", bbox_units="box_units")
     return {k: fields[roles[r]] for k, r in wanted.items() if r in roles}
 
-
-def _check_same(said):
-    "`DatasetError` if the files of one dataset say different things about their boxes."
-    first = next(iter(said), None)
-    for name, fields in said.items():
-        if fields != said[first]:
-            both = f"{first} says {said[first] or 'nothing'} about its boxes and {name} "
-            remedy = "write bbox_format and bbox_units into every row"
-            raise DatasetError(f"{both}{fields or 'nothing'}; {remedy}")
-
 # %% ../../nbs/data/annotations.ipynb #b1853595
 @patch
 def read(self: AnnotationSource, findings):
-    collector, resolve = PairCollector(findings), PathResolver(self.root)
-    _check_same({p.name: self._read_file(p, collector, resolve, findings) for p in self.paths})
+    collector, resolve, first = PairCollector(findings), PathResolver(self.root), None
+    for file, path in zip(self.files(), self.paths):
+        box_fields = self._read_file(path, collector, resolve, findings) or "nothing"
+        first = first or (file, box_fields)
+        if box_fields != first[1]:
+            both = f"{first[0]} says {first[1]} about its boxes and {file} {box_fields}"
+            raise DatasetError(f"{both}; write bbox_format and bbox_units into every row")
     findings.folders.update(f or "." for f in resolve.folders)
     yield from collector
 
@@ -360,19 +291,16 @@ def _resolve_from(resolve, place, text):
 # %% ../../nbs/data/annotations.ipynb #258c8898
 @patch
 def _add(self: AnnotationSource, collector, resolve, path, where, row, columns):
-    if not isinstance(row, dict):
-        raise ValueError(_no_object(row))
-    roles = columns.known[tuple(row)]
+    roles = columns.roles[tuple(_as_object(row))]
     if "first" not in roles or "second" not in roles:
         raise ValueError("the row does not name two images")
     place = Path(os.path.relpath(path.parent, self.root)).as_posix()
     t1, t2 = (_resolve_from(resolve, place, row[roles[r]]) for r in ("first", "second"))
-    mask = _value(row, roles, "mask")
-    mask = "" if mask is None else _resolve_from(resolve, place, mask)[0]
+    mask = row.get(roles.get("mask"))
+    mask = "" if is_missing(mask) else _resolve_from(resolve, place, mask)[0]
     if lacks := columns.lacks(row):
         raise ValueError(lacks)
-    captions, convention, split, changed = _read_row(row, roles, _is_table(path))
-    split = split or self._split_of(path)
-    id, stamps = _row_id(row) or picture_stem(t1[0]), (t1[1], t2[1])
-    pair = RawPair(id, t1[0], t2[0], mask, split, changed, stamps=stamps)
+    captions, convention, split, changed = read_row(row, roles, _is_table(path))
+    id, split = _row_id(row) or picture_stem(t1[0]), split or self._split_of(path)
+    pair = RawPair(id, t1[0], t2[0], mask, split, changed, stamps=(t1[1], t2[1]))
     collector.add(pair, captions, convention, (path.name, where))

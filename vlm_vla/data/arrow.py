@@ -14,30 +14,36 @@ import re
 import shutil
 import tempfile
 import warnings
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
+import pyarrow as pa
 from fastcore.basics import patch
 from tqdm import tqdm
 
-from .annotations import PairCollector, _label_columns, _read_row
-from .files import PathResolver
-from .formats import Source, _split_or_none, register_format
-from .images import SUFFIXES, ImageRef
+from vlm_vla.data.annotations import (
+    PairCollector,
+    _class_note,
+    _class_value,
+    _label_columns,
+    _row_id,
+)
+from .files import PathResolver, picture_stem
+from .formats import Source, register_format
+from .images import ImageRef
 from .pairtable import RawPair, file_hash, list_files
-from .rows import SPLITS, DatasetError, column_roles, is_missing
+from .rows import SPLITS, DatasetError, _split_or_none, column_roles, read_row
 
 # %% ../../nbs/data/arrow.ipynb #a3a24314
-def _damage():
-    "What pyarrow raises on damaged files."
-    import pyarrow as pa
-
-    builtin = (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError)
-    return (pa.ArrowException, NotImplementedError, *builtin)
+# what pyarrow raises on damaged files
+_BUILTIN = (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError)
+_DAMAGE = (pa.ArrowException, NotImplementedError, *_BUILTIN)
 
 
 def _damaged(what, e):
+    "An error of pyarrow as a `DatasetError`."
+    if isinstance(e, DatasetError):
+        return e
     return DatasetError(f"{what}: {(str(e) or type(e).__name__).splitlines()[0]}")
 
 # %% ../../nbs/data/arrow.ipynb #64d29588
@@ -52,31 +58,22 @@ def _open_table(path):
 
 @lru_cache(maxsize=64)
 def _open_version(path, size, mtime_ns):
-    import pyarrow as pa
-
     try:
         try:
             table = pa.ipc.open_stream(pa.memory_map(path)).read_all()
         except pa.ArrowInvalid:
             table = pa.ipc.open_file(pa.memory_map(path)).read_all()
         table.validate(full=True)  # offsets that point nowhere would crash the process later
-    except _damage() as e:
+    except _DAMAGE as e:
         raise _damaged(f"{path} cannot be read as an Arrow table", e) from None
     return table
 
 # %% ../../nbs/data/arrow.ipynb #c7b38d76
-@dataclass(frozen=True)
-class _ArrowCell:
-    "The bytes of one picture in a table; called to read them."
-
-    path: str  # of the Arrow file
-    row: int  # number of the row
-    column: int  # number of the column
-
-    def __call__(self) -> bytes:
-        value = _open_table(self.path).column(self.column)[self.row]
-        value = value["bytes"] if hasattr(value, "keys") else value
-        return value.as_buffer().to_pybytes()
+def _cell_bytes(path, row, column):
+    "The bytes of one picture in a table, by the numbers of its row and column."
+    value = _open_table(path).column(column)[row]
+    value = value["bytes"] if hasattr(value, "keys") else value
+    return value.as_buffer().to_pybytes()
 
 # %% ../../nbs/data/arrow.ipynb #17fa71d2
 def _ready_copy(folder, stem):
@@ -90,8 +87,7 @@ def _ready_copy(folder, stem):
 
 def _write_copy(path, file, folder):
     "Write the rows of a parquet file into an Arrow file."
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow.parquet as pq  # takes a tenth of a second
 
     with pq.ParquetFile(path) as f:
         groups = range(f.num_row_groups)
@@ -126,9 +122,7 @@ def _unpack_parquet(path, cache_dir):
         os.chmod(temporary, 0o644)
         copy = folder / f"{stem}-{file_hash(temporary)}.arrow"
         os.replace(temporary, copy)
-    except DatasetError:
-        raise
-    except _damage() as e:
+    except _DAMAGE as e:
         raise _damaged(f"{path} cannot be unpacked into {folder}", e) from None
     finally:
         Path(temporary).unlink(missing_ok=True)
@@ -206,9 +200,7 @@ def _schema(path):
         schema = _open_table(str(path)).schema if is_arrow else pq.read_schema(path)
         _table_roles(schema)  # names that are no text would fail here
         return schema
-    except DatasetError:
-        raise
-    except _damage() as e:
+    except _DAMAGE as e:
         raise _damaged(f"{path} cannot be read as a table", e) from None
 
 # %% ../../nbs/data/arrow.ipynb #8aa09b79
@@ -232,7 +224,7 @@ class ArrowSource(Source):
             self.problem = _no_pairs(path, schema, self.roles)
 
     def signature(self):
-        return dict(format="arrow", tables=[list(t) for t in self.tables])
+        return dict(format=self.kind, tables=[list(t) for t in self.tables])
 
     def files(self):
         return [n for _, n in self.tables]
@@ -270,7 +262,7 @@ def ref(self: ArrowSource, locator, stamp):
     if not locator.startswith("arrow:"):
         return Source.ref(self, locator, stamp)
     name, row, column = locator[6:].rsplit(":", 2)
-    cell = _ArrowCell(self._path(name), int(row), int(column))
+    cell = partial(_cell_bytes, self._path(name), int(row), int(column))
     return ImageRef(f"{locator}#{stamp:016x}", cell, locator)
 
 # %% ../../nbs/data/arrow.ipynb #5e9736fb
@@ -289,11 +281,10 @@ def _without_classes(table, roles, name, findings):
     column = roles.get("mask")
     if not _label_columns((column or "",)) or str(table.schema.field(column).type) != "string":
         return roles
-    values = [v for v in table.column(column).to_pylist() if not is_missing(v)]
-    if not values or any(v.lower().endswith(SUFFIXES) for v in values):
+    value = _class_value(table.column(column).to_pylist())
+    if value is None:
         return roles
-    what = f"column {column!r} holds no pictures ({values[0]!r:.40})"
-    findings.notes.append(f"{name}: {what}, so it is not read as masks")
+    findings.notes.append(_class_note(name, column, value))
     return {r: n for r, n in roles.items() if r != "mask"}
 
 # %% ../../nbs/data/arrow.ipynb #6e1c966c
@@ -312,50 +303,43 @@ def _picture(resolve, table, name, row, column):
     return f"arrow:{name}:{row}:{number}", int.from_bytes(digest, "little") >> 1
 
 
-def _row_name(values, roles):
-    value = values.get(roles.get("id"))
-    if isinstance(value, str):
-        return Path(value).stem
-    return str(value) if isinstance(value, int) else ""
+def _rows(table, pictures):
+    "The values of each row beside its pictures."
+    others = table.select([n for n in table.schema.names if n not in pictures])
+    for batch in others.to_batches(max_chunksize=256):
+        yield from batch.to_pylist() if others.num_columns else [{}] * batch.num_rows
 
 # %% ../../nbs/data/arrow.ipynb #e66d4a0d
 @patch
 def read(self: ArrowSource, findings):
     collector, resolve = PairCollector(findings), PathResolver(self.root)
     for split, name in self.tables:
-        table, row = _open_table(self._path(name)), 0
+        table = _open_table(self._path(name))
         roles = _without_classes(table, _table_roles(table.schema), name, findings)
         if "first" not in roles or "second" not in roles:
             columns = ", ".join(table.schema.names)
             what = f"has no two image columns ({columns}), unlike {self.tables[0][1]}"
             raise DatasetError(f"{self.root / name} {what}")
-        pictures = {roles.get(r) for r in ("first", "second", "mask")}
-        others = table.select([n for n in table.schema.names if n not in pictures])
-        for batch in others.to_batches(max_chunksize=256):
-            for values in batch.to_pylist() if others.num_columns else [{}] * batch.num_rows:
-                try:
-                    self._add(collector, resolve, table, roles, name, row, values, split)
-                except ValueError as e:
-                    id = _row_name(values, roles) or f"row {row}"
-                    findings.reject(id, f"{name}, row {row}", e)
-                row += 1
+        pictures = {r: roles[r] for r in ("first", "second", "mask") if r in roles}
+        for row, values in enumerate(_rows(table, pictures.values())):
+            try:
+                cells = {r: _picture(resolve, table, name, row, n) for r, n in pictures.items()}
+                self._add(collector, cells, roles, name, row, values, split)
+            except ValueError as e:
+                id = picture_stem(_row_id(values)) or f"row {row}"
+                findings.reject(id, f"{name}, row {row}", e)
     findings.folders.update(f or "." for f in resolve.folders)
     yield from collector
 
 # %% ../../nbs/data/arrow.ipynb #f6a0c494
 @patch
-def _add(self: ArrowSource, collector, resolve, table, roles, name, row, values, split):
-    cells = {
-        r: _picture(resolve, table, name, row, roles[r])
-        for r in ("first", "second", "mask")
-        if r in roles
-    }
+def _add(self: ArrowSource, collector, cells, roles, name, row, values, split):
     t1, t2, mask = cells["first"], cells["second"], cells.get("mask")
     if t1 is None or t2 is None:
         raise ValueError("a picture is missing")
     present = {r: n for r, n in roles.items() if n in values}
-    captions, convention, own_split, changed = _read_row(values, present, False)
-    id = _row_name(values, roles) or f"{split or Path(name).stem}_{row:06d}"
+    captions, convention, own_split, changed = read_row(values, present, False)
+    id = picture_stem(_row_id(values)) or f"{split or Path(name).stem}_{row:06d}"
     stamps = (t1[1], t2[1])  # of the content: one picture in two rows is the same
     mask = mask[0] if mask else ""
     pair = RawPair(id, t1[0], t2[0], mask, own_split or split, changed, stamps=stamps)

@@ -32,13 +32,12 @@ def join_by_name(
     "Pairs of equal names; then, of the rest, of equal stems where they are unique."
     right = set(right)
     joined = {n: n for n in left if n in right}
-    rest = sorted(right - joined.keys())
-    by_stem = _unique_stems(rest)
+    by_stem = _unique_stems(n for n in right if n not in joined)
     for stem, name in _unique_stems(n for n in left if n not in joined).items():
         if stem in by_stem:
             joined[name] = by_stem[stem]
-    taken = set(joined.values())
-    return joined, [n for n in left if n not in joined], [n for n in rest if n not in taken]
+    alone = sorted(right.difference(joined.values()))
+    return joined, [n for n in left if n not in joined], alone
 
 
 def _unique_stems(names):
@@ -55,12 +54,6 @@ def _subfolders(folder):
     with os.scandir(folder) as entries:
         folders = (e for e in entries if (os.path.isdir(e.path) if e.is_symlink() else e.is_dir()))
         return sorted(e.name for e in folders if not e.name.startswith((".", "__")))
-
-
-def _is_below(path, place):
-    return os.path.normcase(path + os.sep).startswith(
-        os.path.normcase(place.rstrip(os.sep) + os.sep)
-    )
 
 
 def _blobs(real):
@@ -99,7 +92,7 @@ class Borders:
     ):
         real = os.path.realpath(root)
         self.root, self.places, self.known = str(root), [real, *_blobs(real)], {}
-        self.searched = False  # for the folder that a tree of links shows
+        self.shown = None  # the folder that a tree of links shows; "" if it shows none
 
     def refusal(
         self,
@@ -109,20 +102,19 @@ class Borders:
         path = os.path.join(self.root, os.path.normpath(name))
         folder = os.path.dirname(path)
         if folder not in self.known:  # asked once for each folder
-            self.known[folder] = self._inside(os.path.realpath(folder))
-        if self.known[folder] and not os.path.islink(path):
-            return ""
-        if self._inside(os.path.realpath(path)):
-            return ""
-        return _leads_out(self.root, name)
+            self.known[folder] = self._is_inside(folder)
+        is_link = os.path.islink(path) or not self.known[folder]
+        return _leads_out(self.root, name) if is_link and not self._is_inside(path) else ""
 
 # %% ../../nbs/data/files.ipynb #d12470ea
 @patch
-def _inside(self: Borders, real):
-    if not self.searched and not any(_is_below(real, p) for p in self.places):
-        self.searched, place = True, _shown_by_links(self.root)
-        self.places += [place] if place else []
-    return any(_is_below(real, p) for p in self.places)
+def _is_inside(self: Borders, path):
+    real = Path(os.path.realpath(path))
+    if any(real.is_relative_to(p) for p in self.places):
+        return True
+    if self.shown is None:
+        self.shown = _shown_by_links(self.root) or ""
+    return bool(self.shown) and real.is_relative_to(self.shown)
 
 
 def _leads_out(root, name):
@@ -156,34 +148,29 @@ class PathResolver:
         path = os.path.normpath(os.path.join(self.root, plain))
         if "\0" in text or not path.startswith(self.root.rstrip(os.sep) + os.sep):
             raise ValueError(f"the path {text!r:.100} leaves the data folder; refused")
-        folder, file = os.path.split(os.path.relpath(path, self.root))
-        folder, file = self._as_on_disk(folder, file)
-        version = self._list(folder).get(file)
+        file, version = self._find(*os.path.split(os.path.relpath(path, self.root)))
         if version is None or plain.strip().endswith("/"):
             raise ValueError(f"there is no picture {text!r:.100}")
-        name = os.path.join(folder, file)
-        if why := self.borders.refusal(name):
+        if why := self.borders.refusal(file):
             raise ValueError(why)
-        return name.replace(os.sep, "/"), file_stamp(file, *version)
+        return file.replace(os.sep, "/"), file_stamp(os.path.basename(file), *version)
 
 # %% ../../nbs/data/files.ipynb #9bee78bd
-@patch
-def _as_on_disk(self: PathResolver, folder, file):
-    "Folder and file in the Unicode form that the disk has, where the text has another."
-    if not folder.isascii() and not os.path.isdir(os.path.join(self.root, folder)):
-        forms = [unicodedata.normalize(f, folder) for f in ("NFC", "NFD")]
-        folder = next((f for f in forms if os.path.isdir(os.path.join(self.root, f))), folder)
-    names = self._list(folder)
-    if file not in names and not file.isascii():
-        forms = (unicodedata.normalize(f, file) for f in ("NFC", "NFD"))
-        file = next((f for f in forms if f in names), file)
-    return folder, file
+def _form_on_disk(name, exists):
+    "A name in the Unicode form that the disk has, where the text has another."
+    forms = (name, *(unicodedata.normalize(f, name) for f in ("NFC", "NFD")))
+    return next((f for f in forms if exists(f)), name)
 
 
 @patch
-def _list(self: PathResolver, folder):
+def _find(self: PathResolver, folder, file):
+    "(name relative to the root, version) of a file; its version is None if it is not there."
+    if not folder.isascii():
+        folder = _form_on_disk(folder, lambda f: os.path.isdir(os.path.join(self.root, f)))
     if folder not in self.folders:
         if folder and (why := self.borders.refusal(folder)):
             raise ValueError(why)
         self.folders[folder] = list_files(os.path.join(self.root, folder), SUFFIXES)
-    return self.folders[folder]
+    names = self.folders[folder]
+    file = _form_on_disk(file, names.__contains__)
+    return os.path.join(folder, file), names.get(file)
