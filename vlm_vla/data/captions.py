@@ -183,20 +183,20 @@ _NEW = _words("new newly reconstructed rebuilt widened")
 _FRAME = _words("scene image picture screen photo photograph map frame view area region tile")
 
 # %% ../../nbs/data/captions.ipynb #584b7119
-_V = _lookup(
+_VERTICAL = _lookup(
     top="top upper higher topmost uppermost north northern",
     bottom="bottom lower bottommost lowermost south southern",
 )
-_H = _lookup(left="left leftmost west western", right="right rightmost east eastern")
-_M = _words("middle center centre central")
+_HORIZONTAL = _lookup(left="left leftmost west western", right="right rightmost east eastern")
+_CENTRE = _words("middle center centre central")
 _PARTS = _words(
     "side sides part parts half area region portion section hand corner corners edge edges end zone"
     " quadrant third"
 )
 
 # %% ../../nbs/data/captions.ipynb #d521cf03
-_DIRECTION = {*_V, *_H, *_M}
-_BEFORE = _words("the a its their both to far at in on and or of from") | _DIRECTION
+_DIRECTION = {*_VERTICAL, *_HORIZONTAL, *_CENTRE}
+_BEFORE_PLACE = _words("the a its their both to far at in on and or of from") | _DIRECTION
 
 
 def _is_place_word(words, i):
@@ -205,13 +205,13 @@ def _is_place_word(words, i):
     before = words[i - 1] if i else "the"
     after = words[i + 1] if i + 1 < len(words) else ""
     if w == "higher":
-        return after in _PARTS or after in _H
+        return after in _PARTS or after in _HORIZONTAL
     if w in _DIRECTION:
         return (
-            before in _BEFORE
+            before in _BEFORE_PLACE
             or after in _PARTS
             or (after == "of" and before not in _AUX)
-            or (after in _H and w not in ("left", "right", "lower"))
+            or (after in _HORIZONTAL and w not in ("left", "right", "lower"))
         )
     if w in ("corner", "corners"):
         return before in _PREPOSITIONS or (
@@ -224,16 +224,16 @@ def _is_place_word(words, i):
 # %% ../../nbs/data/captions.ipynb #491b5274
 def _positions(span):
     "The places that a run of words like 'top left corner' names, as (vertical, horizontal) pairs."
-    v = next((_V[w] for w in span if w in _V), None)
-    h = next((_H[w] for w in span if w in _H), None)
+    v = next((_VERTICAL[w] for w in span if w in _VERTICAL), None)
+    h = next((_HORIZONTAL[w] for w in span if w in _HORIZONTAL), None)
     if any(w in ("corner", "corners") for w in span):
         return tuple(product([v] if v else ["top", "bottom"], [h] if h else ["left", "right"]))
-    if any(w in _M for w in span):
+    if any(w in _CENTRE for w in span):
         return ((v or "middle", h or "middle"),)
     return ((v, h),)
 
 
-def _meet(a, b):
+def _intersect(a, b):
     "The places in `a` and in `b`; where they contradict, `b` wins over an open axis or a middle."
     pairs = [(*p, *q) for p in a for q in b]
     both = [
@@ -461,7 +461,7 @@ def _place_token(words, i, out):
         return _place_of(words, i, j, where, out) or relative
     if not where or words[i - 1] in ("its", "their"):
         return relative  # "on its right side"
-    if words[i] in _M and governed and _describes(words, j):
+    if words[i] in _CENTRE and governed and _describes(words, j):
         where = ()  # "along the central road"
     return _Token("place", text, where), j - i
 
@@ -485,7 +485,7 @@ def _span_end(words, i):
         j += 1
     return j
 
-# %% ../../nbs/data/captions.ipynb #20f63390
+# %% ../../nbs/data/captions.ipynb #33af16ab
 def _place_of(words, i, j, where, out):
     "'of the scene' or 'of the left side' after a place; None when something else follows."
     k = j + 1
@@ -500,7 +500,7 @@ def _place_of(words, i, j, where, out):
     inner = _place_token(words, k, out) if where and _is_place_word(words, k) else None
     if not inner or inner[0].type != "place":
         return None
-    return _Token("place", inner[0].text, _meet(where, inner[0].value)), k + inner[1] - i
+    return _Token("place", inner[0].text, _intersect(where, inner[0].value)), k + inner[1] - i
 
 
 def _above_token(words, i, out):
@@ -583,7 +583,7 @@ class _Reader:
         self.first = len(self.things)
         self.last_verb = self.pending = self.clause_event = None
         self.group = _Group()
-        self.has_verb = self.placed = self.elliptic = False
+        self.has_verb = self.has_place = self.elliptic = False
         self.set_mode("changed")
 
     def close_clause(self):
@@ -639,8 +639,8 @@ def on_pronoun(self: _Reader, i, t):
 @patch
 def add(self: _Reader, kind, plural):
     role = "with" if self.mode == "landmark" and self.is_new and not self.is_old else self.mode
-    if role == "changed" and (self.placed or self.elliptic) and not self.result:
-        self.group, self.placed = _Group(), False
+    if role == "changed" and (self.has_place or self.elliptic) and not self.result:
+        self.group, self.has_place = _Group(), False
     if self.result:
         events = {"built"}
     elif role == "object":
@@ -744,9 +744,9 @@ def _join(places, token):
     """Two places joined by 'and'; each may complete the other: 'top left and right corners', 'upper
     and lower left corners'."""
     words, (v, h), new = token.text.split(), places[-1], token.value
-    vertical, horizontal = any(w in _V for w in words), any(w in _H for w in words)
+    vertical, horizontal = any(w in _VERTICAL for w in words), any(w in _HORIZONTAL for w in words)
     if v and h and vertical != horizontal:
-        new = _meet(((v, None) if horizontal else (None, h),), new)
+        new = _intersect(((v, None) if horizontal else (None, h),), new)
     if words[-1] == "corners" and vertical and horizontal and None in (v, h):
         places = places[:-1] + ((v or new[0][0], h or new[0][1]),)
     return tuple(dict.fromkeys(places + new))
@@ -754,17 +754,17 @@ def _join(places, token):
 
 @patch
 def on_place(self: _Reader, i, t):
-    if not t.value or self.mode == "with" and set(t.text.split()) <= _M:
+    if not t.value or self.mode == "with" and set(t.text.split()) <= _CENTRE:
         return  # "two rows of houses with a road in the middle"
     before = [b.type for b in self.tokens[max(0, i - 3) : i]]
     if not self.group.places:
         self.group.places = t.value
-    elif self.placed and "and" in before and "noun" not in before:
+    elif self.has_place and "and" in before and "noun" not in before:
         self.group.places = _join(self.group.places, t)
     else:
-        self.group.places = _meet(self.group.places, t.value)
+        self.group.places = _intersect(self.group.places, t.value)
     kinds = {m.kind for m in self.things if m.group is self.group and m.role == "changed"}
-    self.placed, self.group.ground = bool(kinds), bool(kinds) and kinds <= set(_COVER)
+    self.has_place, self.group.ground = bool(kinds), bool(kinds) and kinds <= set(_COVER)
 
 
 @patch
@@ -906,7 +906,7 @@ _STATIC = _words("""
     scattered lined park* occur* occupy occupies occupied circulated put form* leave* make* made
     take*
 """)
-_NEWS = _words("""
+_CHANGE_WORDS = _words("""
     new newly additional extra now another more fewer larger bigger wider denser gone missing absent
     different differ differs differed change changes changed difference differences demolition
     destruction removal addition expansion extension replacement appearance disappearance renovation
@@ -947,7 +947,7 @@ _AFTER_WHICH_NO = _words("with of having has have had from into leaving left")
 # %% ../../nbs/data/captions.ipynb #55ce53c6
 def _is_event(words):
     "Do these words tell that something happened?"
-    return any((w in _VERB and w not in _STATIC) or w in _NEWS for w in words)
+    return any((w in _VERB and w not in _STATIC) or w in _CHANGE_WORDS for w in words)
 
 
 def _only_light(words):
@@ -967,9 +967,9 @@ def _verdict(clause):
         return "none"
     if no:
         before, is_not = clause[: no.start()].split(), no[0] in ("not", "never")
-        told = [w for w in before if w not in _NEWS] if is_not else before
+        subject = [w for w in before if w not in _CHANGE_WORDS] if is_not else before
         has_no = no[0] == "no" and before and before[-1] in _AFTER_WHICH_NO and _is_event(words)
-        if not has_no and (is_not or not _is_event(told)):
+        if not has_no and (is_not or not _is_event(subject)):
             return "none"
     return "change" if _is_event(words) and not _only_light(words) else ""
 
@@ -1078,30 +1078,32 @@ def _exception(words):
     return words.strip() if named and not _only_light(words.split()) else ""
 
 # %% ../../nbs/data/captions.ipynb #c93d318b
-def _changes_told(text):
+def _changing_clauses(text):
     "The clauses that tell of a change; '' if there are none; None where no clause denies a change."
     clauses = _clauses(text)
-    said = [_verdict(words) for _, words in clauses]
+    verdicts = [_verdict(words) for _, words in clauses]
     predicate = [_has_predicate(words.split()) for _, words in clauses]
     excepted = [k for k, (sep, _) in enumerate(clauses) if _EXCEPT.search(sep)]
-    butted = [k for k, (sep, _) in enumerate(clauses) if "but" in sep.split() and not predicate[k]]
-    for k in excepted + butted:
+    after_but = [
+        k for k, (sep, _) in enumerate(clauses) if "but" in sep.split() and not predicate[k]
+    ]
+    for k in excepted + after_but:
         near = k - 1 if k else 1
         if near >= len(clauses):
             continue
-        universal = said[near] == "" and not _has_predicate(clauses[near][1].split())
-        if universal and said[k] == "none":
-            said[near] = "none"
-        if said[near] == "none":
+        universal = verdicts[near] == "" and not _has_predicate(clauses[near][1].split())
+        if universal and verdicts[k] == "none":
+            verdicts[near] = "none"
+        if verdicts[near] == "none":
             clauses[k][1] = _exception(clauses[k][1])
-            said[k] = "change" if clauses[k][1] else "none"
+            verdicts[k] = "change" if clauses[k][1] else "none"
         elif k in excepted:
-            clauses[k][1], said[k] = f"except {clauses[k][1]}", said[near]
-    if "none" not in said:
+            clauses[k][1], verdicts[k] = f"except {clauses[k][1]}", verdicts[near]
+    if "none" not in verdicts:
         return None
-    rest = any(v == "none" and _REST.search(words) for v, (_, words) in zip(said, clauses))
-    told = [c for c, v in zip(clauses, said) if v == "change" or v == "" and rest]
-    return _joined(told)[1].strip() if told else ""
+    rest = any(v == "none" and _REST.search(words) for v, (_, words) in zip(verdicts, clauses))
+    kept = [c for c, v in zip(clauses, verdicts) if v == "change" or v == "" and rest]
+    return _joined(kept)[1].strip() if kept else ""
 
 # %% ../../nbs/data/captions.ipynb #9a3a43f6
 NO_CHANGE_SENTENCES = (
@@ -1121,10 +1123,10 @@ def read_caption(
     if not isinstance(text, str):
         raise TypeError(f"caption is {text!r:.60}: expected a sentence")
     plain = _normal(text)
-    told = _changes_told(plain) if _DENIES.search(plain) else None
-    if told == "":
+    kept = _changing_clauses(plain) if _DENIES.search(plain) else None
+    if kept == "":
         return CaptionReading(text, False, frozenset(), frozenset(), (), frozenset(), False, False)
-    reader = _Reader(_tokens(plain if told is None else told))
+    reader = _Reader(_tokens(plain if kept is None else kept))
     return _summary(text, reader.things, reader.landmarks > 0)
 
 # %% ../../nbs/data/captions.ipynb #3e094919
@@ -1160,7 +1162,7 @@ def _axis(kind, generous):
     return dict(first=(0, reach), middle=_MIDDLE[generous], last=(1 - reach, 1))
 
 
-def _boxes_of(places, generous):
+def _place_boxes(places, generous):
     "(x1, y1, x2, y2) fractions of the image for places that are named together."
     vertical = {"top", "bottom"} <= {v for v, _ in places}
     horizontal = {"left", "right"} <= {h for _, h in places}
@@ -1185,22 +1187,18 @@ class Region:
 
 # %% ../../nbs/data/captions.ipynb #0c690394
 _VALUES = dict(road=128, building=255)  # LEVIR-MCI's grey levels
+_MIN_PIXELS = 5  # components of up to this many pixels are dropped
 
 
-def _split_mask(mask, binary=False):
-    "The pixels of each class in a change mask, class -> (H, W) bool; see `select_region`."
+def _class_masks(mask):
+    "The pixels of each class in a change mask, class -> (H, W) bool."
     mask = np.asarray(mask)
     if mask.ndim != 2:
         raise ValueError(f"mask has shape {mask.shape}: expected (height, width)")
-    if binary not in (False, True, *_LABELLED):
-        raise ValueError(f"binary is {binary!r}: expected False, True, 'building' or 'road'")
-    if binary:
-        return {c: mask != 0 for c in (_LABELLED if binary is True else (binary,))}
     odd = np.setdiff1d(mask, [0, *_VALUES.values()])
     if len(odd):
         raise ValueError(
-            f"mask holds the value {odd[0]}: expected 0, 128 (road) and 255 (building); pass"
-            " binary= for a mask of change and no change"
+            f"mask holds the value {odd[0]}: expected 0, 128 (road) and 255 (building)"
         )
     return {c: mask == v for c, v in _VALUES.items()}
 
@@ -1210,7 +1208,7 @@ def _inside(places, generous, labels, components):
     h, w = labels.shape
     y, x = (np.arange(h) + 0.5)[:, None] / h, (np.arange(w) + 0.5) / w
     inside = np.zeros(labels.shape, bool)
-    for x1, y1, x2, y2 in _boxes_of(places, generous):
+    for x1, y1, x2, y2 in _place_boxes(places, generous):
         inside |= (y >= y1) & (y <= y2) & (x >= x1) & (x <= x2)
     counts = np.bincount(labels[inside], minlength=len(components) + 1)[1:]
     return inside, counts / np.array([c.area for c in components])
@@ -1254,16 +1252,14 @@ def select_region(
     mask,  # (H, W) change mask: 0, 128 (road), 255 (building)
     region: str = "union",  # "union": all that the sentence means; "largest": its largest cluster
     merge_px: float = 8,  # components with a gap smaller than this many pixels are one cluster
-    binary=False,  # any nonzero value is: "building" or "road"; True: whatever a sentence names
-    min_pixels: int = 5,  # components of up to this many pixels are dropped
 ) -> Region:
     "The pixels and the box that a sentence means in a change mask."
     if region not in ("union", "largest"):
         raise ValueError(f"region {region!r} is unknown: expected 'union' or 'largest'")
     reading = read_caption(reading) if isinstance(reading, str) else reading
-    classes = _split_mask(mask, binary)
+    classes = _class_masks(mask)
     wanted = [m for m in reading.mentions if m.role != "landmark" and m.kind in classes]
-    found = {m.kind: connected_components(classes[m.kind], min_pixels) for m in wanted}
+    found = {m.kind: connected_components(classes[m.kind], _MIN_PIXELS) for m in wanted}
     chosen = [_pixels_of(m, *found[m.kind]) for m in wanted if found[m.kind][1]]
     chosen = [pixels for pixels in chosen if pixels.any()]
     if not chosen:
@@ -1293,12 +1289,12 @@ _STYLE = {  # word -> its style, its direction
 }
 
 
-def _turned(vector, k):
+def _turn_vector(vector, k):
     x, y = view_point(0.5 + vector[0] / 2, 0.5 + vector[1] / 2, k)
     return int(round(2 * float(x) - 1)), int(round(2 * float(y) - 1))
 
 
-def _like(word, model):
+def _with_case_of(word, model):
     "The word with the capitals of the model."
     if model.isupper() and len(model) > 1:
         return word.upper()
@@ -1307,17 +1303,17 @@ def _like(word, model):
 # %% ../../nbs/data/captions.ipynb #d99d5017
 def _turn_word(word, k):
     style, vector = _STYLE[word.lower()]
-    return _like(_SPELLING[style][_turned(vector, k)], word)
+    return _with_case_of(_SPELLING[style][_turn_vector(vector, k)], word)
 
 
 def _turn_pair(pair, k):
     "'upper left': the two directions turn together; their order and their spelling stay."
     (style_a, a), (style_b, b) = (_STYLE[w.lower()] for w in pair)
-    x, y = _turned((a[0] + b[0], a[1] + b[1]), k)
+    x, y = _turn_vector((a[0] + b[0], a[1] + b[1]), k)
     axes = [(x, 0), (0, y)] if a[0] else [(0, y), (x, 0)]
     if "compass" not in (style_a, style_b):
         style_a = style_b = style_b if style_a == "plain" else style_a
-    return [_like(_SPELLING[s][v], w) for s, v, w in zip((style_a, style_b), axes, pair)]
+    return [_with_case_of(_SPELLING[s][v], w) for s, v, w in zip((style_a, style_b), axes, pair)]
 
 # %% ../../nbs/data/captions.ipynb #b2e2d47d
 _PIECES = re.compile(
@@ -1367,7 +1363,7 @@ def _is_safe(text, k):
         or (k >= 4 and _MIRROR_UNSAFE.search(text))
     )
 
-# %% ../../nbs/data/captions.ipynb #900c539e
+# %% ../../nbs/data/captions.ipynb #3138020a
 def _is_direction(words, gaps, i):
     """True: a direction; False: another use, which stays as it is; None: cannot tell. `gaps` is
     what stands between the words."""
@@ -1377,10 +1373,10 @@ def _is_direction(words, gaps, i):
         return True
     if w == "right" and after in ("next", "beside") and before in _STYLE:
         return None  # "at the top right next to": which?
-    if before == "" or before in _BEFORE - {"of"} or after in _PARTS:
+    if before == "" or before in _BEFORE_PLACE - {"of"} or after in _PARTS:
         return True
     if w == "lower":
-        return True if after in _H or after in _M else None
+        return True if after in _HORIZONTAL or after in _CENTRE else None
     return False if w == "right" and after in _ADVERB_BEFORE else None
 
 
@@ -1403,11 +1399,11 @@ def _new_words(old, gaps, k):
     while i < len(words):
         w = words[i]
         if k % 2 and w in _QUARTER:
-            new[i] = _like(_QUARTER[w], old[i])
+            new[i] = _with_case_of(_QUARTER[w], old[i])
         elif k in (2, 6) and w in _HALF:
             if not _stands_alone(words, i):
                 return None  # "above it" may be on top of it
-            new[i] = _like(_HALF[w], old[i])
+            new[i] = _with_case_of(_HALF[w], old[i])
         elif w in _STYLE:
             use, pair = _is_direction(words, gaps, i), _is_pair(words, gaps, i)
             if use is None or use and pair and not _is_direction(words, gaps, i + 1):
