@@ -28,7 +28,8 @@ from torch.utils.data import Dataset
 from ..data.geometry import VIEWS
 from ..data.images import BadImage
 from ..data.pairtable import file_hash
-from ..dataset import EpochIndex, collate, loader_workers
+from ..dataset import collate
+from ..training.order import EpochIndex, loader_workers
 from ..utils import progress_bar
 
 # %% ../../nbs/nets/features.ipynb #06b75b88
