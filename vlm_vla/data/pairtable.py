@@ -288,7 +288,10 @@ def _pair_columns(pairs):
 class PairTable:
     "The pairs of a data set and what it says about them; each column is an attribute."
 
-    def __init__(self, columns: Columns):  # of `_pair_columns`
+    def __init__(
+        self,
+        columns: Columns,  # of `_pair_columns`
+    ):
         self.columns, self.meta = columns, columns.meta
         vars(self).update(columns)
 
