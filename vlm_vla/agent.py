@@ -17,7 +17,7 @@ from PIL import Image
 
 from .data.geometry import action_to_box
 from .data.rows import fold_text
-from .dataset import ImageTransform, encoder_normalization, token_counts
+from .dataset import ImageTransform, encoder_normalization
 from vlm_vla.evaluation.jobs import (
     as_image,
     as_pair,
@@ -36,6 +36,7 @@ from vlm_vla.evaluation.windows import (
     write_looks,
 )
 from .model import VLM_ActionAgent, resolve_checkpoint
+from .nets.language import token_counts
 
 # %% ../nbs/05_agent.ipynb #53ecab6c
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from .config import read_json
-from .dataset import LevirCCActionDataset, token_counts
+from .dataset import LevirCCActionDataset
 from vlm_vla.evaluation.measure import (
     best_threshold,
     lookup,
@@ -26,6 +26,7 @@ from vlm_vla.evaluation.measure import (
 )
 from .evaluation.metrics import METRICS
 from .evaluation.plots import Case, gallery, pick_cases
+from .nets.language import token_counts
 
 # %% ../nbs/04_eval.ipynb #26188c89
 from vlm_vla.evaluation.probes import (

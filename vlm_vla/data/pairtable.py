@@ -7,7 +7,6 @@ __all__ = ['Columns', 'list_files', 'file_stamp', 'fingerprint', 'file_hash', 'c
            'PairTable', 'make_table']
 
 # %% ../../nbs/data/pairtable.ipynb #e2ab0036
-import glob
 import hashlib
 import json
 import mmap
@@ -30,10 +29,7 @@ from filelock import FileLock
 class _Texts(Sequence):
     "A read-only sequence of texts, decoded when they are used."
 
-    def __init__(
-        self,
-        array,  # Arrow array of bytes
-    ):
+    def __init__(self, array):  # Arrow array of bytes
         self.array = array
 
     def __len__(self):
@@ -51,15 +47,15 @@ def _to_arrow(column):
     flat = pa.array(column.reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, column.shape[1]) if column.ndim > 1 else flat
 
-
+# %% ../../nbs/data/pairtable.ipynb #ebeee804
 def _from_arrow(array):
     "The opposite of `_to_arrow`; numbers are not copied."
     if pa.types.is_large_binary(array.type):
         return _Texts(array)
     values = array.values if pa.types.is_fixed_size_list(array.type) else array
     # not `to_numpy`, which imports pandas
-    numbers = np.frombuffer(values.buffers()[1], values.type.to_pandas_dtype(), len(values))
-    return numbers if values is array else numbers.reshape(-1, array.type.list_size)
+    flat = np.frombuffer(values.buffers()[1], values.type.to_pandas_dtype(), len(values))
+    return flat if values is array else flat.reshape(-1, array.type.list_size)
 
 # %% ../../nbs/data/pairtable.ipynb #85c0c689
 def _pack(columns, meta):
@@ -83,25 +79,16 @@ class Columns(dict):
         path: str = None,  # of the file; None: only in memory
     ):
         content = pa.py_buffer(content)
-        data, proof = content[:-16], content[-16:]
-        if xxhash.xxh3_128_digest(data) != proof.to_pybytes():
+        data, digest = content[:-16], content[-16:]
+        if xxhash.xxh3_128_digest(data) != digest.to_pybytes():
             raise ValueError("its content does not agree with its hash")
         table = pa.ipc.open_stream(data).read_all()
         super().__init__({k: _from_arrow(table[k].chunk(0).values) for k in table.column_names})
-        self.meta, self.path = json.loads(table.schema.metadata[b"meta"]), path
-        self.content = content
+        self.meta = json.loads(table.schema.metadata[b"meta"])
+        self.path, self.content = path, content
 
 # %% ../../nbs/data/pairtable.ipynb #85c0c690
-@patch
-def __reduce__(self: Columns):
-    if self.path:
-        return _reopen, (self.path, self.meta.get("token"))
-    return Columns, (self.content.to_pybytes(),)
-
-
-def _load_columns(
-    path,  # a file of `_save_columns`
-) -> Columns:
+def _load_columns(path):
     "Map a file into memory; `ValueError` if it is corrupt, `OSError` if it cannot be read."
     with open(path, "rb") as f:
         try:
@@ -119,20 +106,24 @@ def _reopen(path, token):
         )
     return columns
 
+
+@patch
+def __reduce__(self: Columns):
+    if self.path:
+        return _reopen, (self.path, self.meta.get("token"))
+    return Columns, (self.content.to_pybytes(),)
+
 # %% ../../nbs/data/pairtable.ipynb #85c0c692
 def _save_columns(
     path,  # the file to write
     content: bytes,  # of `_pack`
 ):
     "Write a file as a whole or not at all."
-    path = Path(path)
+    path, temporary = Path(path), Path(f"{path}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):  # nobody else writes, so a temporary file is a leftover
-        for leftover in path.parent.glob(f"{glob.escape(path.name)}*.tmp"):
-            leftover.unlink(missing_ok=True)
-        temporary = Path(f"{path}.tmp")
+    with FileLock(f"{path}.lock"):
         temporary.write_bytes(content)
-        temporary.chmod(0o644)
+        temporary.chmod(0o644)  # others may share the cache
         temporary.replace(path)
 
 # %% ../../nbs/data/pairtable.ipynb #29bf6ad3
@@ -141,19 +132,17 @@ def list_files(
     suffixes: tuple,  # lower-case endings that count
 ) -> dict:  # name -> (size in bytes, time of modification in ns), sorted by name
     "The files of one folder, hidden ones left out; nothing if there is no such folder."
+
+    def is_wanted(e):
+        if e.name.startswith(".") or not e.name.lower().endswith(suffixes):
+            return False
+        return os.path.isfile(e.path) if e.is_symlink() else e.is_file()  # links may go in a circle
+
     if not os.path.isdir(folder):
         return {}
     with os.scandir(folder) as entries:
-        found = [
-            (e.name, e.stat())
-            for e in entries
-            if e.name.lower().endswith(suffixes)
-            and not e.name.startswith(".")
-            and (
-                os.path.isfile(e.path) if e.is_symlink() else e.is_file()
-            )  # a link may go in a circle
-        ]
-    return {name: (s.st_size, s.st_mtime_ns) for name, s in sorted(found)}
+        found = {e.name: e.stat() for e in entries if is_wanted(e)}
+    return {name: (s.st_size, s.st_mtime_ns) for name, s in sorted(found.items())}
 
 # %% ../../nbs/data/pairtable.ipynb #2a987851
 def file_stamp(
@@ -162,15 +151,8 @@ def file_stamp(
     mtime_ns: int,  # time of the last change, in nanoseconds
 ) -> int:  # 63 bits
     "A number for one version of one file."
-    return (
-        int.from_bytes(
-            hashlib.blake2b(
-                f"{name}/{size}/{mtime_ns}".encode("utf-8", "surrogateescape"), digest_size=8
-            ).digest(),
-            "little",
-        )
-        >> 1
-    )
+    text = f"{name}/{size}/{mtime_ns}".encode("utf-8", "surrogateescape")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
 
 # %% ../../nbs/data/pairtable.ipynb #d0e3eaf9
 def fingerprint(
@@ -179,23 +161,19 @@ def fingerprint(
     folders: list,  # folders whose files count (relative paths)
     suffixes: tuple,  # which files of the folders
 ) -> str:  # hexadecimal
-    """A hash of names, sizes and times; another one as soon as a file is added, removed, renamed or
-    written."""
-    h, root = hashlib.blake2b(digest_size=16), Path(root)
-
-    def note(text):
-        h.update(text.encode("utf-8", "surrogatepass"))
-
+    "A hash of names, sizes and times; another one after any change of a file."
+    root, lines = Path(root), []
     for name in sorted(files):
         s = os.stat(root / name) if os.path.isfile(root / name) else None
-        note(f"file {name}/{s.st_size}/{s.st_mtime_ns}\n" if s else f"no file {name}\n")
+        lines.append(f"file {name}/{s.st_size}/{s.st_mtime_ns}" if s else f"no file {name}")
     for name in sorted(folders):
-        note(f"folder {name}\n")
+        lines.append(f"folder {name}")
         for n, (size, mtime) in list_files(root / name, suffixes).items():
-            note(f"{n}/{size}/{mtime}\n")
-    return h.hexdigest()
+            lines.append(f"{n}/{size}/{mtime}")
+    text = "".join(f"{line}\n" for line in lines)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
-
+# %% ../../nbs/data/pairtable.ipynb #ec88876f
 _BLOCK = 1 << 24  # bytes hashed at once
 
 
@@ -213,12 +191,11 @@ def _hash_file(path, size, *version):
 
 _hash_once = lru_cache(maxsize=4096)(_hash_file)
 
-# %% ../../nbs/data/pairtable.ipynb #ec88876f
+
 def file_hash(
     path,  # a file
 ) -> str:  # 32 hexadecimal digits
-    """A hash of a file's content, computed once per process and version (size and times) of the
-    file; `OSError` if it cannot be read."""
+    "A hash of a file's content, computed once per process and version of the file."
     s = os.stat(path)
     settled = abs(time.time_ns() - s.st_mtime_ns) > 2_000_000_000
     hashed = _hash_once if settled else _hash_file  # a file just written may change within a tick
@@ -278,17 +255,17 @@ class RawPair:
     stamps: tuple = (0, 0)  # versions of the two pictures
     sizes: tuple = (0, 0, 0, 0)  # width and height of the first date, then of the second, in pixels
 
-
+# %% ../../nbs/data/pairtable.ipynb #6b74f91d
 _SPLIT_CODES = (None, "train", "val", "test")
 _FORMATS, _UNITS = (None, "xyxy", "xywh"), (None, "pixel", "fraction", "percent", "thousandth")
 
-# %% ../../nbs/data/pairtable.ipynb #6b74f91d
+
 def _pair_columns(pairs):
     "The columns of some `RawPair`s: per pair, per sentence, and per box."
     counts = [len(p.captions) for p in pairs]
     boxes = [b for p in pairs for b in (p.boxes or [()] * len(p.captions))]
-    told = [c for p in pairs for c in (p.conventions or [(None, None)] * len(p.captions))]
-    codes = [len(_UNITS) * _FORMATS.index(f) + _UNITS.index(u) for f, u in told]
+    stated = [c for p in pairs for c in (p.conventions or [(None, None)] * len(p.captions))]
+    codes = [len(_UNITS) * _FORMATS.index(f) + _UNITS.index(u) for f, u in stated]
     changed = [2 if p.changed is None else int(p.changed) for p in pairs]
     return dict(
         ids=[p.id for p in pairs],
@@ -334,17 +311,12 @@ class PairTable:
         f, u = divmod(int(self.convention[c]), len(_UNITS))
         return _FORMATS[f], _UNITS[u]
 
-    def given_change(self, i: int):
+    def given_change(self, i: int):  # True, False, or None where the data does not say
         return (False, True, None)[int(self.changed[i])]
 
 # %% ../../nbs/data/pairtable.ipynb #6b74f91f
-@patch(as_prop=True)
-def n_boxes(self: PairTable) -> int:
-    return len(self.box)
-
-
-@patch(as_prop=True)
-def n_masks(self: PairTable) -> int:
+@patch
+def count_masks(self: PairTable) -> int:
     return len(self.masks) - self.masks.array.to_pylist().count(b"")
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from ..config import PERMISSIONS, PLACES, Config
-from ..dataset import cut_captions, train_and_val
+from ..dataset import train_and_val
 from ..model import pick_4bit
 from ..nets.features import FeatureDataset
+from ..nets.language import cut_captions
 from .files import free_mib, write_whole
 from .order import EpochBatches, few_pairs
 from .rundir import plot_curves, read_metrics
