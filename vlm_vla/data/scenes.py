@@ -94,16 +94,8 @@ class _Sketch:
             self._on_shape.polygon(p, fill=255)
 
     def rect(self, cx, cy, w, h, colour, solid=True):
-        self.polygon(
-            [
-                (cx - w / 2, cy - h / 2),
-                (cx + w / 2, cy - h / 2),
-                (cx + w / 2, cy + h / 2),
-                (cx - w / 2, cy + h / 2),
-            ],
-            colour,
-            solid,
-        )
+        corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
+        self.polygon(corners * (w / 2, h / 2) + (cx, cy), colour, solid)
 
 # %% ../../nbs/data/scenes.ipynb #c6469591
 @patch
@@ -155,15 +147,8 @@ def _colour(rng, base, spread=8.0):
     return np.asarray(base, float) + rng.normal(0, spread * 0.6) + rng.normal(0, spread * 0.4, 3)
 
 # %% ../../nbs/data/scenes.ipynb #fc2b4b3d
-_ROOFS = [
-    (118, 116, 116),
-    (92, 88, 86),
-    (136, 118, 100),
-    (150, 92, 72),
-    (176, 168, 156),
-    (104, 110, 122),
-    (120, 84, 66),
-]
+_ROOFS = ((118, 116, 116), (92, 88, 86), (136, 118, 100), (150, 92, 72))
+_ROOFS += ((176, 168, 156), (104, 110, 122), (120, 84, 66))
 _HALLS = [(214, 214, 210), (196, 198, 202), (172, 180, 190), (222, 216, 202), (150, 160, 176)]
 
 
@@ -195,16 +180,8 @@ def _house(rng, angle, scale, sun):
     colour = _colour(rng, _pick(rng, _ROOFS))
     hip = rng.random() < 0.6
     if rng.random() < 0.55:
-        _roof(
-            s,
-            _pick(rng, (-1, 1)) * w * 0.25,
-            _pick(rng, (-1, 1)) * h * 0.42,
-            w * 0.42,
-            h * 0.8,
-            colour,
-            sun,
-            hip,
-        )
+        x, y = _pick(rng, (-1, 1)) * w * 0.25, _pick(rng, (-1, 1)) * h * 0.42
+        _roof(s, x, y, w * 0.42, h * 0.8, colour, sun, hip)
     _roof(s, 0, 0, w, h, colour, sun, hip)
     return s.thing(rng, "building", "house", 4, 5 * scale)
 
@@ -218,16 +195,8 @@ def _houses(rng, angle, scale, sun):
     colour = _pick(rng, _ROOFS)
     hip = rng.random() < 0.6
     for k in range(n):
-        _roof(
-            s,
-            (k - (n - 1) / 2) * (w + gap),
-            rng.uniform(-1.5, 1.5) * scale,
-            w,
-            h,
-            _colour(rng, colour),
-            sun,
-            hip,
-        )
+        x, y = (k - (n - 1) / 2) * (w + gap), rng.uniform(-1.5, 1.5) * scale
+        _roof(s, x, y, w, h, _colour(rng, colour), sun, hip)
     return s.thing(rng, "building", "houses", 4, 4 * scale)
 
 # %% ../../nbs/data/scenes.ipynb #7097b857
@@ -236,11 +205,9 @@ def _hall(rng, angle, scale, sun):
     w, h = rng.uniform(54, 82) * scale, rng.uniform(36, 56) * scale
     s, colour = _Sketch(np.hypot(w, h) * 0.6, angle), _colour(rng, _pick(rng, _HALLS))
     shape, arm = _pick(rng, ("block", "block", "L", "U")), w * rng.uniform(0.3, 0.4)
-    parts = (
-        [(0, 0, w, h)]
-        if shape == "block"
-        else [(0, -h * 0.22, w, h * 0.56), (arm / 2 - w / 2, 0, arm, h)]
-    )
+    parts = [(0, 0, w, h)]
+    if shape != "block":
+        parts = [(0, -h * 0.22, w, h * 0.56), (arm / 2 - w / 2, 0, arm, h)]
     if shape == "U":
         parts.append((w / 2 - arm / 2, 0, arm, h))
     for rim, shade in ((0, 0.8), (3 * scale, 1.0)):
@@ -262,16 +229,12 @@ def _crown(radius, variant):
     d = 2 * radius + 3
     y, x = np.mgrid[:d, :d].astype(np.float32) - (d - 1) / 2
     angle, wave = np.arctan2(y, x), rng.uniform(0, 2 * np.pi, 3)
-    edge = radius * (
-        0.9
-        + 0.09 * np.sin(3 * angle + wave[0])
-        + 0.07 * np.sin(5 * angle + wave[1])
-        + 0.05 * np.sin(8 * angle + wave[2])
-    )
+    edge = 0.9
+    for k, size, phase in zip((3, 5, 8), (0.09, 0.07, 0.05), wave):
+        edge = edge + size * np.sin(k * angle + phase)
     shade = 0.92 - 0.32 * (x + y) / (1.4 * radius) + rng.normal(0, 0.11, (d, d))
-    return np.clip(edge - np.hypot(x, y) + 0.5, 0, 1).astype(np.float32), np.clip(
-        shade, 0.4, 1.4
-    ).astype(np.float32)
+    alpha = np.clip(radius * edge - np.hypot(x, y) + 0.5, 0, 1)
+    return alpha.astype(np.float32), np.clip(shade, 0.4, 1.4).astype(np.float32)
 
 
 def _stamp(rgb, alpha, x, y, radius, variant, colour):
@@ -309,16 +272,10 @@ def _trees(rng, angle, scale, sun):
 def _blob(rng, w, h, wobble=0.18):
     "(40, 2) outline of a smooth irregular oval"
     t, phase = np.linspace(0, 2 * np.pi, 40, endpoint=False), rng.uniform(0, 2 * np.pi, 3)
-    r = (
-        1
-        + wobble
-        * (
-            np.sin(2 * t + phase[0])
-            + 0.8 * np.sin(3 * t + phase[1])
-            + 0.3 * np.sin(5 * t + phase[2])
-        )
-        / 1.5
-    )
+    waves = np.sin(2 * t + phase[0])
+    for k, size, shift in ((3, 0.8, phase[1]), (5, 0.3, phase[2])):
+        waves = waves + size * np.sin(k * t + shift)
+    r = 1 + wobble * waves / 1.5
     return np.stack([r * np.cos(t) * w / 2, r * np.sin(t) * h / 2], 1)
 
 # %% ../../nbs/data/scenes.ipynb #4a764b2b
@@ -328,11 +285,8 @@ def _water(rng, angle, scale, sun):
     outline = _blob(rng, w, h)
     deep = _colour(rng, _pick(rng, ((44, 74, 96), (52, 84, 88), (38, 62, 86))))
     s = _Sketch(max(w, h) * 0.75, angle)
-    for k, c in (
-        (1, deep * 0.4 + np.array((150, 140, 112)) * 0.6),
-        (0.92, deep * 1.12),
-        (0.7, deep),
-    ):
+    bank = deep * 0.4 + np.array((150, 140, 112)) * 0.6
+    for k, c in ((1, bank), (0.92, deep * 1.12), (0.7, deep)):
         s.polygon(outline * k, c)
     return s.thing(rng, "water", "lake" if w * h > 2600 * scale**2 else "pond", 1.5)
 
@@ -379,9 +333,8 @@ def _parking(rng, angle, scale, sun):
     deep = 10 * scale
     s = _Sketch(np.hypot(w, h) * 0.6, angle)
     s.rect(0, 0, w, h, _colour(rng, (122, 122, 124)))
-    for y in (deep / 2 + scale - h / 2, h / 2 - deep / 2 - scale, 0.0)[
-        : 3 if h > 46 * scale else 2
-    ]:
+    rows = (deep / 2 + scale - h / 2, h / 2 - deep / 2 - scale, 0.0)
+    for y in rows if h > 46 * scale else rows[:2]:
         for x in np.arange(bay - w / 2, w / 2 - bay / 2, bay):
             s.line([(x, y - deep / 2), (x, y + deep / 2)], 0.8, _WHITE)
             if rng.random() < 0.4 and x + bay < w / 2:
@@ -415,6 +368,7 @@ def _playground(rng, angle, scale, sun):
 
 # %% ../../nbs/data/scenes.ipynb #18c45195
 _ASPHALT, _CONCRETE, _DIRT = (112, 112, 114), (176, 172, 162), (168, 142, 108)
+_NEW_ROADS = (_ASPHALT, _ASPHALT, _CONCRETE)
 
 
 def _curve(p, q, bend, n=17):
@@ -446,37 +400,17 @@ def _road(rng, points, width, colours, circle=0.0):
 def _lone_road(rng, angle, scale, sun):
     "A stretch of road that comes from nowhere"
     half = rng.uniform(36, 60) * scale * np.array([np.cos(angle), np.sin(angle)])
-    return _road(
-        rng,
-        _curve(-half, half, rng.uniform(-24, 24) * scale),
-        rng.uniform(11, 15) * scale,
-        (_ASPHALT, _ASPHALT, _CONCRETE),
-        circle=0.3,
-    )
+    points = _curve(-half, half, rng.uniform(-24, 24) * scale)
+    return _road(rng, points, rng.uniform(11, 15) * scale, _NEW_ROADS, circle=0.3)
 
 # %% ../../nbs/data/scenes.ipynb #3aaaeece
-_MAKERS = dict(
-    house=_house,
-    houses=_houses,
-    large=_hall,
-    road=_lone_road,
-    trees=_trees,
-    water=_water,
-    pool=_pool,
-    field=_field,
-    parking=_parking,
-    playground=_playground,
-)
+_MAKERS = dict(house=_house, houses=_houses, large=_hall, road=_lone_road, trees=_trees)
+_MAKERS |= dict(water=_water, pool=_pool, field=_field, parking=_parking, playground=_playground)
 
 
-def make_thing(
-    look,  # house, houses, large, road, trees, water, pool, field, parking or playground
-    rng,  # numpy Generator
-    angle=0.0,  # radians, clockwise
-    scale=1.0,  # 1 = a box of about 24 to 90 pixels
-    sun=(-0.7, -0.7),  # unit vector towards the sun, y downwards
-):  # `Thing`
-    "Invent one thing"
+def make_thing(look, rng, angle=0.0, scale=1.0, sun=(-0.7, -0.7)):
+    """Invent one thing: turned by `angle` radians clockwise; `scale` 1 is a box of 24 to 90 pixels;
+    `sun` points towards the sun, y downwards"""
     if look not in _MAKERS:
         raise ValueError(f"there is no look {look!r}; choose one of {', '.join(_MAKERS)}")
     return _MAKERS[look](rng, angle, scale, np.asarray(sun, float))
@@ -489,12 +423,9 @@ _GROUNDS = dict(
     desert=((204, 184, 150), (190, 168, 134), (214, 198, 168)),
     woodland=((86, 92, 62), (102, 98, 70), (70, 82, 54)),
 )
-_BUSHES = dict(
-    grass=35, meadow=30, bareland=22, desert=14, woodland=150
-)  # in a scene of 256 pixels
-_GREENNESS = dict(
-    grass=1.0, meadow=1.0, bareland=0.4, desert=0.2, woodland=0.8
-)  # how much the season tints it
+# Bushes in a scene of 256 pixels, and how much the season tints the ground
+_BUSHES = dict(grass=35, meadow=30, bareland=22, desert=14, woodland=150)
+_GREENNESS = dict(grass=1.0, meadow=1.0, bareland=0.4, desert=0.2, woodland=0.8)
 
 
 def _smooth(rng, size, cell):
@@ -508,25 +439,18 @@ def _parcels(rng, size, angle):
     "(size, size) step from -1 to 1 across a straight boundary"
     y, x = np.mgrid[:size, :size].astype(np.float32)
     a = angle + rng.integers(2) * np.pi / 2
-    return np.clip(
-        (x - size / 2) * np.float32(np.cos(a))
-        + (y - size / 2) * np.float32(np.sin(a))
-        - np.float32(rng.uniform(-0.35, 0.35) * size),
-        -1,
-        1,
-    )
+    across = (x - size / 2) * np.float32(np.cos(a)) + (y - size / 2) * np.float32(np.sin(a))
+    return np.clip(across - np.float32(rng.uniform(-0.35, 0.35) * size), -1, 1)
 
 # %% ../../nbs/data/scenes.ipynb #e9012bd1
 def _ground_noise(rng, size, scale, angle):
     "Three (size, size) maps: two that mix the colours and one that lightens and darkens"
-    broad = (
-        2.2 * (0.65 * _smooth(rng, size, 110 * scale) + 0.35 * _smooth(rng, size, 36 * scale)) - 0.6
-    )
+    broad = 0.65 * _smooth(rng, size, 110 * scale) + 0.35 * _smooth(rng, size, 36 * scale)
+    broad = 2.2 * broad - 0.6
     if rng.random() < 0.5:
         broad = broad + np.float32(rng.uniform(0.12, 0.3)) * _parcels(rng, size, angle)
-    tufts = np.clip(4 * _smooth(rng, size, max(1.5, 2.6 * scale)) - 2.2, 0, 1) * np.clip(
-        2 * _smooth(rng, size, 50 * scale) - 0.3, 0.15, 1
-    )
+    tufts = np.clip(4 * _smooth(rng, size, max(1.5, 2.6 * scale)) - 2.2, 0, 1)
+    tufts = tufts * np.clip(2 * _smooth(rng, size, 50 * scale) - 0.3, 0.15, 1)
     fine = 5 * _noise(rng, (size, size)) - 22 * tufts
     return np.clip(broad, 0, 1), 0.7 * _smooth(rng, size, 14 * scale), fine
 
@@ -573,12 +497,9 @@ NINTHS = (
 )
 
 
-def ninth_of(
-    cx,  # centre, fraction of the width, 0 to 1
-    cy,  # centre, fraction of the height, 0 to 1
-    margin=0.055,  # how far inside it must be, fraction of the side
-):  # a name of `NINTHS`, or None near a border between two
-    "The ninth of the tile that holds a centre, if it is well inside"
+def ninth_of(cx, cy, margin=0.055):
+    """The name of the ninth that holds a centre (fractions) and lets it be `margin` inside, or
+    None"""
     col, row = min(2, int(cx * 3)), min(2, int(cy * 3))
     inside = all(
         (k == 0 or v >= k / 3 + margin) and (k == 2 or v <= (k + 1) / 3 - margin)
@@ -587,29 +508,17 @@ def ninth_of(
     return NINTHS[row][col] if inside else None
 
 # %% ../../nbs/data/scenes.ipynb #b39c6281
-def could_mean(
-    place,  # a name of `NINTHS`
-    cx,  # centre, fraction of the width, 0 to 1
-    cy,  # centre, fraction of the height, 0 to 1
-    slack=0.03,  # how far beyond the half or quadrant, fraction of the side
-):  # bool
-    "Could the words for a place be stretched to mean this centre?"
+def could_mean(place, cx, cy, slack=0.03):
+    "Could the words for a place be stretched to mean this centre (fractions of the side)?"
     if place == "middle":
         return abs(cx - 0.5) < 0.25 + slack and abs(cy - 0.5) < 0.25 + slack
-    wanted = dict(
-        upper=cy < 0.5 + slack,
-        top=cy < 0.5 + slack,
-        lower=cy > 0.5 - slack,
-        bottom=cy > 0.5 - slack,
-        left=cx < 0.5 + slack,
-        right=cx > 0.5 - slack,
-    )
+    low, high = 0.5 - slack, 0.5 + slack
+    wanted = dict(upper=cy < high, top=cy < high, lower=cy > low, bottom=cy > low)
+    wanted |= dict(left=cx < high, right=cx > low)
     return all(wanted[word] for word in place.split("-"))
 
 # %% ../../nbs/data/scenes.ipynb #0bc05168
-LABELS = dict(
-    building=255, road=128
-)  # values in LEVIR-MCI's masks; the other kinds are not labelled
+LABELS = dict(building=255, road=128)  # in LEVIR-MCI's masks; the other kinds have no label
 
 # %% ../../nbs/data/scenes.ipynb #cd88463b
 @dataclass(frozen=True, eq=False)
@@ -636,18 +545,20 @@ class Change:
     def kind(self):
         return self.thing.kind
 
-    @property
-    def box(self):
-        "xyxy pixels, x2 and y2 exclusive"
-        return self.thing.box
-
-    @property
-    def centre(self):
-        "(cx, cy) of the box, fractions of the side"
-        x, y = self.thing.centre
-        return x / self.size, y / self.size
-
 # %% ../../nbs/data/scenes.ipynb #553ba171
+@patch(as_prop=True)
+def box(self: Change):
+    "xyxy pixels, x2 and y2 exclusive"
+    return self.thing.box
+
+
+@patch(as_prop=True)
+def centre(self: Change):
+    "(cx, cy) of the box, fractions of the side"
+    x, y = self.thing.centre
+    return x / self.size, y / self.size
+
+
 @patch(as_prop=True)
 def place(self: Change):
     "The ninth that it is well inside, or None"
@@ -657,9 +568,8 @@ def place(self: Change):
 @patch(as_prop=True)
 def facts(self: Change):
     "{(kind, 'built' or 'removed')}"
-    return frozenset(
-        (t.kind, word) for t, word in ((self.new, "built"), (self.old, "removed")) if t
-    )
+    both = (self.new, "built"), (self.old, "removed")
+    return frozenset((t.kind, word) for t, word in both if t)
 
 # %% ../../nbs/data/scenes.ipynb #97b09539
 def _rivals(change, others):
@@ -676,12 +586,9 @@ def _similar(change, others):
 def _places(change):
     "The places that name it: its ninth and, for a corner, the two sides that meet there"
     p = change.place
-    sides = (
-        [dict(upper="top", lower="bottom").get(word, word) for word in p.split("-")]
-        if p and "-" in p
-        else []
-    )
-    return [p] * bool(p) + sides
+    if not p or "-" not in p:
+        return [p] if p else []
+    return [p, *(dict(upper="top", lower="bottom").get(word, word) for word in p.split("-"))]
 
 
 def _clear_places(change, rivals):
@@ -742,37 +649,26 @@ def _put(rng, layout, make, scale, ninth=None):
         if k % (3 if ninth else 6) == 0:
             t = make(rng)
         h, w = t.alpha.shape
-        spread = (
-            0.34 if rng.random() < 0.75 else 0.48
-        )  # now and then near the border of the ninth, where no place can be named
-        x, y = (_ninth_point(rng, size, ninth, spread) if ninth else rng.uniform(0, size, 2)) - (
-            w / 2,
-            h / 2,
-        )
+        # now and then near the border of the ninth, where no place can be named
+        spread = 0.34 if rng.random() < 0.75 else 0.48
+        middle = _ninth_point(rng, size, ninth, spread) if ninth else rng.uniform(0, size, 2)
+        corner = middle - (w / 2, h / 2)
         if ninth:
-            x, y = np.clip((x, y), edge, (max(edge, size - edge - w), max(edge, size - edge - h)))
-        t = t.at(x, y)
+            corner = np.clip(corner, edge, np.maximum(edge, (size - edge - w, size - edge - h)))
+        t = t.at(*corner)
         if layout.fits(t.box, gap, edge if ninth else -min(h, w) // 3):
             layout.take(t.box)
             return t
     return None
 
 # %% ../../nbs/data/scenes.ipynb #5ecdebfd
-_NEW_ROADS = (_ASPHALT, _ASPHALT, _CONCRETE)
-
-
 def _main_road(rng, size, scale, angle):
-    """A road across the whole scene, there at both dates; returns the `Thing` and its course, (n,
-    2) pixels"""
+    "A road across the whole scene, there at both dates: a `Thing` and its course, (n, 2) pixels"
     a = angle + rng.integers(2) * np.pi / 2
     along, across = np.array([np.cos(a), np.sin(a)]), np.array([-np.sin(a), np.cos(a)])
     middle = size / 2 + across * rng.uniform(-0.36, 0.36) * size
-    points = _curve(
-        middle - along * 0.85 * size,
-        middle + along * 0.85 * size,
-        rng.choice([0.0, 1.0]) * rng.uniform(-0.12, 0.12) * size,
-        81,
-    )
+    half, bend = along * 0.85 * size, rng.choice([0.0, 1.0]) * rng.uniform(-0.12, 0.12) * size
+    points = _curve(middle - half, middle + half, bend, 81)
     points = points[((points > -30 * scale) & (points < size + 30 * scale)).all(1)]
     return _road(rng, points, rng.uniform(11, 16) * scale, (*_NEW_ROADS, _DIRT)), points
 
@@ -786,19 +682,15 @@ def _road_ends(rng, size, ninth, scale, courses):
         if 36 * scale < np.hypot(*(c - start)) < 70 * scale:
             return start, 2 * c - start, True
     if ninth != (1, 1) and rng.random() < 0.75:
-        side = _pick(
-            rng, [k for k in (0, 1) if ninth[1 - k] != 1]
-        )  # 0: left or right border, 1: upper or lower
+        # 0: left or right border, 1: upper or lower
+        side = _pick(rng, [k for k in (0, 1) if ninth[1 - k] != 1])
         start = c + _pick(rng, (-1, 1)) * rng.uniform(12, 32) * scale
         start[side] = -6 * scale if ninth[1 - side] == 0 else size + 6 * scale
         if np.hypot(*(c - start)) < 66 * scale:
             return start, 2 * c - start, False
     turn, half = rng.uniform(0, np.pi), rng.uniform(36, 58) * scale
-    return (
-        c - half * np.array([np.cos(turn), np.sin(turn)]),
-        c + half * np.array([np.cos(turn), np.sin(turn)]),
-        False,
-    )
+    along = half * np.array([np.cos(turn), np.sin(turn)])
+    return c - along, c + along, False
 
 # %% ../../nbs/data/scenes.ipynb #15968c67
 def _put_road(rng, layout, scale, ninth, mains):
@@ -808,11 +700,8 @@ def _put_road(rng, layout, scale, ninth, mains):
     def suits(box, over_roads):
         x1, y1, x2, y2 = box
         big = min(x2 - x1, y2 - y1) >= 24 * scale
-        return (
-            big
-            and ninth_of((x1 + x2) / 2 / size, (y1 + y2) / 2 / size) == name
-            and layout.fits(box, 7 * scale, 0, over_roads)
-        )
+        at = ninth_of((x1 + x2) / 2 / size, (y1 + y2) / 2 / size)
+        return big and at == name and layout.fits(box, 7 * scale, 0, over_roads)
 
     for _ in range(16):
         start, end, branches = _road_ends(rng, size, ninth, scale, [points for _, points in mains])
@@ -840,9 +729,8 @@ def _own_pixels(thing, size, mains, meet, away, reach):
     alpha, y, x = thing.alpha[patch].copy(), rows.start, cols.start
     if mains:  # nothing behind the junction
         ys, xs = np.mgrid[: alpha.shape[0], : alpha.shape[1]]
-        alpha[
-            (xs + x - meet[0]) * (away[0] - meet[0]) + (ys + y - meet[1]) * (away[1] - meet[1]) < 0
-        ] = 0
+        dx, dy = away[0] - meet[0], away[1] - meet[1]
+        alpha[(xs + x - meet[0]) * dx + (ys + y - meet[1]) * dy < 0] = 0
     for main, _ in mains:
         cover = np.zeros((size, size), np.float32)
         s, p = _window(main, size)
@@ -852,51 +740,23 @@ def _own_pixels(thing, size, mains, meet, away, reach):
             return None
         alpha = np.minimum(alpha, 1 - cover[rows, cols])
     t = _cut(thing.kind, thing.look, thing.rgb[patch], alpha, thing.height)
-    return (
-        t.at(t.x + x, t.y + y)
-        if t and len(connected_components(t.alpha >= 0.5, 0)[1]) == 1
-        else None
-    )
+    whole = t and len(connected_components(t.alpha >= 0.5, 0)[1]) == 1
+    return t.at(t.x + x, t.y + y) if whole else None
 
 # %% ../../nbs/data/scenes.ipynb #614b4be3
-_CHANGE_LOOKS = dict(
-    house=4.5,
-    houses=1.5,
-    large=2.5,
-    road=5,
-    trees=4,
-    water=3,
-    pool=2,
-    field=2,
-    parking=3,
-    playground=2,
-)  # weights
-_STATIC_LOOKS = dict(
-    house=5, large=1, trees=7, water=1, pool=0.7, field=1, parking=1, playground=0.5
-)
+# Weights of the looks
+_CHANGE_LOOKS = dict(house=4.5, houses=1.5, large=2.5, road=5, trees=4)
+_CHANGE_LOOKS |= dict(water=3, pool=2, field=2, parking=3, playground=2)
+_STATIC_LOOKS = dict(house=5, large=1, trees=7, water=1)
+_STATIC_LOOKS |= dict(pool=0.7, field=1, parking=1, playground=0.5)
 
 # %% ../../nbs/data/scenes.ipynb #6391047f
-_REPLACED = (
-    ("trees", "parking"),
-    ("trees", "house"),
-    ("trees", "large"),
-    ("field", "house"),
-    ("field", "large"),
-    ("field", "trees"),
-    ("house", "parking"),
-    ("house", "trees"),
-    ("parking", "large"),
-    ("parking", "trees"),
-    ("water", "parking"),
-    ("trees", "playground"),
-    ("field", "playground"),
-    ("trees", "water"),
-    ("water", "field"),
-    ("house", "pool"),
-    ("playground", "large"),
-    ("field", "houses"),
-    ("trees", "houses"),
-)
+_REPLACED = """
+trees-parking trees-house trees-large field-house field-large field-trees house-parking
+house-trees parking-large parking-trees water-parking trees-playground field-playground
+trees-water water-field house-pool playground-large field-houses trees-houses
+"""
+_REPLACED = tuple(tuple(pair.split("-")) for pair in _REPLACED.split())
 _COUNTS = {1: 0.01, 2: 0.03, 3: 0.16, 4: 0.40, 5: 0.40}
 
 
@@ -939,11 +799,10 @@ def _plan_changes(rng, layout, scale, maker, mains):
             continue
         old, new = _event(rng, events)
         before, look = layout.taken.copy(), new or old
-        t = (
-            _put_road(rng, layout, scale, ninth, mains)
-            if look == "road"
-            else _put(rng, layout, maker(look), scale, ninth)
-        )
+        if look == "road":
+            t = _put_road(rng, layout, scale, ninth, mains)
+        else:
+            t = _put(rng, layout, maker(look), scale, ninth)
         if t is None:
             continue
         was = _former(rng, t, maker(old), layout.size) if old and new else t if old else None
@@ -1091,13 +950,8 @@ def _say_replaced(rng, change):
     return text
 
 # %% ../../nbs/data/scenes.ipynb #fb7d725c
-def describe(
-    rng,  # numpy Generator
-    change,  # the `Change` that is meant
-    place=None,  # a name of `NINTHS` to say where, or None
-    setting=None,  # other words that may follow, such as "on the grass", or None
-):  # str, lower case, no full stop
-    "One sentence about one change"
+def describe(rng, change, place=None, setting=None):
+    "One sentence about one change, with a place or other words such as 'on the grass'"
     where = _where(rng, place) if place else setting or ""
     if change.event == "replaced":
         return f"{_say_replaced(rng, change)} {where if place else ''}".strip()
@@ -1123,13 +977,8 @@ def _choose_setting(rng, change, others, ground):
     if change.event != "built" or change.kind == "trees" or rng.random() > 0.3:
         return None
     roads_changed = any(kind == "road" for c in (change, *others) for kind, _ in c.facts)
-    if (
-        change.kind == "building"
-        and change.by_road
-        and not roads_changed
-        and not _similar(change, others)
-        and rng.random() < 0.7
-    ):
+    clear = change.by_road and not roads_changed and not _similar(change, others)
+    if change.kind == "building" and clear and rng.random() < 0.7:
         return _pick(rng, _BESIDE)
     return _pick(rng, _ON[ground])
 
@@ -1141,13 +990,8 @@ def _sentences(rng, changes, ground):
         i = order[k % len(order)]
         others = [c for c in changes if c is not changes[i]]
         place = _choose_place(rng, changes[i], others)
-        out.append(
-            (
-                describe(rng, changes[i], place, _choose_setting(rng, changes[i], others, ground)),
-                i,
-                place,
-            )
-        )
+        setting = _choose_setting(rng, changes[i], others, ground)
+        out.append((describe(rng, changes[i], place, setting), i, place))
     return tuple(out[j] for j in rng.permutation(5).tolist())
 
 # %% ../../nbs/data/scenes.ipynb #4be8282b
@@ -1165,12 +1009,8 @@ class Weather:
     cloud: float  # depth of a broad soft shadow, 0 (none) to 1
 
 # %% ../../nbs/data/scenes.ipynb #43c73078
-def random_weather(
-    rng,  # numpy Generator
-    sun=(-0.7, -0.7),  # the usual direction towards the sun
-    strength=1.0,  # how much the dates differ, 0 = not at all
-):  # `Weather`
-    "The look of one date"
+def random_weather(rng, sun=(-0.7, -0.7), strength=1.0):
+    "The `Weather` of one date: the sun is near its usual place; strength 0 is no variation"
     angle = np.arctan2(sun[1], sun[0]) + strength * rng.normal(0, 0.25)
     season = strength * rng.normal(0, 0.06)
     gain = np.exp(strength * rng.normal(0, 0.11))
@@ -1201,25 +1041,16 @@ def _shifted(image, dx, dy):
     return image
 
 # %% ../../nbs/data/scenes.ipynb #bf3bc1da
-def expose(
-    rng,  # numpy Generator
-    canvas,  # (size, size, 3) float32, grey levels
-    weather,  # `Weather`
-    scale=1.0,  # size of the objects; the clouds go with it
-):  # (size, size, 3) uint8, in steps of 4
-    "The photograph that the sensor takes"
+def expose(rng, canvas, weather, scale=1.0):
+    "The photograph of a (size, size, 3) float32 canvas, uint8 in steps of 4"
     out, cast = _shifted(canvas, *weather.shift), np.asarray(weather.cast, np.float32)
-    mean = out[::8, ::8].mean(
-        (0, 1)
-    )  # contrast is about the scene's own mean, or it would change its colour
+    # contrast is about the scene's own mean, or it would change its colour
+    mean = out[::8, ::8].mean((0, 1))
     out *= cast * np.float32(weather.gain * weather.contrast)
     out += cast * mean * np.float32(weather.gain * (1 - weather.contrast))
     if weather.cloud:
-        out *= (
-            1
-            - np.float32(weather.cloud)
-            * np.clip(3 * _smooth(rng, len(out), 150 * scale) - 1.2, 0, 1)
-        )[..., None]
+        cloud = np.clip(3 * _smooth(rng, len(out), 150 * scale) - 1.2, 0, 1)
+        out *= (1 - np.float32(weather.cloud) * cloud)[..., None]
     out += np.float32(weather.noise) * _noise(rng, out.shape)
     return (np.clip(out, 0, 255, out=out).astype(np.uint8) & 0xFC) + np.uint8(2)
 
@@ -1263,11 +1094,8 @@ def plot(self: Scene, figsize=(7.5, 4.0), dpi=72):
 
     fig = Figure(figsize, dpi)
     fig.subplots_adjust(0.01, 0.36, 0.99, 0.93, 0.03)
-    for ax, image, title in zip(
-        fig.subplots(1, 3),
-        (self.image_t1, self.image_t2, self.mask),
-        ("before", "after", "mask"),
-    ):
+    shown = dict(before=self.image_t1, after=self.image_t2, mask=self.mask)
+    for ax, (title, image) in zip(fig.subplots(1, 3), shown.items()):
         ax.imshow(image, cmap="gray", vmin=0, vmax=255)
         ax.set_title(title, fontsize=9)
         ax.axis("off")
@@ -1302,7 +1130,7 @@ def check_scale(
     return scale
 
 
-def _street(rng, layout, course, maker, scale, sun):
+def _street(rng, layout, course, scale, sun):
     "Houses along one side of a road, there at both dates"
     out, side, gap = [], _pick(rng, (-1, 1)), rng.uniform(24, 30) * scale
     steps = np.diff(course, axis=0)
@@ -1310,10 +1138,8 @@ def _street(rng, layout, course, maker, scale, sun):
         along = steps[k] / np.hypot(*steps[k])
         t = make_thing("house", rng, np.arctan2(along[1], along[0]), scale, sun)
         h, w = t.alpha.shape
-        x, y = (
-            course[k] + side * (gap + 6 * scale) * np.array([-along[1], along[0]]) - (w / 2, h / 2)
-        )
-        t = t.at(x, y)
+        middle = course[k] + side * (gap + 6 * scale) * np.array([-along[1], along[0]])
+        t = t.at(*(middle - (w / 2, h / 2)))
         if rng.random() < 0.75 and layout.fits(t.box, 2, -min(h, w) // 3):
             layout.take(t.box)
             out.append(t)
@@ -1325,13 +1151,12 @@ def _surroundings(rng, layout, maker, mains, scale, sun):
     things = []
     for _, course in mains:
         if rng.random() < 0.5:
-            things += _street(rng, layout, course, maker, scale, sun)
+            things += _street(rng, layout, course, scale, sun)
     n = int((layout.size / (256 * scale)) ** 2 * rng.integers(5, 13))
-    return things + [
-        t
-        for t in (_put(rng, layout, maker(_weighted(rng, _STATIC_LOOKS)), scale) for _ in range(n))
-        if t
-    ]
+    for _ in range(n):
+        t = _put(rng, layout, maker(_weighted(rng, _STATIC_LOOKS)), scale)
+        things += [t] if t else []
+    return things
 
 
 def _scatter(rng, canvas, layout, ground, scale, tint):
@@ -1339,8 +1164,7 @@ def _scatter(rng, canvas, layout, ground, scale, tint):
     n = int(_BUSHES[ground] * (layout.size / (256 * scale)) ** 2)
     base = _colour(rng, _pick(rng, _LEAVES)) * np.asarray(tint)
     free = ~(layout.taken | layout.roads)
-    xs = rng.uniform(0, layout.size, n)
-    ys = rng.uniform(0, layout.size, n)
+    xs, ys = rng.uniform(0, layout.size, n), rng.uniform(0, layout.size, n)
     rs = np.maximum(1, rng.uniform(1.5, 5, n) * scale).astype(int)
     for x, y, r, v, k in zip(
         xs, ys, rs.tolist(), rng.integers(6, size=n).tolist(), rng.uniform(0.85, 1.1, n)
@@ -1353,26 +1177,13 @@ def make_scene(
     seed,  # int, SeedSequence or numpy Generator
     image_size=256,  # side in pixels, 64 to 1024
     changed=True,  # with changes, or the same place twice?
-    # size of the objects, 1 = boxes of 24 to 90 pixels; None: 1, or less in an image below 256
-    object_scale=None,
+    object_scale=None,  # 1 = boxes of 24 to 90 pixels; None: 1, or less below 256 pixels
     strength=1.0,  # how much light, season and sensor differ between the dates, 0 = not at all
 ):  # `Scene`
     "Invent one place and photograph it at two dates"
     scale, rng = check_scale(image_size, object_scale), np.random.default_rng(seed)
-    turn = rng.uniform(0, 2 * np.pi)
-    angle = rng.uniform(-0.5, 0.5)
-    ground = _pick(rng, list(_GROUNDS))
-    sun, layout = np.array([np.cos(turn), np.sin(turn)]), _Layout(image_size)
-
-    def maker(look):
-        return lambda rng: make_thing(
-            look, rng, angle + rng.integers(2) * np.pi / 2 + rng.normal(0, 0.04), scale, sun
-        )
-
-    mains = [
-        _main_road(rng, image_size, scale, angle)
-        for _ in range(int(rng.choice(3, p=[0.4, 0.5, 0.1])))
-    ]
+    layout, sun, angle, ground, maker = _start(rng, image_size, scale)
+    mains = [_main_road(rng, image_size, scale, angle) for _ in range(_weighted(rng, _MAIN_ROADS))]
     for t, _ in mains:
         layout.take_road(t)
     changes = _plan_changes(rng, layout, scale, maker, mains)
@@ -1381,44 +1192,44 @@ def make_scene(
     static = [t for t, _ in mains] + _surroundings(rng, layout, maker, mains, scale, sun)
     if not changed:
         static, changes = static + [c.new or c.old for c in changes], []
-    canvases, weather = _paint_dates(
-        rng, layout, ground, static, changes, scale, angle, sun, strength
-    )
-    sentences = (
-        _sentences(rng, changes, ground) if changes else tuple((s, None, None) for s in NO_CHANGE)
-    )
-    images = [expose(rng, c, w, scale) for c, w in zip(canvases, weather)]
-    return Scene(
-        *images,
-        _mask(changes, image_size),
-        tuple(changes),
-        tuple(static),
-        sentences,
-        ground,
-        tuple(weather),
-    )
+    dates = _paint_dates(rng, layout, ground, static, changes, scale, angle, sun, strength)
+    said = _sentences(rng, changes, ground) if changes else [(s, None, None) for s in NO_CHANGE]
+    images = [expose(rng, canvas, weather, scale) for canvas, weather in dates]
+    truth = _mask(changes, image_size), tuple(changes), tuple(static), tuple(said)
+    return Scene(*images, *truth, ground, tuple(weather for _, weather in dates))
+
+# %% ../../nbs/data/scenes.ipynb #5ce0e5a1
+_MAIN_ROADS = {0: 0.4, 1: 0.5, 2: 0.1}  # number -> probability
+
+
+def _start(rng, size, scale):
+    "An empty layout, the sun, the angle of roads and houses, the ground, and a maker of things"
+    turn = rng.uniform(0, 2 * np.pi)
+    angle, ground = rng.uniform(-0.5, 0.5), _pick(rng, list(_GROUNDS))
+    sun = np.array([np.cos(turn), np.sin(turn)])
+
+    def maker(look):
+        def make(rng):
+            turned = angle + rng.integers(2) * np.pi / 2 + rng.normal(0, 0.04)
+            return make_thing(look, rng, turned, scale, sun)
+
+        return make
+
+    return _Layout(size), sun, angle, ground, maker
 
 # %% ../../nbs/data/scenes.ipynb #b87be2d0
 def _paint_dates(rng, layout, ground, static, changes, scale, angle, sun, strength):
-    "The ground and the things at both dates, and the weather of each"
-    bare = _paint_ground(
-        _ground_noise(rng, layout.size, scale, angle),
-        [_colour(rng, c, 6) for c in _GROUNDS[ground]],
-    )
-    bushes, canvases, weather = int(rng.integers(2**31)), [], []
-    for date in (0, 1):
+    "(canvas, weather) of both dates: the ground and the things that are there"
+    noise = _ground_noise(rng, layout.size, scale, angle)
+    bare = _paint_ground(noise, [_colour(rng, c, 6) for c in _GROUNDS[ground]])
+    bushes, dates = int(rng.integers(2**31)), []
+    for there in ([c.old for c in changes], [c.new for c in changes]):
         w = random_weather(rng, sun, strength)
         canvas = bare * (1 + _GREENNESS[ground] * (np.asarray(w.tint, np.float32) - 1))
         _scatter(np.random.default_rng(bushes), canvas, layout, ground, scale, w.tint)
-        _paint(
-            canvas,
-            [*static, *(t for c in changes for t in ((c.old, c.new)[date],) if t)],
-            w.sun,
-            w.tint,
-        )
-        canvases.append(canvas)
-        weather.append(w)
-    return canvases, weather
+        _paint(canvas, [*static, *(t for t in there if t)], w.sun, w.tint)
+        dates.append((canvas, w))
+    return dates
 
 
 def _mask(changes, size):
