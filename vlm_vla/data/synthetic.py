@@ -22,12 +22,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from .scenes import check_scale, make_scene
+from .suburbs import make_suburb
 
 # %% ../../nbs/data/synthetic.ipynb #9e28f851
 SPLITS = ("train", "val", "test")
 _GENERATOR = "vlm_vla.data.synthetic 3"  # one higher whenever the same parameters give other bytes
 _FOLDERS = ("A", "B", "label")
 _FILES = ("LevirCCcaptions.json", "annotations.json", "README.txt", "dataset.json")
+_STYLES = dict(mixed=make_scene, suburb=make_suburb)
 
 # %% ../../nbs/data/synthetic.ipynb #460abdbd
 def _pair_seed(seed, split, number):
@@ -43,7 +45,8 @@ def _is_changed(number, fraction):
 def _write_pair(root, settings, job):
     "Make one pair, write its three files, and return what the JSON files need"
     split, number = job
-    scene = make_scene(
+    make = _STYLES[settings.get("style", "mixed")]
+    scene = make(
         _pair_seed(settings["seed"], split, number),
         settings["image_size"],
         _is_changed(number, settings["changed_fraction"]),
@@ -174,6 +177,7 @@ def make_dataset(
     changed_fraction=0.5,  # fraction of the pairs with changes, 0 to 1
     workers=1,  # processes; with several, a script needs `if __name__ == "__main__":`
     object_scale=None,  # 1 = boxes of 24 to 90 pixels; None: 1, or less below 256 pixels
+    style="mixed",  # "mixed": ten kinds of things; "suburb": houses, closer to real pictures
 ):  # Path of the dataset
     "Write generated pairs in LEVIR-MCI's layout, unless the same dataset is there already"
     path, counts = Path(path), dict(n_train=n_train, n_val=n_val, n_test=n_test)
@@ -181,10 +185,13 @@ def make_dataset(
         raise ValueError(f"changed_fraction is {changed_fraction}; it lies between 0 and 1")
     if min(counts.values()) < 0 or workers < 1:
         raise ValueError("n_train, n_val and n_test must be 0 or more, and workers 1 or more")
+    if style not in _STYLES:
+        raise ValueError(f"style is {style!r}; it must be one of {', '.join(_STYLES)}")
     settings = dict(generator=_GENERATOR, **{k: int(n) for k, n in counts.items()})
     settings |= dict(image_size=int(image_size), seed=int(seed))
     settings |= dict(changed_fraction=float(changed_fraction))
     settings |= dict(object_scale=check_scale(image_size, object_scale))
+    settings |= dict(style=style) if style != "mixed" else {}
     if not _is_ready(path, settings):
         _write_dataset(path, settings, workers)
     return path
