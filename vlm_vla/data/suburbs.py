@@ -55,7 +55,7 @@ _TILES = (
 def _villa(rng, angle, scale, sun, tiles):
     "A house with a broken roof, as a `Thing` of 18 to 42 pixels at scale 1"
     w, h = rng.uniform(22, 32) * scale, rng.uniform(15, 21) * scale
-    s, colour = _Sketch(np.hypot(w, h) * 0.9, angle), _colour(rng, tiles, 10)
+    s, colour = _Sketch(np.hypot(w, h) * 0.66, angle), _colour(rng, tiles, 10)
     for _ in range(int(rng.integers(1, 3))):
         x, y = rng.uniform(-0.3, 0.3) * w, _pick(rng, (-1, 1)) * h * rng.uniform(0.25, 0.45)
         _roof(s, x, y, w * rng.uniform(0.3, 0.45), h * 0.8, colour, sun, True)
@@ -102,13 +102,15 @@ def _buildings(rng, size, scale, lots, sun, large):
     layout, tiles, out = _Layout(size), _pick(rng, _TILES), []
     for lot in lots:
         x, y, angle, _ = lot
+        if min(x, y) < 9 * scale or max(x, y) > size - 9 * scale:
+            continue  # before the trouble of drawing it
         if large:
             t = _hall(rng, angle, scale * rng.uniform(0.9, 1.7), sun)
         else:
             t = _villa(rng, angle + rng.normal(0, 0.06), scale, sun, tiles)
         h, w = t.alpha.shape
         t = t.at(x - w / 2, y - h / 2)
-        if layout.fits(t.box, 0, 2):
+        if layout.fits(t.box, -3 * scale, 2):  # the boxes of turned houses may touch
             layout.take(t.box)
             out.append((t, lot))
     return out
@@ -234,7 +236,7 @@ def _surfaces(rng, size, scale, courses, lots, lawn, roads):
 # %% ../../nbs/data/suburbs.ipynb #5b000015
 def _wood(rng, size, scale):
     "(n, 5) trees: x, y, radius, variant, shade; dense in woods, single elsewhere"
-    density, n = rng.uniform(0, 1), int(620 * (size / 256 / scale) ** 2)
+    density, n = rng.uniform(0, 1), int(500 * (size / 256 / scale) ** 2)
     x, y = rng.uniform(0, size, (2, n))
     dense = _smooth(rng, size, 90 * scale)[y.astype(int), x.astype(int)]
     keep = (dense > 1 - density) | (rng.random(n) < 0.07)
