@@ -7,6 +7,7 @@ __all__ = ['SPLITS', 'make_dataset']
 
 # %% ../../nbs/data/synthetic.ipynb #7de4917d
 import functools
+import itertools
 import json
 import os
 import shutil
@@ -21,12 +22,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from .scenes import check_scale, make_scene
+from .suburbs import make_suburb
 
 # %% ../../nbs/data/synthetic.ipynb #9e28f851
 SPLITS = ("train", "val", "test")
 _GENERATOR = "vlm_vla.data.synthetic 3"  # one higher whenever the same parameters give other bytes
 _FOLDERS = ("A", "B", "label")
 _FILES = ("LevirCCcaptions.json", "annotations.json", "README.txt", "dataset.json")
+_STYLES = dict(mixed=make_scene, suburb=make_suburb)
 
 # %% ../../nbs/data/synthetic.ipynb #460abdbd
 def _pair_seed(seed, split, number):
@@ -35,35 +38,29 @@ def _pair_seed(seed, split, number):
 
 
 def _is_changed(number, fraction):
-    "Spread the share of changed pairs evenly over the numbers 1, 2, 3 ..."
+    "Spread the fraction of changed pairs evenly over the numbers 1, 2, 3 ..."
     return int(number * fraction + 1e-9) > int((number - 1) * fraction + 1e-9)
 
 # %% ../../nbs/data/synthetic.ipynb #e2dfa823
 def _write_pair(root, settings, job):
     "Make one pair, write its three files, and return what the JSON files need"
     split, number = job
-    scene = make_scene(
+    make = _STYLES[settings.get("style", "mixed")]
+    scene = make(
         _pair_seed(settings["seed"], split, number),
         settings["image_size"],
         _is_changed(number, settings["changed_fraction"]),
         settings["object_scale"],
     )
-    name, rows = f"{split}_{number:06d}.png", []
+    name = f"{split}_{number:06d}.png"
     for folder, array in zip(_FOLDERS, (scene.image_t1, scene.image_t2, scene.mask)):
-        Image.fromarray(array).save(
-            Path(root, "images", split, folder, name), compress_level=1, compress_type=zlib.Z_RLE
-        )
+        path = Path(root, "images", split, folder, name)
+        Image.fromarray(array).save(path, compress_level=1, compress_type=zlib.Z_RLE)
+    rows = []
     for text, i, place in scene.sentences:
         c = None if i is None else scene.changes[i]
-        rows.append(
-            dict(
-                text=text,
-                bbox=c and [int(v) for v in c.box],
-                kind=c and c.kind,
-                event=c and c.event,
-                place=place,
-            )
-        )
+        box, kind, event = (list(map(int, c.box)), c.kind, c.event) if c else (None, None, None)
+        rows.append(dict(text=text, bbox=box, kind=kind, event=event, place=place))
     return dict(split=split, number=number, name=name, changed=scene.changed, rows=rows)
 
 # %% ../../nbs/data/synthetic.ipynb #c0b2c473
@@ -71,21 +68,11 @@ def _write_pairs(root, settings, workers):
     "Write all pairs, here or in `workers` processes; returns their records in order"
     jobs = [(s, n) for s in SPLITS for n in range(1, settings[f"n_{s}"] + 1)]
     write = functools.partial(_write_pair, root, settings)
-    with tqdm(total=len(jobs), desc="generated pairs", unit="pair", mininterval=0.5) as bar:
-        records = []
-        for record in _each(write, jobs, workers):
-            records.append(record)
-            bar.update()
-    return records
-
-
-def _each(function, jobs, workers):
-    "The results of `function` for all jobs, in their order"
+    bar = functools.partial(tqdm, total=len(jobs), desc="generated pairs", unit="pair")
     if workers == 1:
-        yield from map(function, jobs)
-        return
+        return list(bar(map(write, jobs)))
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(function, jobs, chunksize=8)
+        return list(bar(pool.map(write, jobs, chunksize=8)))
 
 # %% ../../nbs/data/synthetic.ipynb #9e355161
 def _levir_captions(records):
@@ -97,17 +84,9 @@ def _levir_captions(records):
             dict(tokens=row["text"].split(), raw=f" {row['text']} .", imgid=i, sentid=s)
             for row, s in zip(r["rows"], ids)
         ]
-        images.append(
-            dict(
-                filepath=r["split"],
-                filename=r["name"],
-                imgid=i,
-                split=r["split"],
-                changeflag=int(r["changed"]),
-                sentences=sentences,
-                sentids=ids,
-            )
-        )
+        image = dict(filepath=r["split"], filename=r["name"], imgid=i, split=r["split"])
+        image |= dict(changeflag=int(r["changed"]), sentences=sentences, sentids=ids)
+        images.append(image)
     return dict(images=images, dataset="generated")
 
 # %% ../../nbs/data/synthetic.ipynb #5894c9d6
@@ -116,22 +95,11 @@ def _annotations(records):
     out = []
     for r in records:
         a, b, label = (f"images/{r['split']}/{folder}/{r['name']}" for folder in _FOLDERS)
-        out += [
-            dict(
-                id=Path(r["name"]).stem,
-                image=a,
-                image2=b,
-                caption=f"{row['text']} .",
-                bbox=row["bbox"],
-                split=r["split"],
-                mask=label,
-                changed=r["changed"],
-                kind=row["kind"],
-                event=row["event"],
-                place=row["place"],
-            )
-            for row in r["rows"]
-        ]
+        pair = dict(id=Path(r["name"]).stem, image=a, image2=b)
+        for row in r["rows"]:
+            said = dict(caption=f"{row['text']} .", bbox=row["bbox"], split=r["split"], mask=label)
+            about = {k: row[k] for k in ("kind", "event", "place")}
+            out.append({**pair, **said, "changed": r["changed"], **about})
     return out
 
 
@@ -149,9 +117,8 @@ The pictures are drawn, not photographed: no real place is shown.
 # %% ../../nbs/data/synthetic.ipynb #04420daf
 def _write_files(root, settings, records):
     "Write everything but the pictures"
-    for name, data in zip(
-        _FILES, (_levir_captions(records), _annotations(records), _README, settings)
-    ):
+    contents = (_levir_captions(records), _annotations(records), _README, settings)
+    for name, data in zip(_FILES, contents):
         text = data if isinstance(data, str) else json.dumps(data, separators=(",", ":"))
         (root / name).write_text(text, encoding="utf-8", newline="\n")
 
@@ -161,10 +128,8 @@ def _is_complete(path, settings):
     for split in SPLITS:
         wanted = {f"{split}_{n:06d}.png" for n in range(1, settings[f"n_{split}"] + 1)}
         for folder in (path / "images" / split / f for f in _FOLDERS):
-            if (
-                not folder.is_dir()
-                or {e.name for e in os.scandir(folder) if e.stat().st_size} != wanted
-            ):
+            there = os.scandir(folder) if folder.is_dir() else ()
+            if not folder.is_dir() or {e.name for e in there if e.stat().st_size} != wanted:
                 return False
     return all((path / name).is_file() for name in _FILES)
 
@@ -179,8 +144,7 @@ def _settings_of(path):
 
 # %% ../../nbs/data/synthetic.ipynb #1df48013
 def _is_ready(path, settings):
-    """True: this very dataset is there. False: the folder may be written. Anything else in it is an
-    error"""
+    "Is this very dataset there already? `FileExistsError` for anything else in the folder"
     if path.exists() and not path.is_dir():
         raise FileExistsError(f"{path} is a file; make_dataset needs a folder of its own")
     names = sorted(p.name for p in path.iterdir()) if path.exists() else []
@@ -210,40 +174,36 @@ def make_dataset(
     n_test,  # pairs in the test split
     image_size=256,  # side in pixels, 64 to 1024
     seed=0,  # same seed, same bytes
-    changed_fraction=0.5,  # share of the pairs with changes, 0 to 1
-    # processes that write pairs; with several, a script needs the usual `if __name__ ==
-    # "__main__":`
-    workers=1,
-    # size of the objects, 1 = boxes of 24 to 90 pixels; None: 1, or less in an image below 256
-    object_scale=None,
+    changed_fraction=0.5,  # fraction of the pairs with changes, 0 to 1
+    workers=1,  # processes; with several, a script needs `if __name__ == "__main__":`
+    object_scale=None,  # 1 = boxes of 24 to 90 pixels; None: 1, or less below 256 pixels
+    style="mixed",  # "mixed": ten kinds of things; "suburb": houses, closer to real pictures
 ):  # Path of the dataset
-    """Write generated pairs in LEVIR-MCI's layout; a complete dataset with the same parameters is
-    reused, an incomplete one made again"""
-    path = Path(path)
+    "Write generated pairs in LEVIR-MCI's layout, unless the same dataset is there already"
+    path, counts = Path(path), dict(n_train=n_train, n_val=n_val, n_test=n_test)
     if not 0 <= changed_fraction <= 1:
-        raise ValueError(f"changed_fraction is {changed_fraction}; it is a share between 0 and 1")
-    if min(n_train, n_val, n_test) < 0 or workers < 1:
+        raise ValueError(f"changed_fraction is {changed_fraction}; it lies between 0 and 1")
+    if min(counts.values()) < 0 or workers < 1:
         raise ValueError("n_train, n_val and n_test must be 0 or more, and workers 1 or more")
-    settings = dict(
-        generator=_GENERATOR,
-        n_train=int(n_train),
-        n_val=int(n_val),
-        n_test=int(n_test),
-        image_size=int(image_size),
-        seed=int(seed),
-        changed_fraction=float(changed_fraction),
-        object_scale=check_scale(image_size, object_scale),
-    )
-    if _is_ready(path, settings):
-        return path
+    if style not in _STYLES:
+        raise ValueError(f"style is {style!r}; it must be one of {', '.join(_STYLES)}")
+    settings = dict(generator=_GENERATOR, **{k: int(n) for k, n in counts.items()})
+    settings |= dict(image_size=int(image_size), seed=int(seed))
+    settings |= dict(changed_fraction=float(changed_fraction))
+    settings |= dict(object_scale=check_scale(image_size, object_scale))
+    settings |= dict(style=style) if style != "mixed" else {}
+    if not _is_ready(path, settings):
+        _write_dataset(path, settings, workers)
+    return path
+
+# %% ../../nbs/data/synthetic.ipynb #5ce0e522
+def _write_dataset(path, settings, workers):
+    "Write everything into a folder beside `path`, which is renamed when it is complete"
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(
-        tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent)
-    )  # beside it, renamed when all is written
+    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
-        for split in SPLITS:
-            for folder in _FOLDERS:
-                (partial / "images" / split / folder).mkdir(parents=True)
+        for split, folder in itertools.product(SPLITS, _FOLDERS):
+            (partial / "images" / split / folder).mkdir(parents=True)
         _write_files(partial, settings, _write_pairs(partial, settings, workers))
         partial.chmod(0o755)
         if not _is_ready(path, settings):  # unless another process was faster
@@ -251,6 +211,4 @@ def make_dataset(
                 shutil.rmtree(path)
             partial.rename(path)
     finally:
-        if partial.exists():
-            shutil.rmtree(partial)
-    return path
+        shutil.rmtree(partial, ignore_errors=True)

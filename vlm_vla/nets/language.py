@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['PACKED', 'pool_tokens', 'position_ids', 'LanguageEncoder', 'nf4_problem', 'pick_4bit', 'add_lora', 'load_language',
-           'pack']
+           'token_counts', 'cut_captions', 'pack']
 
 # %% ../../nbs/nets/language.ipynb #1929a8f3
 import math
 from functools import cache
 
+import numpy as np
 import torch
 from fastcore.basics import patch
 from peft import LoraConfig, get_peft_model
@@ -221,6 +222,35 @@ def load_language(
         model.enable_input_require_grads()
     model = add_lora(model, config) if config.USE_LORA else model
     return LanguageEncoder(model, base_tokenizer(path), config.TEXT_POOLING, config.MAX_TEXT_LENGTH)
+
+# %% ../../nbs/nets/language.ipynb #6604ef1d
+def token_counts(
+    captions: list,  # sentences
+    tokenizer,  # of the language model
+    limit: int,  # MAX_TEXT_LENGTH
+) -> np.ndarray:  # (sentences,) int: tokens of each; 0 where it cannot be more than `limit`
+    "Which sentences are longer than the language model reads."
+    room = limit - tokenizer.num_special_tokens_to_add()
+    long = list({c for c in captions if len(c.encode("utf-8", "replace")) > room})
+    ids = tokenizer(long, verbose=False, return_attention_mask=False)["input_ids"] if long else []
+    tokens = dict(zip(long, map(len, ids)))
+    return np.array([tokens.get(c, 0) for c in captions], int)
+
+
+def cut_captions(
+    captions: list,  # sentences
+    tokenizer,  # of the language model
+    limit: int,  # MAX_TEXT_LENGTH
+) -> str:  # a sentence, or "" where nothing is cut
+    "What a training does not read of its sentences."
+    tokens = token_counts(captions, tokenizer, limit)
+    n, longest = int((tokens > limit).sum()), tokens.max(initial=0)
+    if not n:
+        return ""
+    return (
+        f"{n:,} of {len(captions):,} sentences have more than {limit} tokens and are cut there "
+        f"(the longest has {longest}); set MAX_TEXT_LENGTH to {longest} to read them whole"
+    )
 
 # %% ../../nbs/nets/language.ipynb #10292681
 PACKED = {"llama", "mistral", "qwen2", "qwen3"}  # causal, rotary positions, any attention mask
