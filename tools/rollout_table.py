@@ -23,7 +23,7 @@ from vlm_vla.data.sources import open_pairs
 from vlm_vla.data.synthetic import make_dataset
 from vlm_vla.evaluation.measure import grounding
 from vlm_vla.evaluation.metrics import pair_weights
-from vlm_vla.evaluation.probes import Subset, read_questions
+from vlm_vla.evaluation.probes import read_questions
 from vlm_vla.evaluation.report import between, markdown_table, number
 from vlm_vla.nets.tiny import make_tiny_models
 from vlm_vla.train import Trainer
@@ -74,7 +74,7 @@ def trained(root: Path, config: Config, n_train: int, workers: int) -> tuple:
 
 def compare_looks(agent, samples: list, steps: tuple) -> dict:
     "Number of looks -> metrics with intervals, and `looks`: how many were taken on average."
-    q = read_questions(Subset(SimpleNamespace(samples=samples), range(len(samples))))
+    q = read_questions(SimpleNamespace(samples=samples))
     weights, answers = pair_weights(q.pair), {n: [] for n in steps}
     for p in range(int(q.pair.max()) + 1):
         mine = np.flatnonzero(q.pair == p)
