@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""How fast is a training step at real size, beside the guide's own way of doing it and beside
+"""How fast is a training step at real size, beside the baseline's way and beside
 what the machine can do at all?
 
     python tools/benchmark.py                             everything, into
     nbs/images/benchmark.json, which pages/benchmark.ipynb shows
-    python tools/benchmark.py --parts ours guide          some parts; the others stay as they are
+    python tools/benchmark.py --parts ours baseline        some parts; the others stay as they are
     in the file
     python tools/benchmark.py --tiny --out /tmp/x.json    tiny models, to try the script
 
@@ -50,26 +50,26 @@ from vlm_vla.utils import Stopwatch, memory_used
 LANGUAGE = "language model"
 HERE = Path(__file__).resolve().parent.parent
 OURS = dict(EVAL_INTERVAL=10**6, SAVE_INTERVAL=10**6)
-GUIDE = dict(PRESETS["guide"], CACHE_FEATURES=False, BATCH_SIZE=4, **OURS)
-# name -> settings; the guide's ones also compute the LM head and pad to MAX_TEXT_LENGTH
+BASELINE = dict(PRESETS["guide"], CACHE_FEATURES=False, BATCH_SIZE=4, **OURS)
+# name -> settings; the baseline's also compute the LM head and pad to MAX_TEXT_LENGTH
 VARIANTS = {
     "ours, batch 4": dict(OURS, BATCH_SIZE=4),
     "ours, batch 32": dict(OURS, BATCH_SIZE=32),
     "ours, batch 32, by pair": dict(OURS, BATCH_SIZE=32, BATCH_ORDER="pair"),
-    "guide, NF4": dict(GUIDE, USE_4BIT="always"),
-    "guide, not quantised": dict(GUIDE, USE_4BIT=False),
+    "baseline, NF4": dict(BASELINE, USE_4BIT="always"),
+    "baseline, not quantised": dict(BASELINE, USE_4BIT=False),
 }
 PARTS = {
     "ours": ["features", *(n for n in VARIANTS if n.startswith("ours"))],
-    "guide": [n for n in VARIANTS if n.startswith("guide")],
+    "baseline": [n for n in VARIANTS if n.startswith("baseline")],
     "limit": ["limit, batch 32", "limit, batch 64"],
     "profile": ["profile, batch 32"],
 }
 
 
-class GuideLanguage(LanguageEncoder):
-    """Sentences as the guide reads them: all of them, padded to MAX_TEXT_LENGTH, through a causal
-    language model whose logits are computed and not used."""
+class BaselineLanguage(LanguageEncoder):
+    """Sentences as the baseline reads them: all of them, padded to MAX_TEXT_LENGTH, through a
+    causal language model whose logits are computed and not used."""
 
     def forward(self, captions, prefix=None):
         t = self.tokenizer(
@@ -84,7 +84,7 @@ class GuideLanguage(LanguageEncoder):
 
 
 def causal(*args, **settings):
-    "`AutoModelForCausalLM` with its own choice of attention, as the guide loads it."
+    "`AutoModelForCausalLM` with its own choice of attention, as the baseline loads it."
     return AutoModelForCausalLM.from_pretrained(
         *args, **{**settings, "attn_implementation": "sdpa", "trust_remote_code": False}
     )
@@ -103,7 +103,7 @@ def prepare(root: Path, tiny: bool) -> dict:
 
 
 def trainer_of(paths: dict, settings: dict, root: Path) -> Trainer:
-    "A trainer that is ready for its first step; the guide's reads with the guide's language model."
+    "A trainer that is ready for its first step; the baseline's reads with its own language model."
     c = Config(
         **{
             **settings,
@@ -115,10 +115,12 @@ def trainer_of(paths: dict, settings: dict, root: Path) -> Trainer:
     )
     t = Trainer(c)
     t.load_data()
-    guide = mock.patch.multiple(
-        "vlm_vla.model", LanguageEncoder=GuideLanguage, AutoModel=mock.Mock(from_pretrained=causal)
+    baseline = mock.patch.multiple(
+        "vlm_vla.model",
+        LanguageEncoder=BaselineLanguage,
+        AutoModel=mock.Mock(from_pretrained=causal),
     )
-    with guide if not c.CACHE_FEATURES else nullcontext():
+    with baseline if not c.CACHE_FEATURES else nullcontext():
         t.setup_model()
     t.wrapped.train()
     return t
@@ -404,13 +406,13 @@ def machine(args) -> dict:
 
 
 def with_ratios(rows: list) -> list:
-    "The rows, each with how many times as fast as the guide's own way it is."
-    base = next((r["samples per second"] for r in rows if r["variant"] == "guide, NF4"), None)
+    "The rows, each with how many times as fast as the baseline's way it is."
+    base = next((r["samples per second"] for r in rows if r["variant"] == "baseline, NF4"), None)
     return [
         {
-            **dict.fromkeys(("variant", "samples per second", "times the guide")),
+            **dict.fromkeys(("variant", "samples per second", "times the baseline")),
             **r,
-            "times the guide": base and round(r["samples per second"] / base, 1),
+            "times the baseline": base and round(r["samples per second"] / base, 1),
         }
         for r in rows
     ]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build sdist and wheel into dist/, and try the wheel in clean environments: commands are there, the small demo runs, and the notebooks' first cell finds it in an attached folder.
+# Build sdist and wheel into dist/, and try the wheel in clean environments: commands are there, the small demo runs, and then the first cell of the notebooks installs it from an attached folder.
 # With an argument such as v0.1.0: that must be the version.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,10 +20,11 @@ for name in demo check train eval predict; do "$work/clean/bin/vlm_vla_$name" --
 
 mkdir -p "$work/kaggle/input/datasets/somebody/wheels" "$work/kaggle/working"      # as on Kaggle with the Internet off
 cp dist/*.whl "$work/kaggle/input/datasets/somebody/wheels"
-python3 -m venv "$work/bare"
-(cd "$work" && PIP_NO_INDEX=1 VLM_VLA_KAGGLE_ROOT="$work/kaggle" PYTHONPATH="$root/tools" "$work/bare/bin/python" -c "
+# The cell installs with --no-deps, so that Kaggle's torch stays; all that vlm_vla needs is there, as in this environment.
+"$work/clean/bin/pip" uninstall --quiet --yes vlm_vla
+(cd "$work" && PIP_NO_INDEX=1 VLM_VLA_KAGGLE_ROOT="$work/kaggle" PYTHONPATH="$root/tools" "$work/clean/bin/python" -c "
 import install_cell
-from importlib.metadata import version
 exec(install_cell.CELL)
-print('the first cell installed vlm_vla', version('vlm_vla'), 'from the attached folder')")
+import vlm_vla.train
+print('the first cell installed vlm_vla', vlm_vla.__version__, 'from the attached folder')")
 ls -l dist

@@ -18,6 +18,8 @@ NBS = Path(__file__).resolve().parent.parent / "nbs"
 
 def mixed(source):
     "Does a cell hold an import, and something else that is executed?"
+    if source.startswith("%%"):
+        return False  # `%%writefile`: nothing of it is executed
     tree = ast.parse(source)
 
     def is_import(node):

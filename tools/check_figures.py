@@ -18,14 +18,16 @@ NBS = Path(__file__).resolve().parent.parent / "nbs"
 PAGES = ("index", "pages/benchmark", "pages/method", "zh/quickstart")
 
 
-def shows_figures(cell):
+def shows_figures(source):
     "Is it a cell whose code is not shown and whose output is Markdown?"
-    source = "".join(cell["source"])
-    return (
-        cell["cell_type"] == "code"
-        and re.match(r"#\| *echo: *false", source)
-        and "Markdown(" in source
-    )
+    return re.match(r"#\| *echo: *false", source) and "Markdown(" in source
+
+
+def only_defines(source):
+    "Are there functions in it, and beside them nothing but assignments?"
+    body = [] if source.startswith("%%") else ast.parse(source).body
+    kinds = {type(node) for node in body}
+    return ast.FunctionDef in kinds and kinds <= {ast.FunctionDef, ast.Assign}
 
 
 def stored(cell):
@@ -55,11 +57,15 @@ def stale(page):
     namespace = dict(json=json, Path=Path, Markdown=str)
     if find_spec("numpy"):
         namespace["np"] = import_module("numpy")
-    return any(
-        now("".join(c["source"]), namespace) != stored(c)
-        for c in json.loads(file.read_text(encoding="utf-8"))["cells"]
-        if shows_figures(c)
-    )
+    for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] != "code":
+            continue
+        if shows_figures(source) and now(source, namespace) != stored(cell):
+            return True
+        if only_defines(source):
+            exec(source, namespace)
+    return False
 
 
 def main():

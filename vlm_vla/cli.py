@@ -272,7 +272,7 @@ def _show_results(out, runs):
     from vlm_vla.eval import evaluate
 
     quick = dict(probe_limit=100, replicates=100, baselines=())
-    others = {"guide's variant": evaluate(runs["guide"], name="guide's variant", **quick)}
+    others = {"baseline": evaluate(runs["guide"], name="baseline", **quick)}
     report = evaluate(runs["agent"], name="agent")
     report.save(out / "report", others=others)
     report.gallery(out / "gallery.png")
