@@ -15,12 +15,13 @@ import sys
 from pathlib import Path
 
 from . import __version__
+from .base.command import command
+from .base.files import write_files
 from .commands.needs import data_report, package_versions, paths_missing, print_needs
 from vlm_vla.commands.shared import (
     SET_FOR_EVAL,
     SET_FOR_PREDICT,
     agent_config,
-    command,
     join_processes,
     newest_run,
     picture_path,
@@ -126,7 +127,6 @@ def eval_command(
 def _print_several(reports, runs, out):
     "Print mean and spread over several runs; write them to the folder `out`, if there is one."
     from vlm_vla.eval import aggregate, aggregate_table, jsonable
-    from vlm_vla.utils import write_files
 
     found = aggregate(reports)
     head = f"mean and standard deviation of {len(runs)} runs: {', '.join(runs)}"

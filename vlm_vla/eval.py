@@ -28,6 +28,7 @@ from .evaluation.metrics import METRICS
 from .evaluation.plots import Case, gallery, pick_cases
 
 # %% ../nbs/04_eval.ipynb #26188c89
+from .base.files import finish_files, write_files
 from vlm_vla.evaluation.probes import (
     BASELINES,
     PROBES,
@@ -54,7 +55,6 @@ from vlm_vla.evaluation.report import (
     results_table,
 )
 from .nets.features import with_features
-from .utils import finish_files, write_files
 
 # %% ../nbs/04_eval.ipynb #02ce2357
 @dataclass

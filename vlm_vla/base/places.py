@@ -9,7 +9,7 @@ __all__ = ['kaggle_root', 'on_kaggle', 'default_path', 'search_folders', 'model_
 import os
 from pathlib import Path
 
-from .settings import read_json
+from .files import read_json
 
 # %% ../../nbs/base/places.ipynb #3b54ad58
 def kaggle_root() -> Path:

@@ -7,7 +7,6 @@ __all__ = ['Columns', 'list_files', 'file_stamp', 'fingerprint', 'file_hash', 'c
            'PairTable', 'make_table']
 
 # %% ../../nbs/data/pairtable.ipynb #e2ab0036
-import glob
 import hashlib
 import json
 import mmap
@@ -25,6 +24,8 @@ import pyarrow as pa
 import xxhash
 from fastcore.basics import patch
 from filelock import FileLock
+
+from ..base.files import write_whole
 
 # %% ../../nbs/data/pairtable.ipynb #43020eae
 class _Texts(Sequence):
@@ -125,15 +126,9 @@ def _save_columns(
     content: bytes,  # of `_pack`
 ):
     "Write a file as a whole or not at all."
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):  # nobody else writes, so a temporary file is a leftover
-        for leftover in path.parent.glob(f"{glob.escape(path.name)}*.tmp"):
-            leftover.unlink(missing_ok=True)
-        temporary = Path(f"{path}.tmp")
-        temporary.write_bytes(content)
-        temporary.chmod(0o644)
-        temporary.replace(path)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        write_whole(path, content)
 
 # %% ../../nbs/data/pairtable.ipynb #29bf6ad3
 def list_files(

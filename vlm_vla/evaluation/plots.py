@@ -9,7 +9,6 @@ __all__ = ['PANELS', 'PROBE_NAMES', 'zoom_box', 'Case', 'save_figure', 'gallery'
 # %% ../../nbs/evaluation/plots.ipynb #57dee579
 import io
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from ..base.files import write_whole
 from ..data.drawing import MAX_SHOWN, draw_box, drawable, show_image, wrap
 from ..data.geometry import action_to_box
 from .measure import lookup
@@ -128,9 +128,7 @@ def save_figure(
     path = path if path.suffix else path.with_name(f"{path.name}.png")
     out = io.BytesIO()
     fig.savefig(out, format=path.suffix[1:].lower())
-    new = path.with_name(f".{path.name}.new")
-    new.write_bytes(out.getvalue())
-    os.replace(new, path)
+    write_whole(path, out.getvalue())
 
 
 def _label_panel(ax, panel):

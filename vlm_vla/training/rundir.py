@@ -27,9 +27,9 @@ from fastcore.basics import patch
 from safetensors import SafetensorError
 from tqdm import tqdm
 
+from ..base.files import free_mib, writable, write_whole
 from ..config import Config
 from ..model import check_whole, resolve_checkpoint, seal, write_folder
-from .files import free_mib, writable, write_whole
 
 # %% ../../nbs/training/rundir.ipynb #e59a0d43
 def _whole_rows(file):

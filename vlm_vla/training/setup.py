@@ -14,11 +14,11 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
+from ..base.files import free_mib, write_whole
 from ..config import PERMISSIONS, PLACES, Config
 from ..dataset import cut_captions, train_and_val
 from ..model import pick_4bit
 from ..nets.features import FeatureDataset
-from .files import free_mib, write_whole
 from .order import EpochBatches, few_pairs
 from .rundir import plot_curves, read_metrics
 from ..utils import count_parameters, cuda_problem, format_time, memory_used
