@@ -43,7 +43,7 @@ def write_files(
     finish_files(folder)
     return folder
 
-
+# %% ../../nbs/base/files.ipynb #46696c6573303033
 def finish_files(
     folder,  # where `write_files` may have been killed
 ) -> None:
