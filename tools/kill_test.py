@@ -43,6 +43,7 @@ import numpy as np
 import torch
 
 from vlm_vla.agent import ChangeAgent, predict_rows
+from vlm_vla.base.files import finish_files
 from vlm_vla.config import Config
 from vlm_vla.data.sources import open_pairs
 from vlm_vla.data.synthetic import make_dataset
@@ -52,7 +53,6 @@ from vlm_vla.model import create_model, quiet
 from vlm_vla.nets.features import with_features
 from vlm_vla.nets.tiny import make_tiny_models
 from vlm_vla.training.rundir import read_metrics, same_run, step_folders
-from vlm_vla.utils import finish_files
 
 SETTINGS = dict(
     DEVICE="cpu",

@@ -19,19 +19,15 @@ from .data.geometry import action_to_box
 from .data.rows import fold_text
 from .dataset import ImageTransform, encoder_normalization
 from vlm_vla.evaluation.jobs import (
+    agent_identity,
     as_image,
     as_pair,
-    check_same_size,
-    checkpoint_identity,
     predict_rows,
-    weights_identity,
 )
 from .evaluation.plots import Case, gallery, zoom_box
 from .evaluation.probes import load_agent
 from vlm_vla.evaluation.windows import (
     from_window,
-    smallest_window,
-    window_of,
     without_place,
     write_looks,
 )
@@ -77,7 +73,7 @@ def crop(
     if image is None and self.images is None:
         raise ValueError("this action came without its images: give crop(image) one")
     image = self.images[1] if image is None else as_image(image)
-    view = image.crop(zoom_box((self.cx, self.cy, self.scale), *image.size, margin))
+    view = image.crop(zoom_box((self.cx, self.cy, self.scale), *image.size, 1 + 2 * margin))
     return view if size is None else view.resize((size, size), Image.Resampling.BICUBIC)
 
 
@@ -148,9 +144,9 @@ def from_pretrained(
     device=None,  # None: as DEVICE says
 ) -> ChangeAgent:
     "Load a trained agent."
-    if isinstance(path, torch.nn.Module):
-        return cls(load_agent(path, config, device))
-    return cls(load_agent(path, config, device), checkpoint_identity(resolve_checkpoint(path)))
+    is_model = isinstance(path, torch.nn.Module)
+    identity = "" if is_model else agent_identity(resolve_checkpoint(path))
+    return cls(load_agent(path, config, device), identity)
 
 
 @patch(as_prop=True)
@@ -162,7 +158,7 @@ def ranges(self: ChangeAgent) -> dict:  # "int" and "float" -> (what becomes 0, 
 @patch(as_prop=True)
 def identity(self: ChangeAgent) -> str:  # 16 hexadecimal digits
     "Which agent this is: a hash of its checkpoint, or of its trained weights."
-    self._identity = self._identity or weights_identity(self.model)
+    self._identity = self._identity or agent_identity(self.model)
     return self._identity
 
 # %% ../nbs/05_agent.ipynb #4618afc1
@@ -182,11 +178,8 @@ def encode(
     if n != m or not n:
         raise ValueError(f"{n} first dates and {m} second dates: give as many, and at least one")
     pairs = []
-    for i, (a, b) in enumerate(zip(t1, t2) if is_list else [(t1, t2)]):
-        names = (f"t1 {i}", f"t2 {i}") if is_list else ("t1", "t2")
-        pairs.append(as_pair(a, b, self.ranges, names))
-    for i, pair in enumerate(pairs):
-        check_same_size(*pair, f"pair {i}: " if is_list else "")
+    for i, pair in enumerate(zip(t1, t2) if is_list else [(t1, t2)]):
+        pairs.append(as_pair(*pair, self.ranges, f"pair {i}: " if is_list else ""))
     firsts, seconds = map(list, zip(*pairs))
     pixels = [self.transform(im) for im in firsts + seconds]
     batches = [pixels[i : i + batch_size] for i in range(0, 2 * n, batch_size)]
@@ -304,9 +297,9 @@ def rollout(
         raise ValueError(f"steps is {steps}; it must be at least 1")
     t1, t2 = as_pair(t1, t2, self.ranges)
     best = whole = self.act(t1, t2, caption)
-    looks, least = [((0, 0, *t2.size), whole)], smallest_window(self.config)
+    looks, least = [((0, 0, *t2.size), whole)], self.config.input_size // 2
     for _ in range(steps - 1):
-        window = window_of((best.cx, best.cy, best.scale), *t2.size, context, least)
+        window = zoom_box((best.cx, best.cy, best.scale), *t2.size, context, least)
         before = _area(looks[-1][0])
         if before < (1.5 * self.config.input_size) ** 2 or _area(window) > 0.6 * before:
             break  # hardly more would be seen than was seen already

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from fastcore.basics import patch
 
+from .base.files import read_json
 from .base.places import default_path, find_model, on_kaggle
-from .base.settings import Setting, Settings, class_or_instance, parse_value, read_json
+from .base.settings import Setting, Settings, class_or_instance
 
 # %% ../nbs/00_config.ipynb #8421b467
 class _Paths(Settings):
@@ -353,7 +354,7 @@ def parse_sets(
             raise ValueError(f"--set {pair}: write it as NAME=VALUE")
         if name == "IMPORTS":
             raise ValueError(f"--set {pair}: a setting imports nothing; write --import {text}")
-        values[name] = parse_value(name, Config.setting(name), text)
+        values[name] = Config.setting(name).parse(name, text)
     return values
 
 # %% ../nbs/00_config.ipynb #be7c9b4e
@@ -363,8 +364,6 @@ def typed_settings(
     "The settings in the `--config` file and those of `--set`, checked."
     values = {}
     if args.config:
-        if not Path(args.config).is_file():
-            raise FileNotFoundError(f"{args.config}: there is no such config file")
         values = read_json(args.config)
         for name in Config(**values).IMPORTS:
             if name not in Config.IMPORTS:

@@ -6,42 +6,40 @@
 __all__ = ['Trainer', 'main']
 
 # %% ../nbs/03_train.ipynb #3e000003
-import argparse
-import json
 import math
 import sys
 import time
-import warnings
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import gather_object
 from fastcore.basics import patch
-from tqdm import tqdm
 
 # %% ../nbs/03_train.ipynb #3e000004
-from . import utils
-from .config import PRESETS, Config, add_config_arguments, config_from_arguments, parse_sets
-from .data.sources import open_pairs
-from .dataset import LevirCCActionDataset, collate
-from .evaluation.metrics import quick_metrics
+from .base.command import command
+from .config import Config
+from .dataset import collate
+from .evaluation.metrics import LOWER_IS_BETTER, quick_metrics
 from .model import create_model
-from .nets.features import FeatureDataset, collate_shared, with_features
-from .training import engine, order, setup
+from .nets.features import FeatureDataset, collate_shared
+from .training import engine, memory, order, setup
 from vlm_vla.training.rundir import (  # noqa: F401 (offered from here too)
     RunFolder,
     StopSignals,
-    append_row,
-    check_rows,
     hash_rows,
-    keep_rows,
     plot_curves,
     read_metrics,
 )
-from .training.setup import header, summarise_run
-from .training.state import load_state, new_state, save_state
-from .utils import Stopwatch, progress_bar, set_seed
+from .training.state import leave_out_step, new_state, restore, save_state, write_row
+from vlm_vla.utils import (
+    AverageMeter,
+    Stopwatch,
+    get_device,
+    pick_dtype,
+    progress_bar,
+    set_seed,
+)
 
 # %% ../nbs/03_train.ipynb #3e000010
 class Trainer:
@@ -78,33 +76,11 @@ def start(
     c = self.config
     if self.given_model is None and self.given_data is None:
         c.verify_paths()
-    device = utils.get_device(c.DEVICE)
-    self.dtype, self.dtype_reason = utils.pick_dtype(c.COMPUTE_DTYPE, device)
+    device = get_device(c.DEVICE)
+    self.dtype, self.dtype_reason = pick_dtype(c.COMPUTE_DTYPE, device)
     self.accelerator = engine.make_accelerator(c, self.dtype, device, self.run / "trackers")
-    if self.world > 1 and not c.RUN_NAME:  # one name, though clocks differ
-        self.run = Path(broadcast_object_list([str(self.run)])[0])
-        self.folder = RunFolder(self.run)
-    engine.in_main_process(self.accelerator, lambda: self.folder.take(resume))
-    self.resumed_with = self.folder.changes(c) if resume else {}
-    self.accelerator.wait_for_everyone()  # all have looked before one of them writes
-    if self.is_main:
-        self.folder.prepare(c)
-        engine.start_tracker(self.accelerator, c, self.run)
-    self.accelerator.wait_for_everyone()
+    setup.take_folder(self, resume)
     set_seed(c.SEED)
-
-# %% ../nbs/03_train.ipynb #3e000015
-@patch
-def sample_order(self: Trainer) -> dict:
-    "How `EpochBatches` orders the training samples."
-    c = self.config
-    return dict(seed=c.SEED, order=c.BATCH_ORDER, no_change_share=c.NO_CHANGE_SHARE)
-
-
-@patch(as_prop=True)
-def val_batch(self: Trainer) -> int:
-    "Samples of a validation batch, of all processes together."
-    return max(1, max(self.config.BATCH_SIZE, 32) // self.state["micro_batches"]) * self.world
 
 # %% ../nbs/03_train.ipynb #3e000018
 @patch
@@ -112,22 +88,7 @@ def load_data(self: Trainer) -> None:
     "Open the data: the training and the validation samples."
     if self.accelerator is None:
         self.start()
-    c, data = self.config, self.given_data
-    if isinstance(data, (tuple, list)):
-        self.train_data, self.val_data = data
-        self.all_pairs = self.pairs = self.train_data.pairs
-    else:
-        with self.accelerator.main_process_first():  # it makes the index, the others find it
-            found = (
-                open_pairs(c.DATASET_PATH, box_source=c.BOX_SOURCE, config=c)
-                if data is None
-                else data
-            )
-        self.all_pairs, self.pairs = setup.split_pairs(self, found)
-        self.train_data, self.val_data = (
-            LevirCCActionDataset(s, config=c, pairs=self.pairs) for s in ("train", "val")
-        )
-    setup.check_training_data(self)
+    setup.open_data(self)
 
 # %% ../nbs/03_train.ipynb #3e000021
 @patch
@@ -141,13 +102,13 @@ def loader(
         data = self.train_data if train else self.val_data
         self.loaders[split] = order.make_loader(
             data,
-            c.BATCH_SIZE * self.world if train else self.val_batch,
+            c.BATCH_SIZE * self.world if train else setup.val_batch(self),
             0 if isinstance(data, FeatureDataset) else c.NUM_WORKERS,  # mapped memory needs none
             shuffle=train,
             collate_fn=collate_shared if train else collate,
             process=(self.accelerator.process_index, self.world),
             limit=5 if c.DEBUG else None,
-            **self.sample_order(),
+            **setup.sample_order(c),
         )
     return self.loaders[split]
 
@@ -165,21 +126,12 @@ def batches(
 def setup_model(self: Trainer) -> None:
     "The agent, its cached features, the optimizer."
     c = self.config
-    if not hasattr(self, "pairs"):
+    if not hasattr(self, "train_data"):
         self.load_data()
     device, given = self.accelerator.device, self.given_model
     self.model = create_model(c, device) if given is None else given.to(device)
-    self.model.ranges = self.pairs.ranges
-    if self.is_main:
-        setup.report_cut_captions(self)
-    for d in (self.train_data, self.val_data):
-        d.grid = self.model.grid
-    with self.accelerator.main_process_first():
-        self.train_data, self.val_data = (
-            with_features(d, self.model, c, progress=self.is_main)
-            for d in (self.train_data, self.val_data)
-        )
-    self.state["features"] = [setup.features_name(d) for d in (self.train_data, self.val_data)]
+    self.model.ranges = self.train_data.pairs.ranges
+    setup.attach_features(self)
     self.pool = [s.caption for s in self.train_data.samples if s.changed]
     if c.COMPILE:
         engine.compile_agent(self.model)
@@ -191,27 +143,6 @@ def setup_model(self: Trainer) -> None:
     self.total_steps = steps * self.epochs
     self.warmup = order.warmup_steps(c.WARMUP_STEPS, self.total_steps)
 
-# %% ../nbs/03_train.ipynb #3e000027
-@patch
-def loss_weights(
-    self: Trainer,
-    micro_batches: list,  # of this process, in one optimizer step
-) -> list:
-    "For each micro-batch: its part of the samples, and of the boxes, in the whole step."
-    counts = torch.tensor(
-        [
-            [0, 0]
-            if "borrowed" in b
-            else [b["action_vector"].isfinite().all(1).sum().item(), len(b["caption"])]
-            for b in micro_batches
-        ],
-        dtype=torch.float64,
-    )
-    total = counts.sum(0).to(self.accelerator.device, torch.float32)
-    total = self.accelerator.reduce(total, "sum").cpu().double().clamp(min=1)
-    parts = counts / total * self.world  # accelerate averages over processes; we want the sum
-    return [dict(box=float(b), sample=float(s)) for b, s in parts]
-
 # %% ../nbs/03_train.ipynb #3e000029
 @patch
 def gradients(
@@ -220,8 +151,8 @@ def gradients(
 ) -> torch.Tensor:
     "Add up the gradients of a group of batches; the loss of this process's part."
     c, total, key = self.config, 0.0, (self.config.SEED, self.state["epoch"])
-    inputs = [m for b in group for m in engine.split_batch(b, self.state["micro_batches"])]
-    for k, (b, weights) in enumerate(zip(inputs, self.loss_weights(inputs))):
+    inputs = [m for b in group for m in memory.split_batch(b, self.state["micro_batches"])]
+    for k, (b, weights) in enumerate(zip(inputs, memory.loss_weights(self, inputs))):
         captions = order.borrow_captions(
             b["caption"], b["changed"], b["id"], self.pool, c.BORROWED_CAPTIONS, key
         )
@@ -241,7 +172,7 @@ def step(
 ) -> float:
     "One optimizer step over a group of batches; the loss, or NaN when the step was left out."
     c, scaler = self.config, self.accelerator.scaler
-    found = engine.gradients_that_fit(self, group) if c.AUTO_BATCH else self.gradients(group)
+    found = memory.gradients_that_fit(self, group) if c.AUTO_BATCH else self.gradients(group)
     loss = self.accelerator.reduce(found, "mean").item()
     factor = order.lr_factor(self.state["step"], self.total_steps, self.warmup)
     for g in self.optimizer.param_groups:
@@ -265,21 +196,8 @@ def log_loss(self: Trainer) -> None:
     "Write the mean loss since the last row."
     s, lr = self.state, self.optimizer.param_groups[0]["lr"]
     if s["loss_count"]:
-        loss = s["loss_sum"] / s["loss_count"]
-        self._write_row("train", loss=loss, lr=lr, skipped=s["skipped"])
+        write_row(self, "train", loss=s["loss_sum"] / s["loss_count"], lr=lr, skipped=s["skipped"])
     s.update(loss_sum=0.0, loss_count=0)
-
-
-@patch
-def _write_row(self: Trainer, kind, **values):
-    "Append a row to metrics.jsonl, and tell the tracker."
-    s = self.state
-    s["rows"] += 1
-    if self.is_main:
-        append_row(self.run, dict(kind=kind, step=s["step"], epoch=s["epoch"], **values))
-    if self.config.LOG_WITH:
-        named = {f"{kind}/{k}": v for k, v in dict(epoch=s["epoch"], **values).items()}
-        self.accelerator.log(named, step=s["step"])
 
 # %% ../nbs/03_train.ipynb #3e000036
 @patch
@@ -292,15 +210,15 @@ def averaged(self: Trainer):
 def validate(self: Trainer) -> bool:
     "Metrics on the validation split, written to metrics.jsonl; is this the best so far?"
     c, s, loader = self.config, self.state, self.loader("val")
-    loader.batch_sampler.batch_size = self.val_batch
+    loader.batch_sampler.batch_size = setup.val_batch(self)
     bar = progress_bar(loader, desc="validate", unit="batch", disable=not self.is_main)
     with self.averaged():
         found = quick_metrics(self.model, bar, self.accelerator)
     if c.BEST_METRIC not in found:
         raise ValueError(f"BEST_METRIC is {c.BEST_METRIC!r}; validation gives {', '.join(found)}")
-    less = "loss" in c.BEST_METRIC or c.BEST_METRIC in ("mse", "center_error_px")
+    less = "loss" in c.BEST_METRIC or c.BEST_METRIC in LOWER_IS_BETTER
     value = found[c.BEST_METRIC] * (-1 if less else 1)
-    self._write_row("val", **found)
+    write_row(self, "val", **found)
     self.last_metrics = found
     better = math.isfinite(value) and (s["best"] is None or value > s["best"])
     s["since_best"] = 0 if better else s["since_best"] + 1
@@ -329,25 +247,6 @@ def save_checkpoint(
     self.saved = dict(s)
     self.accelerator.wait_for_everyone()
 
-# %% ../nbs/03_train.ipynb #3e000041
-@patch
-def restore(self: Trainer) -> Path:
-    "Go back to the newest whole checkpoint, or to the beginning (None)."
-    folder = self.folder.newest(report=self.is_main)
-    if folder is not None:
-        load_state(self, folder)
-        s = self.state
-        engine.in_main_process(
-            self.accelerator, lambda: check_rows(self.run, s["rows"], s.get("rows_hash", ""))
-        )
-    self.accelerator.wait_for_everyone()  # all have read before the first one writes
-    if self.is_main:
-        keep_rows(self.run, self.state["rows"])
-        if folder is not None:
-            self.folder.point(folder.name, self.state["best_checkpoint"])
-    self.accelerator.wait_for_everyone()
-    return folder
-
 # %% ../nbs/03_train.ipynb #3e000044
 @patch
 def _after_step(self: Trainer, loss):
@@ -356,29 +255,12 @@ def _after_step(self: Trainer, loss):
     if math.isfinite(loss):
         s.update(loss_sum=s["loss_sum"] + loss, loss_count=s["loss_count"] + 1, nan_steps=0)
     else:
-        self._not_finite()
+        leave_out_step(self)
     s["step"] += 1
     if self.average:
         s["averaged"] = self.average.count
     if s["step"] % c.LOG_INTERVAL == 0:
         self.log_loss()
-
-
-@patch
-def _not_finite(self: Trainer):
-    "Count a step that was left out; a `RuntimeError` after MAX_NAN_STEPS in a row."
-    s, most = self.state, self.config.MAX_NAN_STEPS
-    s.update(skipped=s["skipped"] + 1, nan_steps=s["nan_steps"] + 1)
-    n, now = s["nan_steps"], s["step"] + 1
-    if self.is_main:
-        said = f"the step is left out ({n} in a row, the run stops at MAX_NAN_STEPS = {most})"
-        tqdm.write(f"step {now}: loss or gradient is not finite; {said}", file=sys.stderr)
-    if n >= most:
-        good = self.folder.newest(s["step"] - n)  # its weights gave a finite loss after it
-        raise RuntimeError(
-            f"the loss was not finite for {n} steps in a row, up to step {now}; the last good "
-            f"checkpoint is {good or 'none'}. Lower LEARNING_RATE, or set COMPUTE_DTYPE='float32'"
-        )
 
 # %% ../nbs/03_train.ipynb #3e000047
 @patch
@@ -416,7 +298,7 @@ def train_epoch(
     loader.batch_sampler.epoch, loader.batch_sampler.first = epoch, s["batch"]
     self.train_data.set_epoch(epoch)
     self.wrapped.train()
-    todo, meter, rank = batches[s["batch"] :], utils.AverageMeter(), self.accelerator.process_index
+    todo, meter, rank = batches[s["batch"] :], AverageMeter(), self.accelerator.process_index
     shown = dict(desc=f"epoch {epoch + 1}/{self.epochs}", unit="step", disable=not self.is_main)
     bar = progress_bar(total=-(-len(batches) // size), initial=-(-s["batch"] // size), **shown)
     for k, batch in enumerate(loader):
@@ -466,7 +348,7 @@ def train(
             self.start(resume)
         self._train(resume)
         if self.is_main:
-            print(summarise_run(self), flush=True)
+            print(setup.summarise_run(self), flush=True)
         self.accelerator.wait_for_everyone()
     finally:
         self.folder.lock.release()
@@ -480,56 +362,27 @@ def _train(self: Trainer, resume):
         if not hasattr(self, "model"):
             self.setup_model()
         set_seed(self.config.SEED)  # whatever was drawn while caches were made
-        resumed = self.restore() if resume else None
+        resumed = restore(self) if resume else None
         if self.is_main:
-            print(header(self, resumed), flush=True)
+            print(setup.header(self, resumed), flush=True)
         with self.signals:
             self._train_epochs()
     except (RuntimeError, MemoryError) as e:
-        if not engine.out_of_memory(e) or "BATCH_SIZE" in str(e):
+        if not memory.out_of_memory(e) or "BATCH_SIZE" in str(e):
             raise
         device, n = self.accelerator.device, self.state["micro_batches"]
-        raise RuntimeError(engine.memory_message(device, self.config, n)) from e
+        raise RuntimeError(memory.memory_message(device, self.config, n)) from e
     finally:
         self.loaders.clear()  # and with them their workers
         for tracker in self.accelerator.trackers:
             tracker.finish()
-
-# %% ../nbs/03_train.ipynb #3e000098
-def _resumed_config(args):
-    "`(config, is there something to resume?)` for `--resume RUN`; what was typed goes on top."
-    run = Path(args.resume)
-    typed = json.loads(Path(args.config).read_text(encoding="utf-8")) if args.config else {}
-    typed = {**PRESETS[args.preset], **typed, **parse_sets(args.set)}
-    where = dict(OUTPUT_DIR=str(run.parent), RUN_NAME=run.name)
-    if (run / "config.json").is_file():
-        return setup.run_settings(run).replace(**{**typed, **where}), True
-    if not typed:
-        raise FileNotFoundError(
-            f"{run}: there is no run to resume (no config.json); to begin it, say its settings "
-            "too: --preset, --config or --set"
-        )
-    return Config(**{**typed, **where}), run.is_dir()
 
 # %% ../nbs/03_train.ipynb #3e000099
 def main(
     argv=None,  # arguments; None: those of the command line
 ) -> int:
     "Train from a command line. Exit code 0: finished; 3: stopped early, resumable."
-    parser = argparse.ArgumentParser(
-        prog="vlm_vla_train",
-        description="Train an agent. Settings: --preset, then --config, then --set. "
-        "Exit code 3: stopped early, to be resumed.",
-    )
-    add_config_arguments(parser)
-    parser.add_argument(
-        "--resume",
-        metavar="RUN",
-        help="go on with this run's folder, with its own settings; typed ones on top. "
-        "With its settings typed, a run that does not exist yet begins",
-    )
-    args = parser.parse_args(argv)
-    config, resume = _resumed_config(args) if args.resume else (config_from_arguments(args), False)
+    config, resume = setup.parse_arguments(argv)
     trainer = Trainer(config)
     trainer.train(resume=resume)
     return 3 if trainer.stop_reason else 0
@@ -537,4 +390,4 @@ def main(
 # %% ../nbs/03_train.ipynb #719513bd
 #| eval: false
 if __name__ == "__main__" and "ipykernel" not in sys.modules and "execnb" not in sys.modules:
-    sys.exit(main())
+    sys.exit(command("vlm_vla_train", "training")(main)())

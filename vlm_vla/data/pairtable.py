@@ -25,6 +25,8 @@ import xxhash
 from fastcore.basics import patch
 from filelock import FileLock
 
+from ..base.files import write_whole
+
 # %% ../../nbs/data/pairtable.ipynb #43020eae
 class _Texts(Sequence):
     "A read-only sequence of texts, decoded when they are used."
@@ -119,12 +121,9 @@ def _save_columns(
     content: bytes,  # of `_pack`
 ):
     "Write a file as a whole or not at all."
-    path, temporary = Path(path), Path(f"{path}.tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
-        temporary.write_bytes(content)
-        temporary.chmod(0o644)  # others may share the cache
-        temporary.replace(path)
+        write_whole(path, content)
 
 # %% ../../nbs/data/pairtable.ipynb #29bf6ad3
 def list_files(

@@ -17,10 +17,11 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
+from ..base.files import write_whole
 from ..data.drawing import MAX_SHOWN, draw_box, drawable, show_image, wrap
 from ..data.geometry import action_to_box
 from .measure import lookup
-from ..training.files import write_whole
+from ..base.files import write_whole
 
 # %% ../../nbs/evaluation/plots.ipynb #efd2c60e
 def zoom_box(
