@@ -21,7 +21,6 @@ from ..base.files import write_whole
 from ..data.drawing import MAX_SHOWN, draw_box, drawable, show_image, wrap
 from ..data.geometry import action_to_box
 from .measure import lookup
-from ..base.files import write_whole
 
 # %% ../../nbs/evaluation/plots.ipynb #efd2c60e
 def zoom_box(
