@@ -159,7 +159,7 @@ def _keep_blocks(self: VisionEncoder, layers):
     self._blocks = [lists[0][n - 1] for n in found]  # a plain list: they belong to the model
     return found
 
-
+# %% ../../nbs/nets/vision.ipynb #5eedb10c
 @patch
 def _read_blocks(self: VisionEncoder, x):
     "(B, g*g, C * number of layers): each block's output, normalised, side by side."
