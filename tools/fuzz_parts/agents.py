@@ -161,7 +161,7 @@ def typed(case):
 
 def as_text(value):
     return (
-        ",".join(value)
+        ",".join(map(str, value))
         if isinstance(value, tuple)
         else json.dumps(value)
         if isinstance(value, dict)
@@ -173,7 +173,8 @@ def as_text(value):
 def right_setting(case):
     "A value that a setting may have, typed or in a file, is what it becomes."
     name, s = typed(case)
-    base = s.default if s.default is not None else "some/place"
+    unset = (6, -1) if s.items is int else "some/place"  # for a setting that is None
+    base = s.default if s.default is not None else unset
     if s.choices:
         value = case.rng.choice([c for c in s.choices])
     elif s.type in (int, float):
