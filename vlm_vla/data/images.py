@@ -77,6 +77,10 @@ def _explained(name, head):
         raise BadImage(f"{name}: refused as a possible decompression bomb ({e})") from e
     except _BROKEN as e:
         raise BadImage(f"{name}: truncated or corrupt ({e or type(e).__name__})") from e
+    except Exception as e:
+        if type(e).__name__ != "TiffFileError":  # older versions of tifffile: no ValueError
+            raise
+        raise BadImage(f"{name}: truncated or corrupt ({e})") from e
 
 # %% ../../nbs/data/images.ipynb #094532e0
 def _check_png(data):
