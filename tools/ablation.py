@@ -11,14 +11,13 @@ what else the machine does. The cache of frozen features is made before and not 
 """
 
 import argparse
-import json
 import os
-import resource
 import shutil
 import tempfile
 from pathlib import Path
 
 from filelock import FileLock
+from results import cpu_seconds, keep_entry, read_entries, same
 
 from vlm_vla.cli import SIZES
 from vlm_vla.config import PRESETS, Config
@@ -54,6 +53,7 @@ VARIANTS = {
     "grid 14 x 14 by size": dict(TILES=1, IMAGE_SIZE=448),
     "no attention loss": dict(LOSS_WEIGHTS={"smooth_l1": 1.0, "giou": 1.0, "change": 0.5}),
 }
+KEY = ("variant", "seed", "epochs", "pairs")  # what makes an entry another one
 KEEP = dict(
     pointing="pointing",
     miou="miou",
@@ -63,14 +63,6 @@ KEEP = dict(
     auroc="change.own.auroc",
     auroc_described="change.borrowed.auroc",
 )  # column -> metric
-
-
-def cpu_seconds() -> float:
-    "Processor time of this process and of its children that ended."
-    return sum(
-        u.ru_utime + u.ru_stime
-        for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    )
 
 
 def make_features(config) -> None:
@@ -115,11 +107,6 @@ def run_one(root: Path, paths: dict, variant: str, seed: int, epochs: int) -> di
     )
 
 
-def same(row: dict, key: tuple) -> bool:
-    "Is `row` the entry of this (variant, seed, epochs, pairs)?"
-    return tuple(row[k] for k in ("variant", "seed", "epochs", "pairs")) == key
-
-
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -148,19 +135,12 @@ def main():
         paths = make_tiny_models(root / "models")
     for seed in args.seeds:
         for variant in args.variants:
-            key = (variant, seed, args.epochs, args.pairs)
-            rows = json.loads(out.read_text()) if out.is_file() else []
-            if any(same(r, key) for r in rows):
+            asked = dict(variant=variant, seed=seed, epochs=args.epochs, pairs=args.pairs)
+            if any(same(entry, asked, KEY) for entry in read_entries(out)):
                 continue
-            row = dict(run_one(root, paths, variant, seed, args.epochs), pairs=args.pairs)
+            entry = run_one(root, paths, variant, seed, args.epochs)
             with lock:
-                rows = [
-                    r
-                    for r in (json.loads(out.read_text()) if out.is_file() else [])
-                    if not same(r, key)
-                ]
-                out.write_text("[\n " + ",\n ".join(json.dumps(r) for r in rows + [row]) + "\n]\n")
-            print(json.dumps(row), flush=True)
+                keep_entry(out, dict(entry, pairs=args.pairs), KEY)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,8 @@ its last step, on the validation split, which then chooses nothing.
 """
 
 import argparse
-import json
 import multiprocessing
 import os
-import resource
 import shutil
 import tempfile
 from pathlib import Path
@@ -22,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
+from results import cpu_seconds, keep_entry, read_entries, same
 from transformers import AutoConfig, AutoModel
 
 from vlm_vla.config import PRESETS, Config
@@ -32,7 +31,7 @@ from vlm_vla.evaluation.measure import lookup
 from vlm_vla.model import VLM_ActionAgent
 from vlm_vla.nets.tiny import make_tiny_models
 from vlm_vla.train import Trainer
-from vlm_vla.utils import Stopwatch, count_parameters
+from vlm_vla.utils import Stopwatch, count_parameters, peak_memory
 
 BASE = dict(
     IMAGE_SIZE=224,
@@ -93,6 +92,7 @@ ROWS = {
     "200 real": dict(real=200, MAX_EPOCHS=20),
     "baseline preset": GUIDE,
 }
+KEY = ("row", "seed")  # what makes an entry another one
 KEEP = dict(
     pointing="pointing",
     miou="miou",
@@ -110,17 +110,12 @@ KEEP = dict(
 )  # column -> metric
 
 
-def cpu_seconds() -> float:
-    "Processor time of this process and of its children that ended."
-    kinds = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
-    return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, kinds))
-
-
 def random_encoder(source, folder):
     "An encoder of the same shape with random weights; its folder."
     if not (folder / "config.json").is_file():
         torch.manual_seed(0)
-        AutoModel.from_config(AutoConfig.from_pretrained(source)).save_pretrained(folder)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        AutoModel.from_config(config, trust_remote_code=False).save_pretrained(folder)
         shutil.copy(Path(source) / "preprocessor_config.json", folder)
     return folder
 
@@ -201,7 +196,6 @@ def run_row(args, name, seed):
     report = evaluate(checkpoint, config, split="val", name=name, progress=False, **limits)
     report.save(args.work / "reports" / run)
     found = {column: lookup(report.metrics, metric) for column, metric in KEEP.items()}
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # GiB, on Linux
     return dict(
         row=name,
         seed=seed,
@@ -209,29 +203,19 @@ def run_row(args, name, seed):
         steps=trainer.state["step"] if trainer else None,
         trainable=count_parameters(trainer.model)["trainable"] if trainer else None,
         **times,
-        peak_gib=round(memory, 2),
+        peak_gib=round(peak_memory() / 2**10, 2),
         threads=args.threads,
         resumed=resumed,  # then the seconds are those since the last start
-        settings={k: v for k, v in row.items()},
+        settings=row,
         debug=args.debug,
     )
-
-
-def entries(out):
-    "The results so far."
-    return json.loads(out.read_text(encoding="utf-8")) if out.is_file() else []
 
 
 def work_on(args, name, seed):
     "One row in a process of its own."
     entry = run_row(args, name, seed)
     with FileLock(f"{args.out}.lock"):
-        rest = [e for e in entries(args.out) if (e["row"], e["seed"]) != (name, seed)]
-        new = args.out.with_suffix(".new")
-        lines = ",\n ".join(json.dumps(e) for e in [*rest, entry])
-        new.write_text(f"[\n {lines}\n]\n", encoding="utf-8")
-        new.replace(args.out)
-    print(json.dumps(entry), flush=True)
+        keep_entry(args.out, entry, KEY)
 
 
 def main():
@@ -261,7 +245,8 @@ def main():
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
     for seed in args.seeds:
         for name in args.rows:
-            if any((e["row"], e["seed"]) == (name, seed) for e in entries(args.out)):
+            asked = dict(row=name, seed=seed)
+            if any(same(entry, asked, KEY) for entry in read_entries(args.out)):
                 continue
             process = multiprocessing.get_context("spawn").Process(
                 target=work_on, args=(args, name, seed)

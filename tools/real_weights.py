@@ -70,15 +70,16 @@ def tie(config, weights):
 @torch.no_grad()
 def convert(file, folder):
     "A GGUF file becomes a folder in Hugging Face format."
-    source = dict(pretrained_model_name_or_path=file.parent, gguf_file=file.name)
-    tokenizer = AutoTokenizer.from_pretrained(**source)
-    quantised = AutoModelForCausalLM.from_pretrained(**source)
+    source = dict(gguf_file=file.name, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, **source)
+    quantised = AutoModelForCausalLM.from_pretrained(file.parent, **source)
     config, weights = quantised.config, quantised.state_dict()
     for name in ("quantization_config", "_pre_quantization_dtype"):
         if hasattr(config, name):
             delattr(config, name)
     tie(config, weights)
-    model = AutoModelForCausalLM.from_config(config).eval()  # transformers saves no unpacked one
+    # a new model, since transformers does not save one that was read from a GGUF file
+    model = AutoModelForCausalLM.from_config(config, trust_remote_code=False).eval()
     model.load_state_dict(weights)
     model.tie_weights()
     ids = tokenizer(PROMPT, return_tensors="pt").input_ids

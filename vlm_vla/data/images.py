@@ -77,10 +77,6 @@ def _explained(name, head):
         raise BadImage(f"{name}: refused as a possible decompression bomb ({e})") from e
     except _BROKEN as e:
         raise BadImage(f"{name}: truncated or corrupt ({e or type(e).__name__})") from e
-    except Exception as e:
-        if type(e).__name__ != "TiffFileError":  # older versions of tifffile: no ValueError
-            raise
-        raise BadImage(f"{name}: truncated or corrupt ({e})") from e
 
 # %% ../../nbs/data/images.ipynb #094532e0
 def _check_png(data):
@@ -149,11 +145,21 @@ def _colors_first(a, metadata):
     return a[..., first + [k for k in range(a.shape[2]) if k not in first]]
 
 # %% ../../nbs/data/images.ipynb #58f0335a
-def _open_tiff(data, name):
-    "(H, W) or (H, W, bands) of a TIFF that Pillow does not know."
+@contextmanager
+def _tiff(file):
+    "A TIFF that Pillow does not know. The error of older versions of tifffile is no `ValueError`."
     import tifffile
 
-    with tifffile.TiffFile(io.BytesIO(data)) as f:
+    try:
+        with tifffile.TiffFile(file) as opened:
+            yield opened
+    except tifffile.TiffFileError as e:
+        raise ValueError(e) from e
+
+
+def _open_tiff(data, name):
+    "(H, W) or (H, W, bands) of a TIFF that Pillow does not know."
+    with _tiff(io.BytesIO(data)) as f:
         page = f.pages.first
         _check_page(page, len(data), name)
         try:
@@ -432,10 +438,8 @@ def _tiff_kind(f):
         deep, is_float = max(tag.get(258, (1,))) > 8, 3 in tuple(tag.get(339, ()))
         return bands - alpha, "float" if is_float else "int" if deep else ""
     except Image.UnidentifiedImageError:
-        import tifffile
-
         f.seek(0)
-        with tifffile.TiffFile(f) as t:
+        with _tiff(f) as t:
             page = t.pages.first
             return page.samplesperpixel, _deep_kind(np.zeros(0, page.dtype))
 

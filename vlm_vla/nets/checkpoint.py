@@ -99,13 +99,13 @@ look comes out, as `[cx, cy, scale]`.
   (named {c.VISION_MODEL_NAME} in the settings; frozen, not included)
 - language model: {language[model_type]}, width {language[hidden_size]}
   (named {c.LLM_MODEL_NAME} in the settings; LoRA adapter in `adapter/`)
-- features {c.VISION_FEATURES}, layers {c.VISION_LAYERS}, fusion {c.FUSION}, sentence pooling {c.TEXT_POOLING},
-  grid {grid[0]} x {grid[1]}
+- features {c.VISION_FEATURES}, layers {c.VISION_LAYERS}, grid {grid[0]} x {grid[1]},
+  fusion {c.FUSION}, sentence pooling {c.TEXT_POOLING}
 
     from vlm_vla.agent import ChangeAgent
     agent = ChangeAgent.from_pretrained("this folder")
     agent.act("before.png", "after.png", "a villa was built in the top-left corner")
-"""  # noqa: E501
+"""
 
 # %% ../../nbs/nets/checkpoint.ipynb #769f5a66
 def _write_card(agent, folder):

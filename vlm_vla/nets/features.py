@@ -131,7 +131,7 @@ def describe(self: FeatureCache) -> dict:
         encoder=weights_hash(vision.model),
         image_size=vision.image_size,
         tiles=vision.tiles,
-        layers=repr(getattr(vision, "layers", None)),
+        layers=repr(vision.layers),
         pooled=vision.pooled,
         compute=str(vision.dtype),
         prepare=repr((dataset.image_size, dataset.normalization, dataset.transform)),
@@ -209,7 +209,7 @@ def why_bad(
 # %% ../../nbs/nets/features.ipynb #5b6d832d
 @patch
 def problem(self: FeatureCache) -> str:
-    "Why the cache in the folder cannot be used, in a few words; empty if it can."
+    "Open the cache in the folder; why that is impossible, in a few words, or an empty string."
     names = ("meta.json", "proof.json", "bad.json")
     try:
         meta, proof, bad = (
