@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 
-from .config import read_json
+from .base.files import read_json
 from .dataset import LevirCCActionDataset
 from vlm_vla.evaluation.measure import (
     best_threshold,

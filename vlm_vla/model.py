@@ -15,7 +15,8 @@ from fastcore.basics import patch
 from torch import nn
 from transformers import AutoModel
 
-from .config import Config, read_json
+from .base.files import read_json
+from .config import Config
 from .nets import checkpoint
 from .nets.base import load_base, quiet, weights_of_base
 from .nets.checkpoint import find_bases, resolve_checkpoint

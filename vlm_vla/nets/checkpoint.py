@@ -19,7 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from .. import __version__
-from ..config import HINTS, PERMISSIONS, PLACES, find_model, read_json
+from ..base.files import read_json
+from ..config import HINTS, PERMISSIONS, PLACES, find_model
 from .base import ENCODERS, base_config, base_shape, quiet
 from .losses import LOSSES
 from .pointer import FUSIONS, HEADS

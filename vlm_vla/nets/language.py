@@ -17,7 +17,8 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers.integrations import bitsandbytes as bnb_glue
 
-from .base import base_tokenizer, is_gguf, load_base, quiet
+from ..base.places import is_gguf
+from .base import base_tokenizer, load_base, quiet
 
 # %% ../../nbs/nets/language.ipynb #2fff59c9
 def pool_tokens(
