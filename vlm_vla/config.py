@@ -67,7 +67,12 @@ class _Data(Settings):
     CAPTIONS_PER_PAIR = Setting(0, "at most this many sentences of each pair; 0: all", low=0)
     ON_BAD_SAMPLE = Setting("skip", "skip and count, or stop", choices=("skip", "raise"))
     MAX_BAD_FRACTION = Setting(0.01, "more broken samples stop the run", low=0.0, high=1.0)
-    AUGMENT = Setting(False, "flips and quarter turns, with the sentence rewritten to match")
+    AUGMENT = Setting(
+        False,
+        "flips and quarter turns, with the sentence rewritten to match; 'grid': of the cached "
+        "features, an eighth of the encoder's work",
+        choices=(False, True, "grid"),
+    )
     COLOR_JITTER = Setting(
         0.0, "strength of colour jitter, drawn for each date; 0: none", low=0.0, high=1.0
     )
@@ -90,7 +95,7 @@ class _Model(Settings):
     TEXT_POOLING = Setting(
         "last", "the token that stands for the sentence", choices=("last", "mean", "first")
     )
-    POINTER_DIM = Setting(256, "width of the pointing network, at most the LLM's", low=8)
+    POINTER_DIM = Setting(256, "width of a patch after the projector, at most the LLM's", low=8)
     USE_LORA = Setting(True, "train LoRA adapters in the language model; False: it is frozen")
     LORA_R = Setting(8, "rank of the LoRA update", low=1)
     LORA_ALPHA = Setting(16, "LoRA scale: the update is multiplied by alpha / r", low=1)

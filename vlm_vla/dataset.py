@@ -58,8 +58,8 @@ class LevirCCActionDataset(Dataset):
         self.samples = self.pairs.samples
         if not len(self.samples):
             raise ValueError(_empty_split(self.pairs, dataset_split))
-        may_augment = self.config.AUGMENT and dataset_split == "train"
-        self.augment = may_augment if augment is None else augment
+        own = self.config.AUGMENT if dataset_split == "train" else False
+        self.augment = own if augment is None else augment
         self.image_size = image_size or self.config.input_size
         self.normalization, self.transform = encoder_normalization(self.config), transform
         self.image_transform = ImageTransform(self.image_size, self.normalization)

@@ -49,10 +49,17 @@ class VLM_ActionAgent(nn.Module):
             pick(LOSSES, name, "LOSS_WEIGHTS")
         self.vision, self.language, self.config = vision, language, config
         dim, self.grid, self.patches = language.dim, vision.grid, vision.grid != (1, 1)
+        self.text_norm, self.text_proj = nn.Identity(), nn.Identity()
+        prefix = getattr(fusion, "uses_prefix", False)
+        if self.patches:
+            self.text_norm = nn.LayerNorm(dim)
+            if config.POINTER_DIM < dim and not prefix:
+                self.text_proj = nn.Linear(dim, config.POINTER_DIM)
+                dim = config.POINTER_DIM
+        self.dim = dim  # of a patch that has met its sentence
         self.projector = Projector(vision.dim, dim, self.grid)
         self.fusion = fusion(dim)
-        self.fusion.uses_prefix = getattr(self.fusion, "uses_prefix", False)
-        self.text_norm = nn.LayerNorm(dim) if self.patches else nn.Identity()
+        self.fusion.uses_prefix = prefix
         if self.patches:
             self.pointer = PatchPointer(dim, self.grid, config.POINTER_DIM)
         self.action_head = head(dim)
@@ -133,7 +140,7 @@ def fuse(
 ) -> torch.Tensor:
     "(B, N, D): patches that have met their sentence."
     text = self.language(captions, patches if self.fusion.uses_prefix else None)
-    return self.fusion(patches, self.text_norm(text.to(patches.dtype)))
+    return self.fusion(patches, self.text_proj(self.text_norm(text.to(patches.dtype))))
 
 
 @patch

@@ -127,7 +127,7 @@ def _language_values(language, config):
 
 def _patch_bytes(agent, config):
     "Bytes that the pointing network keeps of one pair."
-    width = agent.language.dim
+    width = agent.dim
     pointer = 24 * min(config.POINTER_DIM, width)
     return agent.grid[0] * agent.grid[1] * (6 * agent.vision.dim + 8 * width + pointer) * 4
 

@@ -24,7 +24,7 @@ from fastcore.basics import patch
 from filelock import FileLock
 from torch.utils.data import Dataset
 
-from ..data.geometry import VIEWS
+from ..data.geometry import VIEWS, view_image
 from ..data.images import BadImage
 from ..data.pairtable import file_hash
 from ..dataset import EpochIndex, collate
@@ -279,8 +279,11 @@ def features(
     ref,  # an `ImageRef`
     view: int = 0,  # one of the eight views
 ) -> torch.Tensor:
-    "(N, C) features of one image."
-    return torch.from_numpy(self.row(self.first_row[ref.key] + self.views.index(view)))
+    "(N, C) features of one image; a view that is not cached is made from the grid of view 0."
+    if view in self.views:
+        return torch.from_numpy(self.row(self.first_row[ref.key] + self.views.index(view)))
+    grid = self.row(self.first_row[ref.key]).reshape(*self.vision.grid, -1)
+    return torch.from_numpy(view_image(grid, view).reshape(self.shape[1:]))
 
 # %% ../../nbs/nets/features.ipynb #864358e5
 class FeatureDataset(Dataset):
@@ -390,7 +393,7 @@ def cache_plan(
     if dataset.augment and config.COLOR_JITTER:
         return None, "no feature cache: COLOR_JITTER draws new colours for every look"
     folder, dtype = config.cache_dir, config.CACHE_DTYPE
-    views = tuple(range(len(VIEWS))) if dataset.augment else (0,)
+    views = tuple(range(len(VIEWS))) if dataset.augment is True else (0,)
     cache = FeatureCache(dataset, vision, folder, dtype, views)
     n, cells, width = cache.shape
     size = f"{n:,} images x {cells} x {width} as {dtype} = {cache.gigabytes:.2f} GiB"

@@ -55,6 +55,7 @@ class LanguageEncoder(nn.Module):
         tokenizer,  # its tokenizer
         pooling: str = "last",  # 'last', 'mean' or 'first'
         max_length: int = 128,  # tokens
+        frozen: bool = False,  # is nothing of the model trained? Then a sentence is read once
     ):
         super().__init__()
         if tokenizer.pad_token is None:  # masked, so any token will do
@@ -62,6 +63,7 @@ class LanguageEncoder(nn.Module):
         self.model, self.tokenizer = model, tokenizer
         self.pooling, self.max_length = pooling, max_length
         self.dim = model.config.hidden_size
+        self.vectors = {} if frozen else None  # sentence -> (D,)
 
     def _run(self, mask, **inputs):
         "The last hidden states; positions are counted over real tokens."
@@ -94,12 +96,34 @@ def forward(
     captions = list(captions)
     if prefix is not None:
         return self._with_prefix(self.tokens(captions), prefix)
+    if self.vectors is not None:
+        return self._remembered(captions)
     distinct = list(dict.fromkeys(captions))
     t = self.tokens(distinct)
     hidden = self.read(t["input_ids"], t["attention_mask"])
     row = {c: i for i, c in enumerate(distinct)}
     rows = torch.tensor([row[c] for c in captions], device=hidden.device)
     return pool_tokens(hidden, t["attention_mask"], self.pooling).index_select(0, rows)
+
+# %% ../../nbs/nets/language.ipynb #5f75c6d5
+_MOST_VECTORS = 100_000  # a service that is asked forever must not fill its memory
+
+
+@patch
+@torch.no_grad()
+def _remembered(self: LanguageEncoder, captions):
+    """(B, D) from a frozen model. A new sentence is read alone: in a batch its last digits would
+    depend on the others, and a run that was resumed would differ from one that was not."""
+    self.model.eval()  # without dropout, also in a training
+    if len(self.vectors) > _MOST_VECTORS:
+        self.vectors.clear()
+    for caption in dict.fromkeys(captions):
+        if caption not in self.vectors:
+            t = self.tokens([caption])
+            hidden = self._run(t["attention_mask"], input_ids=t["input_ids"])
+            self.vectors[caption] = pool_tokens(hidden, t["attention_mask"], self.pooling)[0]
+    device = next(self.model.parameters()).device
+    return torch.stack([self.vectors[c].to(device) for c in captions])
 
 # %% ../../nbs/nets/language.ipynb #db495158
 @patch
@@ -222,7 +246,8 @@ def load_language(
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
     model = add_lora(model, config) if config.USE_LORA else model
-    return LanguageEncoder(model, base_tokenizer(path), config.TEXT_POOLING, config.MAX_TEXT_LENGTH)
+    reading = dict(pooling=config.TEXT_POOLING, max_length=config.MAX_TEXT_LENGTH)
+    return LanguageEncoder(model, base_tokenizer(path), **reading, frozen=not config.USE_LORA)
 
 # %% ../../nbs/nets/language.ipynb #6604ef1d
 def token_counts(

@@ -47,12 +47,12 @@ def same_mean(
 
 # %% ../../nbs/nets/pointer.ipynb #23d2eddb
 class Projector(nn.Module):
-    "Encoder features of both dates, (B, N, C) each, to the language model's width (B, N, D)."
+    "Encoder features of both dates, (B, N, C) each, to one vector for each patch, (B, N, D)."
 
     def __init__(
         self,
         dim_in: int,  # encoder width C
-        dim: int,  # language model's width D
+        dim: int,  # D
         grid: tuple,  # (rows, cols); (1, 1) for pooled features
     ):
         super().__init__()
@@ -116,7 +116,7 @@ class AddFusion(nn.Module):
 
     def __init__(
         self,
-        dim: int,  # D: width of the language model
+        dim: int,  # D: width of patch and sentence
     ):
         super().__init__()
 
@@ -130,7 +130,7 @@ class ConcatFusion(nn.Module):
 
     def __init__(
         self,
-        dim: int,  # D: width of the language model
+        dim: int,  # D
     ):
         super().__init__()
         self.mlp = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU(), nn.Linear(dim, dim))
