@@ -137,10 +137,11 @@ def set_epoch(
 
 @patch
 def _draw(self: LevirCCActionDataset, i, caption):
-    "(view, caption, jitter of both dates), a pure function of seed, epoch and index."
+    "(view, caption, jitter of both dates) by seed, epoch and pair: its sentences share a view."
     if not self.augment:
         return 0, caption, (None, None)
-    rng = np.random.default_rng((self.config.SEED, getattr(i, "epoch", self.epoch), int(i)))
+    pair = int(self.pairs.table.caption_pair[self.samples.rows[int(i)]])
+    rng = np.random.default_rng((self.config.SEED, getattr(i, "epoch", self.epoch), pair))
     view, s = int(rng.integers(8)), self.config.COLOR_JITTER
     jitter = [tuple(rng.uniform(1 - s, 1 + s, 3).tolist()) if s else None for _ in range(2)]
     rewritten = view_caption(caption, view)

@@ -6,6 +6,7 @@
 __all__ = ['to_tiles', 'from_tiles', 'VisionEncoder', 'load_vision', 'vision_shape']
 
 # %% ../../nbs/nets/vision.ipynb #8f7c89e5
+import inspect
 import math
 from contextlib import ExitStack
 
@@ -110,7 +111,8 @@ def _tile(self: VisionEncoder, x):
 @patch
 def _run(self: VisionEncoder, x):
     "The model's own output; position embeddings are interpolated where the size is another."
-    resized = isinstance(self.model, PreTrainedModel) and x.shape[-1] != self._own_size()
+    known = inspect.signature(self.model.forward).parameters  # DINOv2 interpolates unasked
+    resized = x.shape[-1] != self._own_size() and "interpolate_pos_encoding" in known
     return self.model(x, **(dict(interpolate_pos_encoding=True) if resized else {}))
 
 
