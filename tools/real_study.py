@@ -36,12 +36,15 @@ from vlm_vla.utils import Stopwatch, count_parameters, peak_memory
 BASE = dict(
     IMAGE_SIZE=224,
     TILES=1,
-    VISION_LAYERS=(6,),
+    VISION_LAYERS=(4, 6, 8),
+    AUGMENT="grid",
+    USE_LORA=False,
     BATCH_SIZE=64,
     BATCH_ORDER="pair",
     LEARNING_RATE=1e-3,
-    WARMUP_STEPS=20,
-    MAX_EPOCHS=4,
+    WARMUP_STEPS=50,
+    MAX_EPOCHS=5,
+    EMA_DECAY=0.99,
     MAX_TEXT_LENGTH=48,
     USE_4BIT=False,
     NUM_WORKERS=2,
@@ -51,10 +54,13 @@ BASE = dict(
 )
 LOSSES = Config.setting("LOSS_WEIGHTS").default
 GUIDE = {k: v for k, v in PRESETS["guide"].items() if k not in ("NO_CHANGE_SHARE", "BATCH_ORDER")}
+GUIDE |= dict(AUGMENT=False, USE_LORA=True, EMA_DECAY=0.0)
 # Names in capitals are settings. encoder: random (same shape) or tiny; llm: second or tiny;
-# drawn: pairs of drawn scenes trained on first; real: training pairs used, None: all.
+# drawn: drawn scenes trained on first, in a style; real: training pairs used, None: all.
 ROWS = {
-    "block 6": {},
+    "recipe": {},
+    "recipe, 16 epochs": dict(MAX_EPOCHS=16, EMA_DECAY=0.998),
+    "block 6": dict(VISION_LAYERS=(6,)),
     "block 12": dict(VISION_LAYERS=(12,)),
     "blocks 6 and 12": dict(VISION_LAYERS=(6, 12)),
     "encoder's own end": dict(VISION_LAYERS=None),
@@ -62,32 +68,28 @@ ROWS = {
     "tiny encoder": dict(encoder="tiny", VISION_LAYERS=None),
     "second language model": dict(llm="second"),
     "tiny language model": dict(llm="tiny"),
-    "frozen language model": dict(USE_LORA=False),
-    "LoRA rank 4": dict(LORA_R=4, LORA_ALPHA=8),
-    "LoRA rank 32": dict(LORA_R=32, LORA_ALPHA=64),
-    "LoRA rate 1e-4": dict(LORA_LEARNING_RATE=1e-4),
-    "LoRA rate 3e-4": dict(LORA_LEARNING_RATE=3e-4),
+    "LoRA": dict(USE_LORA=True),
+    "LoRA rank 32": dict(USE_LORA=True, LORA_R=32, LORA_ALPHA=64),
+    "LoRA rate 1e-4": dict(USE_LORA=True, LORA_LEARNING_RATE=1e-4),
     "rate 1e-4": dict(LEARNING_RATE=1e-4),
     "rate 3e-4": dict(LEARNING_RATE=3e-4),
     "rate 3e-3": dict(LEARNING_RATE=3e-3),
     "tiles 2": dict(TILES=2),
-    "augmented": dict(AUGMENT=True),
-    "augmented, 8 epochs": dict(AUGMENT=True, MAX_EPOCHS=8),
-    "8 epochs": dict(MAX_EPOCHS=8),
-    "average 0.99": dict(EMA_DECAY=0.99),
-    "average 0.995": dict(EMA_DECAY=0.995),
+    "not turned": dict(AUGMENT=False),
+    "pictures turned": dict(AUGMENT=True),
+    "no average": dict(EMA_DECAY=0.0),
     "no warm-up": dict(WARMUP_STEPS=0),
-    "warm-up 100": dict(WARMUP_STEPS=100),
     "no attention loss": dict(LOSS_WEIGHTS={k: w for k, w in LOSSES.items() if k != "attention"}),
     "no GIoU loss": dict(LOSS_WEIGHTS={k: w for k, w in LOSSES.items() if k != "giou"}),
     "change loss 1": dict(LOSS_WEIGHTS={**LOSSES, "change": 1.0}),
     "batch 16": dict(BATCH_SIZE=16),
-    "batch 4, rate 1e-4": dict(BATCH_SIZE=4, LEARNING_RATE=1e-4, WARMUP_STEPS=500),
+    "batch 4, rate 1e-4": dict(BATCH_SIZE=4, LEARNING_RATE=1e-4, WARMUP_STEPS=500, EMA_DECAY=0.999),
     "prefix": dict(FUSION="prefix"),
     "drawn only": dict(drawn=1000, real=0),
-    "drawn, 50 real": dict(drawn=1000, real=50, MAX_EPOCHS=20),
-    "drawn, 200 real": dict(drawn=1000, real=200, MAX_EPOCHS=10),
-    "drawn, all real": dict(drawn=1000),
+    "drawn suburbs only": dict(drawn=1000, style="suburb", real=0),
+    "drawn suburbs, 50 real": dict(drawn=1000, style="suburb", real=50, MAX_EPOCHS=20),
+    "drawn suburbs, 200 real": dict(drawn=1000, style="suburb", real=200, MAX_EPOCHS=10),
+    "drawn suburbs, all real": dict(drawn=1000, style="suburb"),
     "50 real": dict(real=50, MAX_EPOCHS=40),
     "200 real": dict(real=200, MAX_EPOCHS=20),
     "baseline preset": GUIDE,
@@ -167,9 +169,11 @@ def train(config, model=None, data=None):
 
 def train_drawn(args, row, seed):
     "The last checkpoint of an agent that was trained on drawn scenes; rows share it."
-    data = make_dataset(args.work / "drawn", row["drawn"], 40, 40, seed=0, workers=args.threads)
+    style = row.get("style", "mixed")
+    kind = dict(seed=0, workers=args.threads, style=style)
+    data = make_dataset(args.work / f"drawn_{style}", row["drawn"], 40, 40, **kind)
     own = {k: v for k, v in row.items() if k != "MAX_EPOCHS"}
-    config = configuration(args, own, f"drawn_{row['drawn']}_{seed}", seed, data)
+    config = configuration(args, own, f"drawn_{style}_{row['drawn']}_{seed}", seed, data)
     done = Path(config.OUTPUT_DIR) / config.RUN_NAME / "done"
     if not done.is_file():
         train(config)

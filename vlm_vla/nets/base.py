@@ -78,7 +78,8 @@ def reading(
             yield
     except Exception as e:  # tokenizers raise plain ones; raised again with the place
         text = str(e)
-        if isinstance(e, (MemoryError, ImportError)) or "out of memory" in text.lower():
+        missing = isinstance(e, ImportError) and not _torn_file(path)
+        if missing or isinstance(e, MemoryError) or "out of memory" in text.lower():
             raise
         raise ValueError(_reason(path, e, text)) from e
 
@@ -149,13 +150,21 @@ def base_tokenizer(
 ):
     "The tokenizer of a language model."
     with reading(path):
-        tokenizer = _pretrained(AutoTokenizer, path)
-        if not tokenizer("house")["input_ids"]:
-            raise ValueError(
-                f"{path}: its tokenizer knows no words; tokenizer.json is missing or empty: "
-                "fetch the model again"
-            )
-    return tokenizer
+        try:
+            tokenizer = _pretrained(AutoTokenizer, path)
+            if tokenizer("house")["input_ids"]:
+                return tokenizer
+        except ImportError:  # older transformers look for another kind of file, and its library
+            if (
+                is_gguf(path)
+                or not Path(path).is_dir()
+                or (Path(path) / "tokenizer.json").is_file()
+            ):
+                raise
+        raise ValueError(
+            f"{path}: its tokenizer knows no words; tokenizer.json is missing or empty: "
+            "fetch the model again"
+        )
 
 # %% ../../nbs/nets/base.ipynb #db324db4
 _UNUSED = r"(^|\.)(pooler|head|mask_token)(\.|$)"  # unless the pooled vector is asked for
