@@ -37,12 +37,12 @@ from .nets.language import token_counts
 # %% ../nbs/05_agent.ipynb #53ecab6c
 @dataclass(frozen=True)
 class Action:
-    "Where to look, how closely, and how probable the change is."
+    "Where to look, how closely, and a score for whether the change is there."
 
     cx: float  # centre, as a fraction of the width
     cy: float  # centre, as a fraction of the height
     scale: float  # side of the square, as a fraction of sqrt(width * height)
-    change: float  # probability that the change of the sentence is there
+    change: float  # score: is the change of the sentence there? Not calibrated
     width: int  # pixels, of the second date
     height: int  # pixels
     caption: str = ""  # what was asked
@@ -290,7 +290,7 @@ def rollout(
     caption: str,  # the sentence
     steps: int = 2,  # looks, the first one included
     context: float = 2.5,  # side of the window in sides of the square
-    keep: float = 0.5,  # least change probability of a further look, relative to the one before
+    keep: float = 0.5,  # least change score of a further look, relative to the one before
 ) -> Action:
     "Point, zoom to the surroundings, look again at full resolution."
     if steps < 1:
