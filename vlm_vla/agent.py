@@ -87,7 +87,7 @@ def draw(
     "Both dates, the square, the attention and the zoom as one picture."
     if self.images is None:
         raise ValueError("this action came without its images, so it cannot be drawn")
-    action, note = (self.cx, self.cy, self.scale), f"change {100 * self.change:.0f} %"
+    action, note = (self.cx, self.cy, self.scale), f"change score {self.change:.2f}"
     case = Case(*self.images, self.caption, action, box, self.attention, note)
     return gallery([case], path, **kwargs)
 

@@ -108,7 +108,7 @@ def case(
     if box[0] is not None:
         note = f"IoU {p['iou']:.2f} (the right action {p['oracle_iou']:.2f})"
         note += f", {p['error_px']:.0f} px off"
-    note += f", change {100 * p['change']:.0f} %, {p['id']}"
+    note += f", change score {p['change']:.2f}, {p['id']}"
     seen = None if self.attention is None else self.attention[i].astype(np.float32)
     seen = None if seen is None else seen.reshape(self.grid)
     action = p["cx"], p["cy"], p["scale"]
