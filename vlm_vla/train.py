@@ -20,7 +20,7 @@ from fastcore.basics import patch
 from .base.command import command
 from .config import Config
 from .dataset import collate
-from .evaluation.metrics import LOWER_IS_BETTER, quick_metrics
+from .evaluation.metrics import quick_metrics
 from .model import create_model
 from .nets.features import FeatureDataset, collate_shared
 from .training import engine, memory, order, setup
@@ -74,6 +74,7 @@ def start(
 ) -> None:
     "Device, processes, folder and seed."
     c = self.config
+    setup.check_names(self)
     if self.given_model is None and self.given_data is None:
         c.verify_paths()
     device = get_device(c.DEVICE)
@@ -150,7 +151,7 @@ def gradients(
     group: list,  # batches of one optimizer step
 ) -> torch.Tensor:
     "Add up the gradients of a group of batches; the loss of this process's part."
-    c, total, key = self.config, 0.0, (self.config.SEED, self.state["epoch"])
+    c, key, self.loss_sums = self.config, (self.config.SEED, self.state["epoch"]), {}
     inputs = [m for b in group for m in memory.split_batch(b, self.state["micro_batches"])]
     for k, (b, weights) in enumerate(zip(inputs, memory.loss_weights(self, inputs))):
         captions = order.borrow_captions(
@@ -161,8 +162,8 @@ def gradients(
         with nullcontext() if exchange else self.accelerator.no_sync(self.wrapped):
             out = self.wrapped(*images, captions, *targets, b["region"], weights, b["pair_of"])
             self.accelerator.backward(out["total_loss"])
-        total += out["total_loss"].detach().float()
-    return total
+        memory.add_losses(self.loss_sums, out)
+    return self.loss_sums["total_loss"]
 
 # %% ../nbs/03_train.ipynb #3e000030
 @patch
@@ -209,15 +210,12 @@ def averaged(self: Trainer):
 @patch
 def validate(self: Trainer) -> bool:
     "Metrics on the validation split, written to metrics.jsonl; is this the best so far?"
-    c, s, loader = self.config, self.state, self.loader("val")
+    s, loader = self.state, self.loader("val")
     loader.batch_sampler.batch_size = setup.val_batch(self)
     bar = progress_bar(loader, desc="validate", unit="batch", disable=not self.is_main)
     with self.averaged():
         found = quick_metrics(self.model, bar, self.accelerator)
-    if c.BEST_METRIC not in found:
-        raise ValueError(f"BEST_METRIC is {c.BEST_METRIC!r}; validation gives {', '.join(found)}")
-    less = "loss" in c.BEST_METRIC or c.BEST_METRIC in LOWER_IS_BETTER
-    value = found[c.BEST_METRIC] * (-1 if less else 1)
+    value = setup.best_value(self, found)
     write_row(self, "val", **found)
     self.last_metrics = found
     better = math.isfinite(value) and (s["best"] is None or value > s["best"])

@@ -105,6 +105,8 @@ def parse(
             value = kind(text) if kind in (int, float) else text
     except ValueError:
         why = f"cannot be read as {kind.__name__}: {self.help}"
+        if kind is dict:
+            why += f"; write JSON, in quotes: '{name}={json.dumps(self.default)}'"
         raise ValueError(f"{name}={text} {why}") from None
     return self.check(name, value)
 

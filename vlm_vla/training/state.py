@@ -56,21 +56,29 @@ def write_row(
         t.accelerator.log(named, step=s["step"])
 
 
+def _not_finite(t):
+    "Which losses of this process's last step are not finite: ' (mse)'; nothing if all are."
+    sums = getattr(t, "loss_sums", {})
+    names = [k[5:] for k, v in sums.items() if k.startswith("loss_") and not v.isfinite()]
+    return f" ({', '.join(names)})" if names else ""
+
+
 def leave_out_step(
     t,  # a `Trainer`
 ) -> None:
     "Count a step that was left out; a `RuntimeError` after MAX_NAN_STEPS in a row."
     s, most = t.state, t.config.MAX_NAN_STEPS
     s.update(skipped=s["skipped"] + 1, nan_steps=s["nan_steps"] + 1)
-    n, now = s["nan_steps"], s["step"] + 1
+    n, now, which = s["nan_steps"], s["step"] + 1, _not_finite(t)
     if t.is_main:
         said = f"the step is left out ({n} in a row, the run stops at MAX_NAN_STEPS = {most})"
-        tqdm.write(f"step {now}: loss or gradient is not finite; {said}", file=sys.stderr)
+        tqdm.write(f"step {now}: loss or gradient is not finite{which}; {said}", file=sys.stderr)
     if n >= most:
         good = t.folder.newest(s["step"] - n)  # its weights gave a finite loss after it
         raise RuntimeError(
-            f"the loss was not finite for {n} steps in a row, up to step {now}; the last good "
-            f"checkpoint is {good or 'none'}. Lower LEARNING_RATE, or set COMPUTE_DTYPE='float32'"
+            f"the loss was not finite{which} for {n} steps in a row, up to step {now}; the last "
+            f"good checkpoint is {good or 'none'}. Lower LEARNING_RATE, or set "
+            "COMPUTE_DTYPE='float32'"
         )
 
 # %% ../../nbs/training/state.ipynb #0e0e0001
