@@ -324,6 +324,9 @@ class _Import(argparse.Action):
     def __call__(self, parser, namespace, name, option_string=None):
         if "" not in sys.path and os.getcwd() not in sys.path:
             sys.path.insert(0, os.getcwd())  # a console script does not look there
+        if name.endswith(".py"):
+            module = name[:-3].replace(os.sep, ".")
+            raise ImportError(f"--import {name}: leave out .py and write --import {module}")
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as e:

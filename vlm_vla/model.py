@@ -21,7 +21,7 @@ from .nets import checkpoint
 from .nets.base import load_base, quiet, weights_of_base
 from .nets.checkpoint import find_bases, resolve_checkpoint
 from .nets.language import LanguageEncoder, add_lora, load_language, pick_4bit
-from .nets.losses import LOSSES, action_region, has_box, mse_loss
+from .nets.losses import LOSSES, action_region, has_box, mse_loss, pick_losses
 from .nets.pointer import FUSIONS, HEADS, PatchPointer, Projector, focus, pick
 from .nets.vision import VisionEncoder, load_vision, vision_shape
 from .utils import get_device, pick_dtype, set_seed
@@ -45,8 +45,6 @@ class VLM_ActionAgent(nn.Module):
     ):
         super().__init__()
         fusion, head = pick(FUSIONS, config.FUSION, "FUSION"), pick(HEADS, config.HEAD, "HEAD")
-        for name in config.LOSS_WEIGHTS:
-            pick(LOSSES, name, "LOSS_WEIGHTS")
         self.vision, self.language, self.config = vision, language, config
         dim, self.grid, self.patches = language.dim, vision.grid, vision.grid != (1, 1)
         self.text_norm, self.text_proj = nn.Identity(), nn.Identity()
@@ -89,6 +87,7 @@ def create_model(
 ) -> VLM_ActionAgent:
     "An untrained agent: base models found by `config`'s paths, fresh LoRA, projector and heads."
     config = config or Config()
+    pick_losses(config.LOSS_WEIGHTS)
     return _loaded(config, device or get_device(config.DEVICE), find_bases(config))
 
 # %% ../nbs/02_model.ipynb #cfbc394b
@@ -197,7 +196,7 @@ def losses(
     elif self.patches:
         targets["region"] = action_region(targets["action"], self.grid)
     scale, weights = loss_scale or dict(box=1.0, sample=1.0), self.config.LOSS_WEIGHTS
-    each = {name: LOSSES[name](out, targets) for name in weights}
+    each = {name: loss(out, targets) for name, loss in pick_losses(weights).items()}
     return dict(
         total_loss=sum(w * scale[LOSSES[k].per] * each[k] for k, w in weights.items()),
         action_loss=mse_loss(out, targets),
@@ -212,6 +211,7 @@ def weightless(
     tokenizer,  # its tokenizer
 ) -> VLM_ActionAgent:
     "The agent that `create_model` would make: shapes, but no weights and no memory for them."
+    pick_losses(config.LOSS_WEIGHTS)
     encoder = vision_shape(vision, config)
     with torch.device("meta"), quiet():
         body = AutoModel.from_config(language, trust_remote_code=False).requires_grad_(False)

@@ -92,7 +92,8 @@ def check_names(
     losses = getattr(t.given_model, "config", c).LOSS_WEIGHTS
     pick_losses(losses)
     if t.given_model is None:
-        pick(FUSIONS, c.FUSION, "FUSION"), pick(HEADS, c.HEAD, "HEAD")
+        pick(FUSIONS, c.FUSION, "FUSION")
+        pick(HEADS, c.HEAD, "HEAD")
     known = validation_names(losses)
     if c.BEST_METRIC not in known:
         near = difflib.get_close_matches(c.BEST_METRIC, known, n=1)
