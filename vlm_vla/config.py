@@ -68,10 +68,7 @@ class _Data(Settings):
     ON_BAD_SAMPLE = Setting("skip", "skip and count, or stop", choices=("skip", "raise"))
     MAX_BAD_FRACTION = Setting(0.01, "more broken samples stop the run", low=0.0, high=1.0)
     AUGMENT = Setting(
-        False,
-        "flips and quarter turns, with the sentence rewritten to match; 'grid': of the cached "
-        "features, an eighth of the encoder's work",
-        choices=(False, True, "grid"),
+        False, "flips and quarter turns; 'grid': of cached features", choices=(False, True, "grid")
     )
     COLOR_JITTER = Setting(
         0.0, "strength of colour jitter, drawn for each date; 0: none", low=0.0, high=1.0
