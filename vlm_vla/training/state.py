@@ -76,7 +76,7 @@ def leave_out_step(
     if n >= most:
         good = t.folder.newest(s["step"] - n)  # its weights gave a finite loss after it
         raise RuntimeError(
-            f"the loss was not finite{which} for {n} steps in a row, up to step {now}; the last "
+            f"the loss was not finite for {n} steps in a row, up to step {now}{which}; the last "
             f"good checkpoint is {good or 'none'}. Lower LEARNING_RATE, or set "
             "COMPUTE_DTYPE='float32'"
         )
