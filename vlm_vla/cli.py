@@ -98,7 +98,7 @@ def _eval_parser():
     add("runs", nargs="+", metavar="RUN", help="a run's folder, or a checkpoint")
     add("--split", default="test", choices=("train", "val", "test"))
     add("--limit", type=int, metavar="N", help="only so many pairs, drawn at random")
-    where = "where the report goes; by default RUN/report-SPLIT. With several runs: FOLDER/NAME"
+    where = "folder of the report; by default RUN/report-SPLIT, replaced. Several runs: FOLDER/NAME"
     add("--out", metavar="FOLDER", help=f"{where} for each, and runs.md and runs.json")
     add_config_arguments(parser, preset=False)
     return parser

@@ -300,7 +300,7 @@ def train_epoch(
     shown = dict(desc=f"epoch {epoch + 1}/{self.epochs}", unit="step", disable=not self.is_main)
     bar = progress_bar(total=-(-len(batches) // size), initial=-(-s["batch"] // size), **shown)
     for k, batch in enumerate(loader):
-        group.append(dict(batch, borrowed=True) if rank >= len(todo[k]) else batch)
+        group.append(dict(batch, filler=True) if rank >= len(todo[k]) else batch)
         if len(group) < size and k + 1 < len(todo):
             continue
         loss = self.step(group)

@@ -75,7 +75,7 @@ def loss_weights(
 
     def count(b):
         boxes = b["action_vector"].isfinite().all(1).sum().item()
-        return [0, 0] if "borrowed" in b else [boxes, len(b["caption"])]
+        return [0, 0] if "filler" in b else [boxes, len(b["caption"])]
 
     counts = torch.tensor([count(b) for b in micro_batches], dtype=torch.float64)
     total = counts.sum(0).to(t.accelerator.device, torch.float32)
