@@ -47,14 +47,11 @@ class VLM_ActionAgent(nn.Module):
         fusion, head = pick(FUSIONS, config.FUSION, "FUSION"), pick(HEADS, config.HEAD, "HEAD")
         self.vision, self.language, self.config = vision, language, config
         dim, self.grid, self.patches = language.dim, vision.grid, vision.grid != (1, 1)
-        self.text_norm, self.text_proj = nn.Identity(), nn.Identity()
         prefix = getattr(fusion, "uses_prefix", False)
-        if self.patches:
-            self.text_norm = nn.LayerNorm(dim)
-            if config.POINTER_DIM < dim and not prefix:
-                self.text_proj = nn.Linear(dim, config.POINTER_DIM)
-                dim = config.POINTER_DIM
-        self.dim = dim  # of a patch that has met its sentence
+        narrow = self.patches and not prefix and config.POINTER_DIM < dim
+        self.text_norm = nn.LayerNorm(dim) if self.patches else nn.Identity()
+        self.text_proj = nn.Linear(dim, config.POINTER_DIM) if narrow else nn.Identity()
+        self.dim = dim = config.POINTER_DIM if narrow else dim  # of a patch
         self.projector = Projector(vision.dim, dim, self.grid)
         self.fusion = fusion(dim)
         self.fusion.uses_prefix = prefix
