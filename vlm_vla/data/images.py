@@ -208,7 +208,7 @@ def open_image(
         raw = _raw_mode(image)
         if image.format == "TIFF" and _in_planes(image, name):
             return _open_tiff(data, name)
-        if ";16" in raw and image.mode in ("RGB", "RGBA"):
+        if ";16" in raw and image.mode in ("RGB", "RGBA", "RGBX"):
             return _sixteen_bits(data, raw)
         if raw == "LX":
             raise BadImage(f"{name}: 2 bands; 1, 3 or more are needed")
