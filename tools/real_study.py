@@ -34,7 +34,7 @@ from vlm_vla.train import Trainer
 from vlm_vla.utils import Stopwatch, count_parameters, peak_memory
 
 BASE = dict(
-    IMAGE_SIZE=224,
+    IMAGE_SIZE=336,
     TILES=1,
     VISION_LAYERS=(4, 6, 8),
     AUGMENT="grid",
@@ -60,6 +60,7 @@ GUIDE |= dict(AUGMENT=False, USE_LORA=True, EMA_DECAY=0.0)
 ROWS = {
     "recipe": {},
     "recipe, 16 epochs": dict(MAX_EPOCHS=16, EMA_DECAY=0.998),
+    "224 pixels": dict(IMAGE_SIZE=224),
     "block 6": dict(VISION_LAYERS=(6,)),
     "block 12": dict(VISION_LAYERS=(12,)),
     "blocks 6 and 12": dict(VISION_LAYERS=(6, 12)),
