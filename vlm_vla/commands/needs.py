@@ -80,7 +80,7 @@ def _encoded_images(
     "Pictures in the feature cache: both dates, and all views of the training split."
     from vlm_vla.data.geometry import VIEWS
 
-    views = len(VIEWS) if config.AUGMENT else 1
+    views = len(VIEWS) if config.AUGMENT is True else 1
     return sum(2 * n * (views if split == "train" else 1) for split, n in pairs.items())
 
 # %% ../../nbs/commands/needs.ipynb #c0ffee11
@@ -89,15 +89,14 @@ _GIB = 2**30
 
 def _disk_needed(agent, config, images):
     "GiB that a training writes for so many encoded pictures: 'cache' and 'checkpoints'."
-    from vlm_vla.utils import count_parameters
+    from vlm_vla.training.memory import checkpoints_mib
 
     cells = agent.grid[0] * agent.grid[1] * agent.vision.dim
     made = config.CACHE_FEATURES and not (config.AUGMENT and config.COLOR_JITTER)
     size = 2 if config.CACHE_DTYPE == "float16" else 4
-    trained = 12 * count_parameters(agent)["trainable"]  # weights and two moments, 4 bytes each
     return dict(
         cache=images * cells * size / _GIB if made else 0.0,
-        checkpoints=(config.KEEP_CHECKPOINTS + 1) * trained / _GIB,
+        checkpoints=checkpoints_mib(agent, config)[1] / 1024,
     )
 
 # %% ../../nbs/commands/needs.ipynb #99c88681
@@ -159,7 +158,7 @@ def print_needs(
     free, there = free_mib(c.cache_dir) / 1024, _free_memory(device)
     print(
         f"disk        feature cache {images:,} images x {cells} = {disk['cache']:.2f} GiB{over}; "
-        f"{c.KEEP_CHECKPOINTS + 1} checkpoints {disk['checkpoints']:.2f} GiB; {free:.1f} GiB free\n"
+        f"{c.KEEP_CHECKPOINTS + 2} checkpoints {disk['checkpoints']:.2f} GiB; {free:.1f} GiB free\n"
         f"memory      about {total:.1f} GiB to train with batches of {c.BATCH_SIZE}: weights "
         f"{memory['weights']:.2f}, training state {memory['training']:.2f}, a step at most "
         f"{memory['step']:.2f} ({c.MAX_TEXT_LENGTH} tokens), libraries "

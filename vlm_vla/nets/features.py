@@ -24,6 +24,7 @@ from fastcore.basics import patch
 from filelock import FileLock
 from torch.utils.data import Dataset
 
+from ..base.files import free_mib
 from ..data.geometry import VIEWS, view_image
 from ..data.images import BadImage
 from ..data.pairtable import file_hash
@@ -401,8 +402,7 @@ def cache_plan(
         return cache, f"feature cache: {size}, found in {cache.folder}"
     if cache.gigabytes > config.CACHE_MAX_GB:
         return None, f"no feature cache: {size}, over CACHE_MAX_GB = {config.CACHE_MAX_GB:g}"
-    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    free = shutil.disk_usage(there).free / 2**30
+    free = free_mib(folder) / 1024
     if cache.gigabytes > 0.95 * free:
         return None, f"no feature cache: {size}, and {folder} has {free:.2f} GiB free"
     return cache, f"feature cache: {size}, to be made in {cache.folder}"

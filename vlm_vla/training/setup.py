@@ -36,9 +36,10 @@ from ..nets.language import cut_captions
 from ..nets.losses import pick_losses
 from ..nets.pointer import FUSIONS, HEADS, pick
 from .engine import in_main_process, start_tracker
+from .memory import checkpoints_mib
 from .order import EpochBatches, few_pairs
 from .rundir import RunFolder, plot_curves, read_metrics
-from ..utils import count_parameters, cuda_problem, format_time, memory_used
+from ..utils import cuda_problem, format_time, memory_used
 
 # %% ../../nbs/training/setup.ipynb #7472747570303035
 def _run_settings(
@@ -239,14 +240,6 @@ def attach_features(
     t.state["features"] = [_features_name(d) for d in (t.train_data, t.val_data)]
 
 # %% ../../nbs/training/setup.ipynb #0d0d0040
-def _expected_mib(model, averaged):
-    "(MiB of a checkpoint, MiB in memory before activations), from the numbers of weights."
-    copies = 3 + averaged  # a weight, its two moments, and its mean; in memory also its gradient
-    state = 4 * count_parameters(model)["trainable"] * copies
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    return state / 2**20, (weights + state) / 2**20
-
-
 def header(
     t,  # a `Trainer` that is set up
     resumed_from: Path = None,  # a checkpoint
@@ -263,8 +256,9 @@ def header(
 def _machine_lines(t):
     c, device = t.config, t.accelerator.device
     no_gpu = f" ({cuda_problem()})" if device.type == "cpu" and c.DEVICE == "auto" else ""
-    checkpoint, memory = _expected_mib(t.model, bool(t.average))
-    most = (c.KEEP_CHECKPOINTS + 2) * checkpoint
+    checkpoint, most = checkpoints_mib(t.model, c)
+    # all weights, and of the trained ones the moments and the gradient, as large as their copy
+    memory = checkpoint + sum(p.numel() * p.element_size() for p in t.model.parameters()) / 2**20
     return {
         "device": f"{device}{no_gpu}, {t.world} process{'es' * (t.world > 1)}",
         "precision": f"{str(t.dtype).split('.')[-1]}: {t.dtype_reason}",
