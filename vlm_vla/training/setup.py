@@ -39,7 +39,7 @@ from .engine import in_main_process, start_tracker
 from .memory import checkpoints_mib
 from .order import EpochBatches, few_pairs
 from .rundir import RunFolder, plot_curves, read_metrics
-from ..utils import cuda_problem, format_time, memory_used
+from ..utils import count_parameters, cuda_problem, format_time, memory_used
 
 # %% ../../nbs/training/setup.ipynb #7472747570303035
 def _run_settings(
