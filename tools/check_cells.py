@@ -2,8 +2,9 @@
 """Does every import cell run alone? nbdev executes the exported cells and those with an import
 when it makes the site, and no others. So, in notebooks, imports and other code never share a
 cell.
-(Exported functions may import inside; what a cell runs in another process may, too.) And stored
-outputs hold no progress bars: tools/strip_progress.py takes them out.
+(Exported functions may import inside; what a cell runs in another process may, too.) Stored
+outputs hold no progress bars: tools/strip_progress.py takes them out. And a cell that is exported
+or shown has at most 30 lines of code.
 
     python tools/check_cells.py
 """
@@ -14,6 +15,7 @@ import sys
 from pathlib import Path
 
 NBS = Path(__file__).resolve().parent.parent / "nbs"
+MOST_LINES = 30
 
 
 def mixed(source):
@@ -41,6 +43,10 @@ def wrong(file):
                 ),
             )
         flags = [line[2:].strip() for line in source.splitlines() if line.startswith("#|")]
+        if cell["cell_type"] == "code" and not {"hide", "echo: false"} & set(flags):
+            lines = [x for x in source.splitlines() if x.strip() and not x.startswith("#|")]
+            if len(lines) > MOST_LINES:
+                yield n, f"{len(lines)} lines; cut it in two, {MOST_LINES} are the most"
         if (
             cell["cell_type"] != "code"
             or "eval: false" in flags

@@ -62,7 +62,7 @@ def _one_each(name, scores, n):
         )
     return scores
 
-
+# %% ../../nbs/evaluation/metrics.ipynb #e2f62e9b
 def ground(
     action,  # (n, 3) predicted [cx, cy, scale]
     box,  # (n, 4) true boxes xyxy in pixels
@@ -140,7 +140,7 @@ SHOWN = {  # metric -> heading: columns of a report's table, also given for prob
 }
 LOWER_IS_BETTER = {"center_error_px", "mse", "mae_cx", "mae_cy", "mae_scale"}  # beside losses
 
-
+# %% ../../nbs/evaluation/metrics.ipynb #0cc5d66c
 def register_metric(
     name: str,  # in metrics.jsonl, reports and BEST_METRIC
     kind: str = "num",  # how to write it: "pct", "num", "px" or "mse"

@@ -59,7 +59,7 @@ def _named(name, f):
 
     return checked
 
-
+# %% ../../nbs/nets/losses.ipynb #edd750c2
 def register_loss(
     name: str,  # the key in LOSS_WEIGHTS
     per: str = "box",  # what it is a mean over: 'box' (samples with a box) or 'sample' (all)

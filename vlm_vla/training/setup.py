@@ -14,6 +14,7 @@ import math
 import warnings
 from pathlib import Path
 
+# %% ../../nbs/training/setup.ipynb #650ea3ef
 import matplotlib.pyplot as plt
 from accelerate.utils import broadcast_object_list
 

@@ -55,7 +55,7 @@ def write_row(
         named = {f"{kind}/{k}": v for k, v in dict(epoch=s["epoch"], **values).items()}
         t.accelerator.log(named, step=s["step"])
 
-
+# %% ../../nbs/training/state.ipynb #9cda1916
 def _not_finite(t):
     "Which losses of this process's last step are not finite: ' (mse)'; nothing if all are."
     sums = getattr(t, "loss_sums", {})
