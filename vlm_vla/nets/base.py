@@ -155,11 +155,7 @@ def base_tokenizer(
             if tokenizer("house")["input_ids"]:
                 return tokenizer
         except ImportError:  # older transformers look for another kind of file, and its library
-            if (
-                is_gguf(path)
-                or not Path(path).is_dir()
-                or (Path(path) / "tokenizer.json").is_file()
-            ):
+            if not Path(path).is_dir() or (Path(path) / "tokenizer.json").is_file():
                 raise
         raise ValueError(
             f"{path}: its tokenizer knows no words; tokenizer.json is missing or empty: "
