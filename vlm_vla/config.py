@@ -92,6 +92,7 @@ class _Model(Settings):
     TEXT_POOLING = Setting(
         "last", "the token that stands for the sentence", choices=("last", "mean", "first")
     )
+    REGION_HEAD = Setting(True, "also predict which pixels are meant; not with pooled features")
     POINTER_DIM = Setting(256, "width of a patch after the projector, at most the LLM's", low=8)
     USE_LORA = Setting(True, "train LoRA adapters in the language model; False: it is frozen")
     LORA_R = Setting(8, "rank of the LoRA update", low=1)
@@ -114,7 +115,8 @@ class _Losses(Settings):
         choices=("bfloat16", "float16", "float32"),
     )
     LOSS_WEIGHTS = Setting(
-        {"smooth_l1": 1.0, "giou": 1.0, "attention": 2.0, "change": 0.5}, "weights of the losses"
+        {"smooth_l1": 1.0, "giou": 1.0, "attention": 2.0, "change": 0.5, "bce": 4.0, "dice": 1.0},
+        "weights of the losses",
     )
     GRADIENT_CHECKPOINTING = Setting(False, "less memory for activations, more time")
     COMPILE = Setting(False, "torch.compile the trainable part")
@@ -183,6 +185,7 @@ PRESETS = {
     "guide": dict(
         VISION_FEATURES="pooled",
         VISION_LAYERS=None,
+        REGION_HEAD=False,
         FUSION="add",
         TEXT_POOLING="first",
         TILES=1,

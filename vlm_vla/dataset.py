@@ -247,8 +247,8 @@ def _region(self: LevirCCActionDataset, i, sample, view):
     if rows != cols:
         return self._make_region(sample, view)
     if i not in self._regions:  # a square grid can be turned, so its region is made once
-        self._regions[i] = self._make_region(sample, 0).astype(np.float16)
-    return view_image(self._regions[i], view).astype(np.float32)
+        self._regions[i] = (255 * self._make_region(sample, 0)).round().astype(np.uint8)
+    return view_image(self._regions[i], view).astype(np.float32) / 255
 
 # %% ../nbs/01_dataset.ipynb #dbc9e0c3
 def collate(

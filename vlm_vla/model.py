@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn
 from transformers import AutoModel
@@ -23,6 +24,7 @@ from .nets.checkpoint import find_bases, resolve_checkpoint
 from .nets.language import LanguageEncoder, add_lora, load_language, pick_4bit
 from .nets.losses import LOSSES, action_region, has_box, mse_loss, pick_losses
 from .nets.pointer import FUSIONS, HEADS, PatchPointer, Projector, focus, pick
+from .nets.region import RegionHead
 from .nets.vision import VisionEncoder, load_vision, vision_shape
 from .utils import get_device, pick_dtype, set_seed
 
@@ -52,11 +54,15 @@ class VLM_ActionAgent(nn.Module):
         self.text_norm = nn.LayerNorm(dim) if self.patches else nn.Identity()
         self.text_proj = nn.Linear(dim, config.POINTER_DIM) if narrow else nn.Identity()
         self.dim = dim = config.POINTER_DIM if narrow else dim  # of a patch
-        self.projector = Projector(vision.dim, dim, self.grid)
+        self.projector = Projector(vision.dim - vision.n_pixels, dim, self.grid)
         self.fusion = fusion(dim)
         self.fusion.uses_prefix = prefix
         if self.patches:
             self.pointer = PatchPointer(dim, self.grid, config.POINTER_DIM)
+        self.region = None
+        if vision.n_pixels:
+            width = min(dim, config.POINTER_DIM)
+            self.region = RegionHead(width, self.grid, vision.block)
         self.action_head = head(dim)
         self.change_head = nn.Linear(dim + self.patches, 1)
         self.compute_dtype = torch.float32
@@ -65,6 +71,11 @@ class VLM_ActionAgent(nn.Module):
     @property
     def device(self):
         return self.change_head.weight.device
+
+    @property
+    def target_grid(self):
+        "(rows, cols) of the region that the losses want: the region head's, else the patches'."
+        return (2 * self.region.side,) * 2 if self.region else self.grid
 
 # %% ../nbs/02_model.ipynb #ae8a44ff
 def _loaded(config, device, bases):
@@ -109,7 +120,7 @@ def point(
     self: VLM_ActionAgent,
     h: torch.Tensor,  # (B, N, D): fused patches, or one vector (B, 1, D)
 ) -> dict:
-    "action_pred (B, 3), change_logit (B,), and with patches attention and scores (B, N)."
+    "action_pred (B, 3), change_logit (B,); with patches attention and scores (B, N), patches."
     if not self.patches:
         change = self.change_head(h[:, 0]).squeeze(-1)
         return dict(action_pred=self.action_head(h[:, 0]).float(), change_logit=change.float())
@@ -125,6 +136,7 @@ def point(
         change_logit=change.float(),
         attention=p["attention"],
         scores=p["scores"],
+        patches=p["patches"],
     )
 
 # %% ../nbs/02_model.ipynb #0feffc82
@@ -154,23 +166,29 @@ def forward(
     captions: list,  # B sentences
     action_targets: torch.Tensor = None,  # (B, 3) in [0, 1]; NaN rows have no box
     changed: torch.Tensor = None,  # (B,) bool: is there a change that the sentence describes?
-    region: torch.Tensor = None,  # (B, rows, cols) in [0, 1]: cover of each patch by the region
+    region: torch.Tensor = None,  # (B, *target_grid) in [0, 1]: cover of each cell by the region
     loss_scale: dict = None,  # factors of the losses per 'box' and per 'sample'; see `losses`
     pair_of: torch.Tensor = None,  # (B,) long: row of each caption's images; None: its own
 ) -> dict:
-    "action_pred, change_logit, attention; with targets also the losses."
+    "action_pred, change_logit, attention, region (B, r, r) logits; with targets also the losses."
     pairs = len(images_t1) if pair_of is None else len(pair_of)
     if not len(images_t1) == len(images_t2) or len(captions) != pairs:
         raise ValueError(
             f"one caption per pair: {len(images_t1)} first images, {len(images_t2)} second images, "
             f"{len(captions)} captions"
         )
-    t1, t2 = self.look(images_t1), self.look(images_t2)
+    cut = self.vision.dim - self.vision.n_pixels
+    seen = [self.look(x).tensor_split([cut], -1) for x in (images_t1, images_t2)]
+    (t1, pixels1), (t2, pixels2) = seen
+    rows = torch.arange(pairs) if pair_of is None else pair_of
+    rows = rows.to(self.device)  # not x[rows]: its gradient is summed in no fixed order
     with self.autocast():
-        patches = self.projector(t1, t2)
-        if pair_of is not None:  # not patches[...]: its gradient is summed in no fixed order
-            patches = patches.index_select(0, pair_of.to(self.device))
+        patches = self.projector(t1, t2).index_select(0, rows)
         out = self.point(self.fuse(patches, captions))
+        hidden = out.pop("patches", None)
+        if self.region:
+            stem = self.region.stem(pixels1, pixels2).index_select(0, rows)
+            out["region"] = self.region(hidden, stem)
     if action_targets is not None:
         out.update(self.losses(out, action_targets, changed, region, loss_scale))
     return out
@@ -182,16 +200,17 @@ def losses(
     out: dict,  # of `forward`
     action: torch.Tensor,  # (B, 3), NaN where there is no box
     changed: torch.Tensor = None,  # (B,) bool; None: those with a box
-    region: torch.Tensor = None,  # (B, rows, cols); None: the square of the action
+    region: torch.Tensor = None,  # (B, *target_grid); None: the square of the action
     loss_scale: dict = None,  # {'box': w, 'sample': w}: this batch's weight in a larger one
 ) -> dict:
     "Each loss of LOSS_WEIGHTS by name, `action_loss` (MSE) and the weighted `total_loss`."
     targets = dict(action=action.to(self.device).float())
     targets["changed"] = has_box(targets) if changed is None else changed.to(self.device)
+    if region is None and self.patches:
+        region = action_region(targets["action"].nan_to_num(0.0), self.target_grid)
     if region is not None:
-        targets["region"] = region.to(self.device).float()
-    elif self.patches:
-        targets["region"] = action_region(targets["action"], self.grid)
+        targets["mask"] = region.to(self.device).float()
+        targets["region"] = F.adaptive_avg_pool2d(targets["mask"], self.grid)
     scale, weights = loss_scale or dict(box=1.0, sample=1.0), self.config.LOSS_WEIGHTS
     each = {name: loss(out, targets) for name, loss in pick_losses(weights).items()}
     return dict(

@@ -30,6 +30,7 @@ from ..data.images import BadImage
 from ..data.pairtable import file_hash
 from ..dataset import EpochIndex, collate
 from .rowfile import ChangedRow, RowFile, write_rows
+from .vision import from_blocks, to_blocks
 from ..training.order import loader_workers
 from ..utils import progress_bar
 
@@ -133,6 +134,7 @@ def describe(self: FeatureCache) -> dict:
         image_size=vision.image_size,
         tiles=vision.tiles,
         layers=repr(vision.layers),
+        block=vision.block,
         pooled=vision.pooled,
         compute=str(vision.dtype),
         prepare=repr((dataset.image_size, dataset.normalization, dataset.transform)),
@@ -283,8 +285,15 @@ def features(
     "(N, C) features of one image; a view that is not cached is made from the grid of view 0."
     if view in self.views:
         return torch.from_numpy(self.row(self.first_row[ref.key] + self.views.index(view)))
-    grid = self.row(self.first_row[ref.key]).reshape(*self.vision.grid, -1)
-    return torch.from_numpy(view_image(grid, view).reshape(self.shape[1:]))
+    row = torch.from_numpy(self.row(self.first_row[ref.key]))
+    features, pixels = row.tensor_split([self.vision.dim - self.vision.n_pixels], -1)
+    turned = view_image(features.numpy().reshape(*self.vision.grid, -1), view)
+    features = torch.from_numpy(turned).reshape(features.shape)
+    if not self.vision.block:
+        return features
+    small = from_blocks(pixels[None], self.vision.block).numpy()
+    small = torch.from_numpy(view_image(small, view, axes=(-2, -1)))
+    return torch.cat([features, to_blocks(small, self.vision.block)[0]], -1)
 
 # %% ../../nbs/nets/features.ipynb #864358e5
 class FeatureDataset(Dataset):

@@ -137,6 +137,23 @@ def _attention_loss(out, targets):
     region, scores = region[rows], out["scores"][rows]
     return F.cross_entropy(scores, region / region.sum(1, keepdim=True))
 
+# %% ../../nbs/nets/losses.ipynb #5bb638c1
+@register_loss("bce", per="sample")
+def _bce_loss(out, targets):
+    "Binary cross-entropy of the region's cells."
+    if "region" not in out:
+        return out["action_pred"].sum() * 0.0  # an agent without a region head
+    return F.binary_cross_entropy_with_logits(out["region"], targets["mask"])
+
+
+@register_loss("dice")
+def _dice_loss(out, targets):
+    "One minus Dice's overlap of predicted and true region."
+    if "region" not in out:
+        return out["action_pred"].sum() * 0.0
+    p, y = out["region"].sigmoid().flatten(1), targets["mask"].flatten(1)
+    return (1 - (2 * (p * y).sum(1) + 1) / (p.sum(1) + y.sum(1) + 1)).mean()
+
 # %% ../../nbs/nets/losses.ipynb #325b73c1
 @register_loss("change", per="sample")
 def _change_loss(out, targets):

@@ -184,7 +184,7 @@ class PatchBlock(nn.Module):
 
 # %% ../../nbs/nets/pointer.ipynb #52eb3135
 class PatchPointer(nn.Module):
-    "Fused patches (B, N, D) to `attended` (B, D), `attention`, `scores`, `center`, `evidence`."
+    "Fused patches (B, N, D) to `attended` (B, D), `attention`, `scores`, `center` and more."
 
     def __init__(
         self,
@@ -210,7 +210,8 @@ class PatchPointer(nn.Module):
         moments = self.moments(torch.cat([center, spread], -1).to(h.dtype))
         attended = self.up(torch.einsum("bn,bnd->bd", a.to(h.dtype), h) + moments)
         evidence = scores.logsumexp(-1) - math.log(scores.shape[-1])  # is there anything at all?
-        return dict(attended=attended, attention=a, scores=scores, center=center, evidence=evidence)
+        out = dict(attended=attended, attention=a, scores=scores, center=center)
+        return dict(out, evidence=evidence, patches=h)
 
 # %% ../../nbs/nets/pointer.ipynb #6258bbad
 def focus(

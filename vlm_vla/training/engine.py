@@ -30,7 +30,8 @@ def make_accelerator(
     "The engine for devices, precision and processes."
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     AcceleratorState._reset_state(reset_partial_state=not distributed)
-    unused = not {"change", "focal"} & set(config.LOSS_WEIGHTS)  # weights without a gradient
+    heads = [{"change", "focal"}] + [{"bce", "dice"}] * config.REGION_HEAD
+    unused = not all(losses & set(config.LOSS_WEIGHTS) for losses in heads)  # without a gradient
     return Accelerator(
         cpu=device.type == "cpu",
         mixed_precision=_PRECISION[dtype],
@@ -127,6 +128,6 @@ def compile_agent(
 ) -> None:
     "Compile the language model and the pointing network in place, for batches of any size."
     parts = [agent.language.model, agent.projector, agent.fusion, agent.action_head]
-    for part in (*parts, getattr(agent, "pointer", None)):
+    for part in (*parts, getattr(agent, "pointer", None), agent.region):
         if part is not None:
             part.compile(dynamic=True, backend=backend)

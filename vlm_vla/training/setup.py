@@ -232,7 +232,7 @@ def attach_features(
     if t.is_main:
         _report_cut_captions(t)
     for d in (t.train_data, t.val_data):
-        d.grid = t.model.grid
+        d.grid = t.model.target_grid
     with t.accelerator.main_process_first():
         t.train_data, t.val_data = (
             with_features(d, t.model, t.config, progress=t.is_main)
