@@ -24,8 +24,10 @@ from vlm_vla.evaluation.jobs import (
     as_pair,
     predict_rows,
 )
+from .evaluation.masks import places
 from .evaluation.plots import Case, gallery, zoom_box
 from .evaluation.probes import load_agent
+from .evaluation.regions import outlines, region_box
 from vlm_vla.evaluation.windows import (
     from_window,
     without_place,
@@ -33,6 +35,7 @@ from vlm_vla.evaluation.windows import (
 )
 from .model import VLM_ActionAgent, resolve_checkpoint
 from .nets.language import token_counts
+from .nets.region import at_size
 
 # %% ../nbs/05_agent.ipynb #53ecab6c
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class Action:
     caption: str = ""  # what was asked
     attention: np.ndarray = field(default=None, repr=False, compare=False)  # (rows, cols) or None
     images: tuple = field(default=None, repr=False, compare=False)  # both dates as PIL images
+    coarse: np.ndarray = field(default=None, repr=False, compare=False)  # (r, r) of the region head
+    threshold: float = field(default=0.5, repr=False, compare=False)  # of its probability
     looks: tuple = field(default=(), repr=False, compare=False)  # rollout: (window, `Action`) ...
 
     @property
@@ -84,23 +89,64 @@ def draw(
     box: tuple = None,  # a true box, xyxy in pixels, to compare with
     **kwargs,  # of `plots.gallery`
 ):  # matplotlib figure
-    "Both dates, the square, the attention and the zoom as one picture."
+    "Both dates, point, square, outline and boxes, the attention and the zoom as one picture."
     if self.images is None:
         raise ValueError("this action came without its images, so it cannot be drawn")
     action, note = (self.cx, self.cy, self.scale), f"change score {self.change:.2f}"
-    case = Case(*self.images, self.caption, action, box, self.attention, note)
+    shape = dict(region=self.region, boxes=[b[:4] for b in self.boxes])
+    case = Case(*self.images, self.caption, action, box, self.attention, note, **shape)
     return gallery([case], path, **kwargs)
+
+# %% ../nbs/05_agent.ipynb #eb0cb6e4
+@patch(as_prop=True)
+def probability(self: Action) -> np.ndarray:  # (height, width) float32; None: no region head
+    "How likely each pixel belongs to what the sentence means."
+    if self.coarse is None:
+        return None
+    return at_size(torch.from_numpy(self.coarse), self.width, self.height).numpy()
+
+
+@patch(as_prop=True)
+def region(self: Action) -> np.ndarray:  # (height, width) bool; None: no region head
+    "The pixels that the sentence means."
+    return None if self.coarse is None else self.probability >= self.threshold
+
+
+@patch(as_prop=True)
+def boxes(self: Action) -> list:  # of (x1, y1, x2, y2, confidence), in pixels
+    "Each connected place of the region, the largest first."
+    if self.coarse is None:
+        return []
+    return [tuple(b.round(3).tolist()) for b in places(self.region, self.probability)]
+
+
+@patch(as_prop=True)
+def box(self: Action) -> tuple:  # (x1, y1, x2, y2) in pixels
+    "The box around all places; the square where there is none."
+    return region_box(np.array(self.boxes).reshape(-1, 5), self.bbox)
+
+
+@patch(as_prop=True)
+def polygons(self: Action) -> list:  # of polygons: an outer ring of (x, y) in pixels, then holes
+    "The outlines of the region."
+    return [] if self.coarse is None else outlines(self.probability, self.threshold)
 
 # %% ../nbs/05_agent.ipynb #497d8776
 @patch
-def to_dict(self: Action) -> dict:
+def to_dict(
+    self: Action,
+    polygons: bool = False,  # the outlines too
+) -> dict:
     "For JSON."
     names = ("cx", "cy", "scale", "change")
+    shape = dict(box=[round(v, 2) for v in self.box], boxes=[list(b) for b in self.boxes])
+    shape |= dict(polygons=self.polygons) if polygons else {}
     return dict(
         caption=self.caption,
         **{k: round(float(getattr(self, k)), 6) for k in names},
         bbox=[round(v, 2) for v in self.bbox],
         center=[round(float(v), 2) for v in self.center],
+        **(shape if self.coarse is not None else {}),
         width=self.width,
         height=self.height,
     )
@@ -153,6 +199,12 @@ def from_pretrained(
 def ranges(self: ChangeAgent) -> dict:  # "int" and "float" -> (what becomes 0, what becomes 255)
     "The range of pixels with more than 8 bits in the training data; empty if it had none."
     return getattr(self.model, "ranges", {})
+
+
+@patch(as_prop=True)
+def threshold(self: ChangeAgent) -> float:  # in [0, 1]
+    "From which probability on a pixel belongs to a region; chosen on the validation split."
+    return float(self.model.region.threshold) if self.model.region else 0.5
 
 
 @patch(as_prop=True)
@@ -226,17 +278,20 @@ def ask(
         k, words = which[i : i + batch_size], captions[i : i + batch_size]
         words = [self.check_caption(c) for c in words]
         out = self.model(scene.first[k], scene.second[k], words)
-        maps = [None] * len(k)
+        maps = coarse = [None] * len(k)
         if "attention" in out:
             maps = out["attention"].float().cpu().numpy().reshape(len(k), *self.model.grid)
+        if "region" in out:
+            coarse = out["region"].sigmoid().cpu().numpy()
         change = out["change_logit"].double().sigmoid()
         rows = torch.cat([out["action_pred"].double(), change[:, None]], 1).tolist()
-        for j, caption, row, attention in zip(k, words, rows, maps):
+        for j, caption, row, attention, shape in zip(k, words, rows, maps, coarse):
             if not all(map(math.isfinite, row)):
                 why = "its weights are broken (did training diverge?)"
                 raise ValueError(f"the agent's answer is not a number: {why}")
             images = scene.t1[j], scene.t2[j]
-            actions.append(Action(*row, *images[1].size, caption, attention, images))
+            more = (attention, images, shape, self.threshold)
+            actions.append(Action(*row, *images[1].size, caption, *more))
     return actions
 
 # %% ../nbs/05_agent.ipynb #ed9ac291

@@ -94,6 +94,9 @@ class _Model(Settings):
     )
     REGION_HEAD = Setting(True, "also predict which pixels are meant; not with pooled features")
     POINTER_DIM = Setting(256, "width of a patch after the projector, at most the LLM's", low=8)
+    FEATURE_DROPOUT = Setting(
+        0.0, "fraction of the encoder's channels that a step leaves out", low=0.0, high=0.9
+    )
     USE_LORA = Setting(True, "train LoRA adapters in the language model; False: it is frozen")
     LORA_R = Setting(8, "rank of the LoRA update", low=1)
     LORA_ALPHA = Setting(16, "LoRA scale: the update is multiplied by alpha / r", low=1)

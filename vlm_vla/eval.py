@@ -24,7 +24,7 @@ from vlm_vla.evaluation.measure import (
     points_on_masks,
     prediction_rows,
 )
-from .evaluation.metrics import METRICS
+from .evaluation.metrics import METRICS, pair_weights
 from .evaluation.plots import Case, gallery, pick_cases
 from .nets.language import token_counts
 
@@ -43,6 +43,7 @@ from vlm_vla.evaluation.probes import (
     read_questions,
     training_actions,
 )
+from .evaluation.regions import cut_region, region_metrics
 from vlm_vla.evaluation.report import (
     CHANGE_METRICS,
     change_remark,
@@ -69,6 +70,7 @@ class Report:
     attention: object = field(default=None, repr=False)  # (n, N) of the plain questions
     grid: tuple = None  # (rows, cols) of the attention
     config: object = field(default=None, repr=False)  # the settings of the evaluation
+    region: object = field(default=None, repr=False)  # (n, r, r) probabilities, likewise
 
     def __repr__(self):
         pointing, miou = (lookup(self.metrics, k) for k in ("pointing", "miou"))
@@ -111,8 +113,11 @@ def case(
     note += f", change score {p['change']:.2f}, {p['id']}"
     seen = None if self.attention is None else self.attention[i].astype(np.float32)
     seen = None if seen is None else seen.reshape(self.grid)
-    action = p["cx"], p["cy"], p["scale"]
-    return Case(t1, t2, p["caption"], action, None if box[0] is None else box, seen, note)
+    action, shape, found = (p["cx"], p["cy"], p["scale"]), None, np.zeros((0, 5))
+    if self.region is not None and "threshold" in self.metrics["region"]:
+        shape, found = cut_region(self.region[i], self.metrics["region"]["threshold"], *t2.size)
+    box = None if box[0] is None else box
+    return Case(t1, t2, p["caption"], action, box, seen, note, shape, found[:, :4])
 
 # %% ../nbs/04_eval.ipynb #0545e089
 @patch
@@ -227,12 +232,15 @@ def evaluate(
     base = baseline_actions(q, dataset, training_actions(pairs), seed, baselines)
     masks = points_on_masks(dataset, q, answers["plain"])
     metrics = measure(q, answers, base, threshold, masks, replicates, seed)
+    weights = pair_weights(q.pair, replicates, seed)
+    cut = float(model.region.threshold) if model.region else math.nan
+    metrics["region"] = region_metrics(dataset, q, answers, cut, weights)
     metrics.update(split=split, data=Path(settings.DATASET_PATH).name, probe_limit=probe_limit)
     metrics.update(replicates=replicates, seed=seed, unreadable=unread)
     metrics.update(n_cut=_n_cut(q.caption, model), seconds=time.perf_counter() - start)
-    rows, maps = prediction_rows(q, answers, masks[0]), answers["plain"].attention
+    rows, plain = prediction_rows(q, answers, masks[0]), answers["plain"]
     name, grid = name or _name(model_or_path, settings), model.grid if model.patches else None
-    return Report(metrics, rows, name, dataset, maps, grid, settings)
+    return Report(metrics, rows, name, dataset, plain.attention, grid, settings, plain.region)
 
 # %% ../nbs/04_eval.ipynb #52966cca
 def _report_metrics(

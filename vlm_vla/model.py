@@ -54,7 +54,8 @@ class VLM_ActionAgent(nn.Module):
         self.text_norm = nn.LayerNorm(dim) if self.patches else nn.Identity()
         self.text_proj = nn.Linear(dim, config.POINTER_DIM) if narrow else nn.Identity()
         self.dim = dim = config.POINTER_DIM if narrow else dim  # of a patch
-        self.projector = Projector(vision.dim - vision.n_pixels, dim, self.grid)
+        sizes = vision.dim - vision.n_pixels, dim, self.grid
+        self.projector = Projector(*sizes, config.FEATURE_DROPOUT)
         self.fusion = fusion(dim)
         self.fusion.uses_prefix = prefix
         if self.patches:

@@ -215,6 +215,8 @@ def validate(self: Trainer) -> bool:
     bar = progress_bar(loader, desc="validate", unit="batch", disable=not self.is_main)
     with self.averaged():
         found = quick_metrics(self.model, bar, self.accelerator)
+    if "region_threshold" in found:
+        self.model.region.threshold.fill_(found["region_threshold"])
     value = setup.best_value(self, found)
     write_row(self, "val", **found)
     self.last_metrics = found

@@ -326,6 +326,15 @@ def region_mask(
 
 
 @patch
+def changed_pixels(
+    self: Pairs,
+    sample: Sample,  # one of `samples`, with a region
+) -> np.ndarray:  # (H, W) bool in pixels of the second date
+    "All pixels that changed in a sample's pair, whatever its sentence means."
+    return _resized(self._change_mask(sample) > 0, sample.width, sample.height)
+
+
+@patch
 def _change_mask(self: Pairs, sample):
     "The mask of a sample's pair, kept until another pair is asked for."
     key, pair = (sample.pair_id, sample.box_source), sample.pair

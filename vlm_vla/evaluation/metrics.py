@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ..data.geometry import action_to_box, box_area, box_iou, box_to_action, point_in_box
+from ..nets.region import choose_threshold
 
 # %% ../../nbs/evaluation/metrics.ipynb #7b2b356c
 _PERCENT = (50, 60, 70, 80, 90)  # of IoU: a square that reaches it counts as right
@@ -165,7 +166,7 @@ def validation_names(
 ) -> list:
     "Names of the metrics that a validation gives: what BEST_METRIC can be."
     own = [f"loss_{name}" for name in losses]
-    return [*_QUICK, "auroc", "ap", "total_loss", "action_loss", *own]
+    return [*_QUICK, "auroc", "ap", "region_miou", "total_loss", "action_loss", *own]
 
 # %% ../../nbs/evaluation/metrics.ipynb #292cb64b
 def _steps(score, label, weights):
@@ -322,8 +323,12 @@ def evaluating(
         model.train(mode)
 
 # %% ../../nbs/evaluation/metrics.ipynb #899946df
-_OUTPUTS = ("action_pred", "change_logit", "scores", "attention")
+_OUTPUTS = ("action_pred", "change_logit", "scores", "attention", "region")
 _TARGETS = ("action_vector", "bbox", "changed", "region", "width", "height")
+
+
+def _target_name(key):
+    return "region_true" if key == "region" else key  # the agent's own answer has that name
 
 
 def _gather(batches, accelerator):
@@ -347,11 +352,19 @@ def _gather(batches, accelerator):
 def _losses(model, x):
     "The agent's losses on all samples; none without regions, which a loss may need."
     agent = getattr(model, "module", model)
-    if not hasattr(agent, "losses") or "region" not in x:
+    if not hasattr(agent, "losses") or "region_true" not in x:
         return {}
     x = {k: v.to(agent.device) for k, v in x.items()}
-    found = agent.losses(x, x["action_vector"], x["changed"], x["region"])
+    found = agent.losses(x, x["action_vector"], x["changed"], x["region_true"])
     return {k: float(v) for k, v in found.items()}
+
+
+def _region(x):
+    "Mean IoU of the cells that are meant, at the threshold with the best one; none without them."
+    if "region" not in x or "region_true" not in x:
+        return {}
+    threshold, miou = choose_threshold(x["region"].sigmoid(), x["region_true"])
+    return dict(region_miou=miou, region_threshold=threshold)
 
 # %% ../../nbs/evaluation/metrics.ipynb #b707dd78
 def _metrics(x):
@@ -381,10 +394,11 @@ def quick_metrics(
                 break
             out = model(b["image_t1"], b["image_t2"], b["caption"])
             arrays = {k: out[k].float().cpu() for k in _OUTPUTS if k in out}
-            arrays.update({k: b[k].cpu() for k in _TARGETS if k in b})
+            arrays.update({_target_name(k): b[k].cpu() for k in _TARGETS if k in b})
             batches.append((list(b["id"]), arrays))
         ids, x = _gather(batches, accelerator)
         if not ids:
             return dict(n=0, n_boxes=0)
         n_boxes = int(x["action_vector"].isfinite().all(1).sum())
-        return {**_losses(model, x), **_metrics(x), "n": len(ids), "n_boxes": n_boxes}
+        found = {**_losses(model, x), **_metrics(x), **_region(x)}
+        return {**found, "n": len(ids), "n_boxes": n_boxes}

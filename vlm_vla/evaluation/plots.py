@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from ..base.files import write_whole
-from ..data.drawing import MAX_SHOWN, draw_box, drawable, show_image, wrap
+from ..data.drawing import MAX_SHOWN, draw_box, draw_outline, drawable, show_image, wrap
 from ..data.geometry import action_to_box
 from .measure import lookup
 
@@ -52,6 +52,8 @@ class Case:
     box: tuple = None  # true box xyxy in pixels of the second date, if there is one
     attention: object = None  # (rows, cols), if the agent has patches
     note: str = ""  # shown under the sentence
+    region: object = None  # (H, W) bool: the predicted pixels
+    boxes: tuple = ()  # predicted boxes xyxy of the places in it
 
 
 class _Picture(Figure):
@@ -72,6 +74,10 @@ def _draw_second(ax, case, image):
     if case.box is not None:
         draw_box(ax, case.box, "white", linewidth=1.4)
     h, w = image.shape[:2]
+    if case.region is not None:
+        draw_outline(ax, case.region, linewidth=1.2)
+    for box in case.boxes:
+        draw_box(ax, box, "cyan", linewidth=0.7)
     draw_box(ax, action_to_box(case.action, w, h), _SQUARE, linewidth=1.4)
     x, y = case.action[0] * w, case.action[1] * h
     ax.plot(x, y, "+", color=_SQUARE, markersize=7, markeredgewidth=1.6)
@@ -143,7 +149,7 @@ def gallery(
     dpi: int = 100,  # dots per inch
     titles: bool = True,  # the sentences above the pictures
 ):  # matplotlib figure
-    "Cases as one picture: both dates, true (white) and predicted (orange) box, zoomed crop."
+    "Cases as one picture: both dates, true box (white), square (orange), region (cyan), zoom."
     cases = list(cases)
     if not cases:
         raise ValueError("a gallery needs at least one case")

@@ -176,6 +176,7 @@ class Answers:
     action: np.ndarray  # (k, 3) float64, rounded to 6 decimals
     logit: np.ndarray  # (k,) change score, rounded to 5 decimals
     attention: np.ndarray  # (k, N) float16, or None without patches
+    region: np.ndarray = None  # (k, r, r) float16 probabilities, or None without a region head
 
     @property
     def change(self) -> np.ndarray:
@@ -204,12 +205,13 @@ class _Features:
                 self.by_pair[p] = dict(t1=t1, t2=t2, blank=self.blank)
 
     def answer(self, questions):
-        "(action, change logit, attention) of one batch of (pair, first, second, caption)."
+        "(action, change logit, attention, region) of one batch of (pair, first, second, caption)."
         pairs, *dates, captions = zip(*questions)
         seen = [torch.stack([self.by_pair[p][k] for p, k in zip(pairs, d)]) for d in dates]
         out = self.model(*seen, list(captions))
         action, logit = (out[k].double().cpu().numpy() for k in ("action_pred", "change_logit"))
-        return action, logit, out["attention"].half().cpu().numpy() if "attention" in out else None
+        maps = [out.get("attention"), out["region"].sigmoid() if "region" in out else None]
+        return action, logit, *(None if m is None else m.half().cpu().numpy() for m in maps)
 
 # %% ../../nbs/evaluation/probes.ipynb #eb196f82
 def _this_process(chunks):
@@ -232,17 +234,16 @@ def _gather(found, processes):
 def _as_answers(found, asked, offset):
     "One `Answers` per `_Query`, in its order; questions about unreadable pairs are left out."
     if not found:
-        found = [(np.zeros(0, int), np.zeros((0, 3)), np.zeros(0), None)]
-    columns = zip(*found)
-    order, action, logit = (np.concatenate(next(columns)) for _ in range(3))
-    attention = None if found[0][3] is None else np.concatenate(next(columns))
+        found = [(np.zeros(0, int), np.zeros((0, 3)), np.zeros(0), None, None)]
+    columns = (None if c[0] is None else np.concatenate(c) for c in zip(*found))
+    order, action, logit, *maps = columns
     place, out = np.argsort(order), []
     for a, low, high in zip(asked, offset, offset[1:]):
         k = place[slice(*np.searchsorted(order[place], [low, high]))]
         own = order[k] - low
-        captions, seen = [a.captions[i] for i in own], None if attention is None else attention[k]
-        numbers = action[k].round(6), logit[k].round(5)
-        out.append(Answers(a.probe, a.rows[own], captions, *numbers, seen))
+        captions, numbers = [a.captions[i] for i in own], (action[k].round(6), logit[k].round(5))
+        seen = (None if m is None else m[k] for m in maps)
+        out.append(Answers(a.probe, a.rows[own], captions, *numbers, *seen))
     return out
 
 # %% ../../nbs/evaluation/probes.ipynb #b4497c01

@@ -30,6 +30,7 @@ from vlm_vla.evaluation.plots import (
     plot_risk,
     plot_scores,
 )
+from .regions import RIVALS
 
 # %% ../../nbs/evaluation/report.ipynb #b0d0d0ee
 def _escape_markdown(
@@ -113,7 +114,33 @@ def _metric_cells(metrics, names):
     return [number(lookup(metrics, k), METRICS[k].kind) for k in names]
 
 
+_MASK_COLUMNS = {"miou": "mask mIoU", "oiou": "mask oIoU", "box": "box IoU"}
+
+
+def _mask_cells(metrics, who, box=""):
+    "mIoU and oIoU of masks, and the IoU of a two-sided box."
+    found = (lookup(metrics, f"region.{who}.miou"), lookup(metrics, f"region.{who}.oiou"))
+    return [number(v) for v in (*found, lookup(metrics, f"region.{box}") if box else None)]
+
+
 def _result_rows(metrics, name, others):
+    "Everyone who answered the same questions, with the scores of their masks if there are any."
+    head, rows = _point_rows(metrics, name, others)
+    if not metrics.get("region"):
+        return head, rows
+    agents, probes = [metrics, *(others or {}).values()], metrics.get("probes", {})
+    cells = [_mask_cells(m, "agent", "box_iou") for m in agents]
+    cells += [_mask_cells(metrics, f"probes.{k}") for k in probes]
+    known = dict(oracle=("rivals.oracle_square", "oracle_square_iou"))
+    known["difference"] = ("rivals.difference",)
+    cells += [_mask_cells(metrics, *known.get(k, ("",))) for k in metrics.get("baselines", {})]
+    rows = [[*row[:-1], *more, row[-1]] for row, more in zip(rows, cells)]
+    peer = _mask_cells(metrics, "rivals.all_changes")
+    rows.append([RIVALS["all_changes"], *["-"] * len(SHOWN), *peer, str(metrics["region"]["n"])])
+    return [*head[:-1], *_MASK_COLUMNS.values(), head[-1]], rows
+
+
+def _point_rows(metrics, name, others):
     "Everyone who answered the same questions: agents, probes, baselines, the oracle square."
     agents = [(name, metrics), *(others or {}).items()]
     answered = [(k, m, m["n_boxes"]) for k, m in agents]
@@ -180,6 +207,13 @@ def _change_rows(metrics):
     return ["", "sentences as they are", "95 %", borrowed, "95 %"], rows
 
 
+def _shape_rows(values):
+    "The masks and boxes of each value of a group."
+    names = dict(miou="mask mIoU", box_iou="box IoU", oracle_square="box IoU of the oracle square")
+    rows = [[v, str(m["n"]), *(number(lookup(m, k)) for k in names)] for v, m in values.items()]
+    return ["", "n", *names.values()], rows
+
+
 def _group_rows(values):
     "The metrics of each value of a group."
     names, rows = ("pointing", "miou", "miou_square", "center_error_px"), []
@@ -216,6 +250,35 @@ def _several_remark(m):
     )
 
 
+def _mask_rows(metrics):
+    "Everybody's masks, and what gRefCOCO asks of them."
+    names = dict(miou="mIoU", oiou="oIoU", giou="gIoU", f1="F1", n_acc="N-acc", t_acc="T-acc")
+    names |= dict(iou50="Pr@0.5", iou70="Pr@0.7", iou90="Pr@0.9")
+    found = metrics["region"]
+    who = {"agent": ("agent", found["agent"])}
+    who |= {k: (f"↳ {PROBE_NAMES.get(k, k)}", m) for k, m in found["probes"].items()}
+    who |= {k: (RIVALS[k], m) for k, m in found["rivals"].items()}
+    rows = [[label, *(number(lookup(m, k)) for k in names)] for label, m in who.values()]
+    return ["", *names.values()], rows
+
+
+def _shape_remarks(m):
+    "Boxes and places, in words."
+    if not m.get("region"):
+        return []
+    box, square = (number(lookup(m, f"region.{k}")) for k in ("box_iou", "oracle_square_iou"))
+    inside = number(lookup(m, "region.inside"), "pct")
+    found, every = (number(lookup(m, f"region.places.{k}"), "pct") for k in ("recall", "all_found"))
+    false, ap = (number(lookup(m, f"region.places.{k}")) for k in ("false_places", "ap50"))
+    return [
+        f"The box around the region has an IoU of {box} with the true one, the oracle square "
+        f"{square}. Of the true places {found} are found (IoU 0.3), all of a sentence in {every} "
+        f"of the sentences, with {false} false places a sentence; AP@0.5 of the boxes {ap}. "
+        f"{inside} of the points lie in the agent's own region, which is cut at "
+        f"{m['region']['threshold']:.2f}."
+    ]
+
+
 def _mask_remark(m):
     if not lookup(m, "mask.n"):
         return ""
@@ -238,6 +301,8 @@ _GLOSSARY = (
         ["Pr@0.5", "how many squares have an IoU of at least 0.5"],
         ["error", "distance between predicted and true centre"],
         ["MSE", "mean squared error of [cx, cy, scale]"],
+        ["mask", "predicted and true pixels: mean of the IoUs, and IoU of all pixels together"],
+        ["box", "the box around the predicted pixels and the true box"],
         ["n", "sentences; intervals are 95 % bootstrap intervals over pairs"],
     ],
 )
@@ -253,6 +318,7 @@ def _about(metrics, data):
 
 
 _READS, _POINTS, _SURE = "Does it read, does it look?", "How well it points", "When to believe it"
+_SHAPES = "Masks, boxes, places"
 
 
 def _sections(m, name, others):
@@ -266,6 +332,11 @@ def _sections(m, name, others):
         dict(title=_POINTS, table=_place_rows(m), notes=[_mask_remark(m)]),
         dict(title=_SURE, table=_change_rows(m), notes=[threshold]),
     ]
+    if m.get("region"):
+        shapes = dict(title=_SHAPES, table=_mask_rows(m), notes=_shape_remarks(m))
+        sections.insert(3, shapes)
+        for group, values in m["region"]["breakdown"].items():
+            sections.append(dict(title=f"Masks, by {group}", table=_shape_rows(values), notes=[]))
     for group, values in m["breakdown"].items():
         title = f"{group[0].upper()}{group[1:]}"
         sections.append(dict(title=title, table=_group_rows(values), notes=[]))

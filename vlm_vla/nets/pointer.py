@@ -54,9 +54,10 @@ class Projector(nn.Module):
         dim_in: int,  # encoder width C
         dim: int,  # D
         grid: tuple,  # (rows, cols); (1, 1) for pooled features
+        dropout: float = 0.0,  # share of the encoder's channels that a training step leaves out
     ):
         super().__init__()
-        self.patches, hidden = grid != (1, 1), min(2 * dim, 512)
+        self.patches, hidden, self.dropout = grid != (1, 1), min(2 * dim, 512), dropout
         if not self.patches:
             self.norm, self.proj = nn.Identity(), nn.Linear(2 * dim_in, dim)
             return
@@ -69,6 +70,9 @@ class Projector(nn.Module):
         if not self.patches:
             return self.proj(torch.cat([t1, t2], -1))
         t1, t2 = same_mean(self.norm(t1), self.norm(t2))
+        if self.training and self.dropout:
+            kept = F.dropout(torch.ones_like(t1[:, :1]), self.dropout)  # of both dates, all patches
+            t1, t2 = t1 * kept, t2 * kept
         return self.proj(torch.cat([t1, t2, t2 - t1], -1)) + self.place(self.code)
 
 # %% ../../nbs/nets/pointer.ipynb #523b1f2e
