@@ -38,12 +38,14 @@ BASE = dict(
     TILES=1,
     VISION_LAYERS=(4, 6, 8),
     AUGMENT="grid",
+    FEATURE_DROPOUT=0.15,
+    WEIGHT_DECAY=0.05,
     USE_LORA=False,
     BATCH_SIZE=64,
     BATCH_ORDER="pair",
     LEARNING_RATE=1e-3,
     WARMUP_STEPS=50,
-    MAX_EPOCHS=5,
+    MAX_EPOCHS=6,
     EMA_DECAY=0.99,
     MAX_TEXT_LENGTH=48,
     USE_4BIT=False,
@@ -54,7 +56,7 @@ BASE = dict(
 )
 LOSSES = Config.setting("LOSS_WEIGHTS").default
 GUIDE = {k: v for k, v in PRESETS["guide"].items() if k not in ("NO_CHANGE_SHARE", "BATCH_ORDER")}
-GUIDE |= dict(AUGMENT=False, USE_LORA=True, EMA_DECAY=0.0)
+GUIDE |= dict(AUGMENT=False, USE_LORA=True, EMA_DECAY=0.0, FEATURE_DROPOUT=0.0, WEIGHT_DECAY=0.01)
 # Names in capitals are settings. encoder: random (same shape) or tiny; llm: second or tiny;
 # drawn: drawn scenes trained on first, in a style; real: training pairs used, None: all.
 ROWS = {
@@ -78,6 +80,8 @@ ROWS = {
     "tiles 2": dict(TILES=2),
     "not turned": dict(AUGMENT=False),
     "pictures turned": dict(AUGMENT=True),
+    "no feature dropout": dict(FEATURE_DROPOUT=0.0, WEIGHT_DECAY=0.01),
+    "no region head": dict(REGION_HEAD=False),
     "no average": dict(EMA_DECAY=0.0),
     "no warm-up": dict(WARMUP_STEPS=0),
     "no attention loss": dict(LOSS_WEIGHTS={k: w for k, w in LOSSES.items() if k != "attention"}),
@@ -110,6 +114,12 @@ KEEP = dict(
     auroc_borrowed="change.borrowed.auroc",
     borrowed_right="change.accuracy_borrowed",
     changed_right="change.accuracy_changed",
+    mask_miou="region.agent.miou",
+    mask_oiou="region.agent.oiou",
+    mask_other="region.probes.shuffled.miou",
+    box_iou="region.box_iou",
+    places_found="region.places.recall",
+    false_places="region.places.false_places",
 )  # column -> metric
 
 

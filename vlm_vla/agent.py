@@ -24,10 +24,9 @@ from vlm_vla.evaluation.jobs import (
     as_pair,
     predict_rows,
 )
-from .evaluation.masks import places
 from .evaluation.plots import Case, gallery, zoom_box
 from .evaluation.probes import load_agent
-from .evaluation.regions import outlines, region_box
+from .evaluation.regions import cut_region, outlines, region_box
 from vlm_vla.evaluation.windows import (
     from_window,
     without_place,
@@ -106,18 +105,23 @@ def probability(self: Action) -> np.ndarray:  # (height, width) float32; None: n
     return at_size(torch.from_numpy(self.coarse), self.width, self.height).numpy()
 
 
+@patch
+def cut(self: Action) -> tuple:  # (region, (k, 5) boxes and confidences)
+    "The region and its places."
+    return cut_region(self.coarse, self.threshold, self.width, self.height)
+
+
 @patch(as_prop=True)
 def region(self: Action) -> np.ndarray:  # (height, width) bool; None: no region head
     "The pixels that the sentence means."
-    return None if self.coarse is None else self.probability >= self.threshold
+    return None if self.coarse is None else self.cut()[0]
 
 
 @patch(as_prop=True)
 def boxes(self: Action) -> list:  # of (x1, y1, x2, y2, confidence), in pixels
     "Each connected place of the region, the largest first."
-    if self.coarse is None:
-        return []
-    return [tuple(b.round(3).tolist()) for b in places(self.region, self.probability)]
+    found = [] if self.coarse is None else self.cut()[1]
+    return [tuple(b.round(3).tolist()) for b in found]
 
 
 @patch(as_prop=True)
@@ -129,7 +133,9 @@ def box(self: Action) -> tuple:  # (x1, y1, x2, y2) in pixels
 @patch(as_prop=True)
 def polygons(self: Action) -> list:  # of polygons: an outer ring of (x, y) in pixels, then holes
     "The outlines of the region."
-    return [] if self.coarse is None else outlines(self.probability, self.threshold)
+    if self.coarse is None:
+        return []
+    return outlines(self.probability * self.region, self.threshold)
 
 # %% ../nbs/05_agent.ipynb #497d8776
 @patch

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['ELONGATIONS', 'mask_scores', 'stack_scores', 'summarise_masks', 'places', 'match_boxes', 'summarise_places',
-           'average_precision_50', 'box_mask', 'square_mask', 'coarse_mask', 'elongation', 'elongation_groups',
-           'best_threshold_of']
+           'average_precision_50', 'box_mask', 'square_mask', 'coarse_mask', 'elongation', 'elongation_groups']
 
 # %% ../../nbs/evaluation/masks.ipynb #390afd8b
 import numpy as np
@@ -225,27 +224,3 @@ def elongation_groups(
 ) -> list:  # n of `ELONGATIONS`
     "The group of each box."
     return [ELONGATIONS[k] for k in np.searchsorted((2, 4), elongation(box), side="right")]
-
-# %% ../../nbs/evaluation/masks.ipynb #1a7a23d9
-_THRESHOLDS = np.arange(1, 20) / 20
-
-
-def _ious_by_threshold(probability, true):
-    "(19,) IoU of one sample at each threshold."
-    step = np.minimum(np.multiply(probability, 20).astype(np.intp), 19)
-    counts = np.bincount((step + 20 * true).ravel(), minlength=40).reshape(2, 20)
-    outside, inside = counts[:, ::-1].cumsum(1)[:, -2::-1]
-    return inside / (np.sum(true) + outside)
-
-
-def best_threshold_of(
-    probabilities: list,  # n arrays (H, W) in [0, 1]; the sizes may differ
-    trues: list,  # n arrays (H, W) of bool
-) -> float:  # NaN where no sample has a target
-    "The threshold with the best mean IoU on the samples with a target."
-    ious = [_ious_by_threshold(p, t) for p, t in zip(probabilities, trues) if np.any(t)]
-    if not ious:
-        return float("nan")
-    mean = np.mean(ious, 0)
-    best = np.flatnonzero(mean >= mean.max() - 1e-9)
-    return float(_THRESHOLDS[best[len(best) // 2]])

@@ -23,13 +23,12 @@ class PixelStem(nn.Module):
     ):
         super().__init__()
         self.block = block
-        layers = [nn.Conv2d(3, width // 2, 4, 2, 1), nn.GELU()]
-        self.eye = nn.Sequential(*layers, nn.Conv2d(width // 2, width, 4, 2, 1), nn.GELU())
+        self.eye = nn.Conv2d(3, width, 6, stride=4, padding=1)
         self.join = nn.Conv2d(3 * width, width, 1)
 
     def forward(self, t1, t2):
         x = from_blocks(torch.cat([t1, t2]), self.block)
-        a, b = self.eye(x - x.mean((2, 3), keepdim=True)).chunk(2)
+        a, b = F.relu(self.eye(x - x.mean((2, 3), keepdim=True))).chunk(2)
         return self.join(torch.cat([a, b, b - a], 1))
 
 # %% ../../nbs/nets/region.ipynb #38f425ce
@@ -41,7 +40,7 @@ class RegionHead(nn.Module):
         dim: int,  # width of a patch
         grid: tuple,  # (rows, cols) of the patches
         block: int,  # pixels: side of the block of a patch
-        width: int = 32,  # channels
+        width: int = 24,  # channels
     ):
         super().__init__()
         self.grid, self.side = grid, grid[0] * block // 4  # side: r
@@ -59,8 +58,8 @@ class RegionHead(nn.Module):
         "(B, 2*r, 2*r) logits."
         h = self.patch(patches).transpose(1, 2).unflatten(2, self.grid)
         h = F.interpolate(h, size=(self.side, self.side), mode="bilinear") + pair
-        h = h + self.near(F.gelu(h))
-        return F.pixel_shuffle(self.out(F.gelu(h)), 2).squeeze(1).float()
+        h = h + self.near(F.relu(h))
+        return F.pixel_shuffle(self.out(F.relu(h)), 2).squeeze(1).float()
 
 # %% ../../nbs/nets/region.ipynb #053dacd5
 def at_size(
