@@ -6,15 +6,18 @@
 __all__ = ['Action', 'EncodedPairs', 'ChangeAgent']
 
 # %% ../nbs/05_agent.ipynb #57e16988
+import io
 import math
 import reprlib
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from fastcore.basics import patch
 from PIL import Image
 
+from .base.files import write_whole
 from .data.geometry import action_to_box
 from .data.rows import fold_text
 from .dataset import ImageTransform, encoder_normalization
@@ -138,6 +141,20 @@ def polygons(self: Action) -> list:  # of polygons: an outer ring of (x, y) in p
     return outlines(self.probability * self.region, self.threshold)
 
 # %% ../nbs/05_agent.ipynb #497d8776
+@patch
+def save_mask(
+    self: Action,
+    path,  # of a .png file
+) -> Path:
+    "Write the region as a picture: 255 where it is, else 0."
+    if self.coarse is None:
+        raise ValueError("this agent has no region head (REGION_HEAD is False), so it has no mask")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    out = io.BytesIO()
+    Image.fromarray(self.region.astype(np.uint8) * 255).save(out, "PNG")
+    return write_whole(Path(path), out.getvalue())
+
+
 @patch
 def to_dict(
     self: Action,

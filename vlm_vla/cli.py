@@ -151,6 +151,9 @@ def _predict_parser():
     many = "JSON Lines of results (a file of questions; resumed if it is there)"
     add("--out", metavar="PATH", default="", help=f"{one}, or {many}")
     add("--pictures", metavar="FOLDER", help="with --rows: a picture of each answer")
+    mask = "black and white PNG of the pixels that are meant (with --rows: a folder of them)"
+    add("--mask", metavar="PATH", help=mask)
+    add("--polygons", action="store_true", help="the outlines too, in pixels of the picture")
     looks = "look again, closer, up to N times in all; for images much larger than in the training"
     add("--looks", type=int, default=1, metavar="N", help=looks)
     add_config_arguments(parser, preset=False)
@@ -188,13 +191,16 @@ def predict_command(
     agent = ChangeAgent.from_pretrained(run, agent_config("vlm_vla_predict", args, run, used))
     if args.rows is not None:
         out = args.out or Path(args.rows).with_suffix(".results.jsonl")
-        counts = predict_rows(agent, args.rows, out, steps=args.looks, pictures=args.pictures)
+        shape = dict(pictures=args.pictures, masks=args.mask, polygons=args.polygons)
+        counts = predict_rows(agent, args.rows, out, steps=args.looks, **shape)
         print(json.dumps(counts))
         return 1 if counts["failed"] else 0
     question = (args.t1, args.t2, args.caption)
     action = agent.act(*question) if args.looks == 1 else agent.rollout(*question, args.looks)
     action.draw(picture)
-    print(json.dumps({**action.to_dict(), "picture": str(picture)}))
+    if args.mask:
+        action.save_mask(args.mask)
+    print(json.dumps({**action.to_dict(args.polygons), "picture": str(picture)}))
 
 # %% ../nbs/06_cli.ipynb #991808e4
 SIZES = {  # pairs, by --small

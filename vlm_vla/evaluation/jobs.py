@@ -263,14 +263,17 @@ def _answer_open(agent, images, ask, looks):
         agent.scene = kept
 
 # %% ../../nbs/evaluation/jobs.ipynb #0c54c470
-def _finish(agent, images, ask, lines, looks, pictures):
+def _finish(agent, images, ask, lines, looks, shape):
     "Write the answers to `ask` into their lines, and draw them."
     for (i, *_), action in zip(ask, _answer_open(agent, images, ask, looks) if ask else []):
-        lines[i].update({k: v for k, v in action.to_dict().items() if k != "caption"})
-        if pictures is not None:
-            Path(pictures).mkdir(parents=True, exist_ok=True)
-            name = re.sub(r"[^0-9A-Za-z]+", "_", str(lines[i]["row"])).strip("_")
-            action.draw(Path(pictures) / f"{name}.png")
+        found = action.to_dict(**({"polygons": True} if shape["polygons"] else {}))
+        lines[i].update({k: v for k, v in found.items() if k != "caption"})
+        name = re.sub(r"[^0-9A-Za-z]+", "_", str(lines[i]["row"])).strip("_")
+        if shape["pictures"] is not None:
+            Path(shape["pictures"]).mkdir(parents=True, exist_ok=True)
+            action.draw(Path(shape["pictures"]) / f"{name}.png")
+        if shape["masks"] is not None:
+            action.save_mask(Path(shape["masks"]) / f"{name}.png")
 
 
 def _check_job(rows, in_file, out, resume):
@@ -280,7 +283,7 @@ def _check_job(rows, in_file, out, resume):
         raise FileExistsError(f"{out} is there already; choose another file, or resume")
 
 # %% ../../nbs/evaluation/jobs.ipynb #b2d3182d
-def _predict_batch(agent, batch, base, stamp, pictures):
+def _predict_batch(agent, batch, base, stamp, shape):
     "A dict for each row, in order."
     lines, ask, images, held = [], [], {}, 0
     for where, q in batch:
@@ -295,13 +298,13 @@ def _predict_batch(agent, batch, base, stamp, pictures):
                 pair = _open_pair(q, base, agent.ranges)
                 size = 2 * pair[0].size[0] * pair[0].size[1]
                 if images and held + size > _MAX_BATCH_PIXELS:
-                    _finish(agent, images, ask, lines, stamp["looks"], pictures)
+                    _finish(agent, images, ask, lines, stamp["looks"], shape)
                     ask, images, held = [], {}, 0
                 images[key], held = pair, held + size
             ask.append((len(lines) - 1, key, caption))
         except ValueError as e:
             line["error"] = _plain(str(e))
-    _finish(agent, images, ask, lines, stamp["looks"], pictures)
+    _finish(agent, images, ask, lines, stamp["looks"], shape)
     return lines
 
 # %% ../../nbs/evaluation/jobs.ipynb #1c42d2f8
@@ -313,13 +316,18 @@ def predict_rows(
     steps: int = 1,  # looks per question, see `rollout`
     batch_size: int = 32,  # rows at once
     pictures=None,  # folder for a picture of each answer
+    masks=None,  # folder for a black and white picture of each region
+    polygons: bool = False,  # the outlines of each region too
     progress: bool = True,  # show a bar
 ) -> dict:  # counts: rows, answered, failed, found (answered before)
     "Answer a list of questions, one line of JSON each; a bad row gives its error."
     out, in_file = Path(out), isinstance(rows, (str, os.PathLike))
+    if (masks is not None or polygons) and agent.model.region is None:
+        raise ValueError("masks and polygons need an agent with a region head (REGION_HEAD)")
     _check_job(rows, in_file, out, resume)
     questions = _checked_questions(rows if in_file else list(rows))  # before anything is written
     base = Path(rows).parent if in_file else Path()
+    shape = dict(pictures=pictures, masks=masks, polygons=polygons)
     stamp = dict(agent=agent.identity, looks=steps, precision=str(agent.model.compute_dtype)[6:])
     found = _resume(out, questions, stamp) if out.exists() else 0
     counts = dict(rows=found, answered=0, failed=0, found=found)
@@ -327,7 +335,7 @@ def predict_rows(
     bar = progress_bar(desc="predict", unit="row", initial=found, disable=not progress)
     with open(out, "a", encoding="utf-8") as f, bar:
         while batch := list(itertools.islice(questions, batch_size)):
-            for line in _predict_batch(agent, batch, base, stamp, pictures):
+            for line in _predict_batch(agent, batch, base, stamp, shape):
                 counts["rows"] += 1
                 counts["failed" if "error" in line else "answered"] += 1
                 f.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
