@@ -61,8 +61,9 @@ class Projector(nn.Module):
         if not self.patches:
             self.norm, self.proj = nn.Identity(), nn.Linear(2 * dim_in, dim)
             return
-        self.norm = nn.LayerNorm(dim_in)
-        self.proj = nn.Sequential(nn.Linear(3 * dim_in, hidden), nn.GELU(), nn.Linear(hidden, dim))
+        self.norm = nn.LayerNorm(dim_in, elementwise_affine=False)
+        self.dates = nn.Linear(3 * dim_in, hidden)
+        self.proj = nn.Sequential(nn.GELU(), nn.Linear(hidden, dim))
         self.place = nn.Linear(16, dim)
         self.register_buffer("code", _fourier(patch_centers(grid)), persistent=False)
 
@@ -73,7 +74,10 @@ class Projector(nn.Module):
         if self.training and self.dropout:
             kept = F.dropout(torch.ones_like(t1[:, :1]), self.dropout)  # of both dates, all patches
             t1, t2 = t1 * kept, t2 * kept
-        return self.proj(torch.cat([t1, t2, t2 - t1], -1)) + self.place(self.code)
+        a, b, difference = self.dates.weight.chunk(3, 1)
+        both = torch.cat([a - difference, b + difference], 1)
+        h = F.linear(torch.cat([t1, t2], -1), both, self.dates.bias)
+        return self.proj(h) + self.place(self.code)
 
 # %% ../../nbs/nets/pointer.ipynb #523b1f2e
 FUSIONS, HEADS = {}, {}
