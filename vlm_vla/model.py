@@ -209,6 +209,11 @@ def losses(
     targets["changed"] = has_box(targets) if changed is None else changed.to(self.device)
     if region is None and self.patches:
         region = action_region(targets["action"].nan_to_num(0.0), self.target_grid)
+    if region is not None and tuple(region.shape[1:]) != self.target_grid:
+        raise ValueError(
+            f"region has {tuple(region.shape[1:])} cells and this agent wants {self.target_grid}: "
+            "make the data with grid=agent.target_grid"
+        )
     if region is not None:
         targets["mask"] = region.to(self.device).float()
         targets["region"] = F.adaptive_avg_pool2d(targets["mask"], self.grid)

@@ -127,8 +127,11 @@ def _language_values(language, config):
 def _patch_bytes(agent, config):
     "Bytes that the pointing network keeps of one pair."
     width = agent.dim
-    pointer = 24 * min(config.POINTER_DIM, width)
-    return agent.grid[0] * agent.grid[1] * (6 * agent.vision.dim + 8 * width + pointer) * 4
+    pointer, region = 24 * min(config.POINTER_DIM, width), 0
+    if agent.region:
+        region = 12 * agent.region.out.in_channels * agent.region.side**2
+    patches = agent.grid[0] * agent.grid[1] * (6 * agent.vision.dim + 8 * width + pointer)
+    return (patches + region) * 4
 
 
 def _free_memory(device):
