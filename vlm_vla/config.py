@@ -58,6 +58,9 @@ class _Data(Settings):
         choices=("union", "largest"),
     )
     MERGE_PX = Setting(8, "pixels: mask components closer than this are one cluster", low=0)
+    BOX_AS_MASK = Setting(
+        True, "where only a box is known, may all of it teach the region head? False: its outside"
+    )
     BBOX_FORMAT = Setting("xyxy", "order of a box in annotations", choices=("xyxy", "xywh"))
     BBOX_UNITS = Setting(
         "pixel",

@@ -64,6 +64,7 @@ class LevirCCActionDataset(Dataset):
         self.normalization, self.transform = encoder_normalization(self.config), transform
         self.image_transform = ImageTransform(self.image_size, self.normalization)
         self.cache, self._regions, self._last = PixelCache(), {}, (None, None)
+        self._has_mask = set()  # ids of the samples whose region is not just their box
         # One flag per sample, shared with the worker processes
         self._unreadable = torch.zeros(len(self.samples), dtype=torch.uint8).share_memory_()
 
@@ -172,6 +173,7 @@ def describe(
         )
         if self.grid is not None:
             item["region"] = torch.from_numpy(self._region(i, sample, view))
+            item["has_mask"] = sample.box is None or sample.id in self._has_mask
         return dict(item, view=view)
 
 # %% ../nbs/01_dataset.ipynb #8f58d712
@@ -233,6 +235,7 @@ def _make_region(self: LevirCCActionDataset, sample, view):
     "The region of a sample in one view, from its mask or else from its box."
     mask = self.pairs.region_mask(sample)
     if mask is not None and mask.any():
+        self._has_mask.add(sample.id)
         return mask_to_grid(view_image(mask, view), *self.grid)
     size = sample.width, sample.height
     return box_to_grid(view_box(sample.box, view, *size), *view_size(view, *size), *self.grid)

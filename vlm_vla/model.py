@@ -170,6 +170,7 @@ def forward(
     region: torch.Tensor = None,  # (B, *target_grid) in [0, 1]: cover of each cell by the region
     loss_scale: dict = None,  # factors of the losses per 'box' and per 'sample'; see `losses`
     pair_of: torch.Tensor = None,  # (B,) long: row of each caption's images; None: its own
+    has_mask: torch.Tensor = None,  # (B,) bool: is the region known, not just its box? None: all
 ) -> dict:
     "action_pred, change_logit, attention, region (B, r, r) logits; with targets also the losses."
     pairs = len(images_t1) if pair_of is None else len(pair_of)
@@ -191,7 +192,7 @@ def forward(
             stem = self.region.stem(pixels1, pixels2).index_select(0, rows)
             out["region"] = self.region(hidden, stem)
     if action_targets is not None:
-        out.update(self.losses(out, action_targets, changed, region, loss_scale))
+        out.update(self.losses(out, action_targets, changed, region, loss_scale, has_mask))
     return out
 
 # %% ../nbs/02_model.ipynb #3cb86393
@@ -203,6 +204,7 @@ def losses(
     changed: torch.Tensor = None,  # (B,) bool; None: those with a box
     region: torch.Tensor = None,  # (B, *target_grid); None: the square of the action
     loss_scale: dict = None,  # {'box': w, 'sample': w}: this batch's weight in a larger one
+    has_mask: torch.Tensor = None,  # (B,) bool: is the region known, not just its box? None: all
 ) -> dict:
     "Each loss of LOSS_WEIGHTS by name, `action_loss` (MSE) and the weighted `total_loss`."
     targets = dict(action=action.to(self.device).float())
@@ -217,6 +219,9 @@ def losses(
     if region is not None:
         targets["mask"] = region.to(self.device).float()
         targets["region"] = F.adaptive_avg_pool2d(targets["mask"], self.grid)
+        if has_mask is None or self.config.BOX_AS_MASK:
+            has_mask = torch.ones(len(region))
+        targets["has_mask"] = has_mask.to(self.device).bool()
     scale, weights = loss_scale or dict(box=1.0, sample=1.0), self.config.LOSS_WEIGHTS
     each = {name: loss(out, targets) for name, loss in pick_losses(weights).items()}
     return dict(

@@ -160,7 +160,8 @@ def gradients(
         images, targets = (b["image_t1"], b["image_t2"]), (b["action_vector"], b["changed"])
         exchange = k == len(inputs) - 1 and not self.sums_gradients
         with nullcontext() if exchange else self.accelerator.no_sync(self.wrapped):
-            out = self.wrapped(*images, captions, *targets, b["region"], weights, b["pair_of"])
+            more = (b["region"], weights, b["pair_of"], b.get("has_mask"))
+            out = self.wrapped(*images, captions, *targets, *more)
             self.accelerator.backward(out["total_loss"])
         memory.add_losses(self.loss_sums, out)
     return self.loss_sums["total_loss"]

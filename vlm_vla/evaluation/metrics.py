@@ -324,7 +324,7 @@ def evaluating(
 
 # %% ../../nbs/evaluation/metrics.ipynb #899946df
 _OUTPUTS = ("action_pred", "change_logit", "scores", "attention", "region")
-_TARGETS = ("action_vector", "bbox", "changed", "region", "width", "height")
+_TARGETS = ("action_vector", "bbox", "changed", "region", "has_mask", "width", "height")
 
 
 def _target_name(key):
@@ -355,7 +355,8 @@ def _losses(model, x):
     if not hasattr(agent, "losses") or "region_true" not in x:
         return {}
     x = {k: v.to(agent.device) for k, v in x.items()}
-    found = agent.losses(x, x["action_vector"], x["changed"], x["region_true"])
+    targets = x["action_vector"], x["changed"], x["region_true"]
+    found = agent.losses(x, *targets, has_mask=x.get("has_mask"))
     return {k: float(v) for k, v in found.items()}
 
 

@@ -140,10 +140,11 @@ def _attention_loss(out, targets):
 # %% ../../nbs/nets/losses.ipynb #5bb638c1
 @register_loss("bce", per="sample")
 def _bce_loss(out, targets):
-    "Binary cross-entropy of the region's cells."
+    "Binary cross-entropy of the region's cells; of those outside, where only a box is known."
     if "region" not in out:
         return out["action_pred"].sum() * 0.0  # an agent without a region head
-    return F.binary_cross_entropy_with_logits(out["region"], targets["mask"])
+    known = targets["has_mask"][:, None, None] | (targets["mask"] == 0)
+    return F.binary_cross_entropy_with_logits(out["region"], targets["mask"], known.float())
 
 
 @register_loss("dice")
@@ -152,7 +153,8 @@ def _dice_loss(out, targets):
     if "region" not in out:
         return out["action_pred"].sum() * 0.0
     p, y = out["region"].sigmoid().flatten(1), targets["mask"].flatten(1)
-    return (1 - (2 * (p * y).sum(1) + 1) / (p.sum(1) + y.sum(1) + 1)).mean()
+    loss = 1 - (2 * (p * y).sum(1) + 1) / (p.sum(1) + y.sum(1) + 1)
+    return (loss * targets["has_mask"]).mean()
 
 # %% ../../nbs/nets/losses.ipynb #325b73c1
 @register_loss("change", per="sample")

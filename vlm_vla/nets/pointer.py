@@ -62,6 +62,7 @@ class Projector(nn.Module):
             self.norm, self.proj = nn.Identity(), nn.Linear(2 * dim_in, dim)
             return
         self.norm = nn.LayerNorm(dim_in, elementwise_affine=False)
+        self.scale = nn.Parameter(torch.ones(dim_in))  # of each channel
         self.dates = nn.Linear(3 * dim_in, hidden)
         self.proj = nn.Sequential(nn.GELU(), nn.Linear(hidden, dim))
         self.place = nn.Linear(16, dim)
@@ -75,7 +76,7 @@ class Projector(nn.Module):
             kept = F.dropout(torch.ones_like(t1[:, :1]), self.dropout)  # of both dates, all patches
             t1, t2 = t1 * kept, t2 * kept
         a, b, difference = self.dates.weight.chunk(3, 1)
-        both = torch.cat([a - difference, b + difference], 1)
+        both = torch.cat([a - difference, b + difference], 1) * self.scale.repeat(2)
         h = F.linear(torch.cat([t1, t2], -1), both, self.dates.bias)
         return self.proj(h) + self.place(self.code)
 
