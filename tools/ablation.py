@@ -35,12 +35,12 @@ HERE = Path(__file__).resolve().parent.parent
 POOLED = dict(
     VISION_FEATURES="pooled", TILES=1, LOSS_WEIGHTS={"smooth_l1": 1.0, "giou": 1.0, "change": 0.5}
 )
+OWN = (*PRESETS["tiny"], "BATCH_ORDER")  # how all variants are trained
+GUIDE = {k: v for k, v in PRESETS["guide"].items() if k not in OWN}
+LOSSES = Config.setting("LOSS_WEIGHTS").default
 VARIANTS = {
     "default": {},
-    "guide": {
-        **PRESETS["guide"],
-        **{k: PRESETS["tiny"][k] for k in ("NO_CHANGE_SHARE", "BATCH_ORDER")},
-    },
+    "guide": GUIDE,
     "pooled, concat": dict(POOLED, FUSION="concat"),
     "pooled, film": dict(POOLED, FUSION="film"),
     "patch, add": dict(FUSION="add"),
@@ -51,7 +51,8 @@ VARIANTS = {
     "no LoRA": dict(USE_LORA=False),
     "grid 7 x 7": dict(TILES=1),
     "grid 14 x 14 by size": dict(TILES=1, IMAGE_SIZE=448),
-    "no attention loss": dict(LOSS_WEIGHTS={"smooth_l1": 1.0, "giou": 1.0, "change": 0.5}),
+    "no attention loss": dict(LOSS_WEIGHTS={k: w for k, w in LOSSES.items() if k != "attention"}),
+    "no region head": dict(REGION_HEAD=False),
 }
 KEY = ("variant", "seed", "epochs", "pairs")  # what makes an entry another one
 KEEP = dict(

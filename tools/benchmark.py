@@ -53,8 +53,8 @@ OURS = dict(EVAL_INTERVAL=10**6, SAVE_INTERVAL=10**6)
 BASELINE = dict(PRESETS["guide"], CACHE_FEATURES=False, BATCH_SIZE=4, **OURS)
 # name -> settings; the baseline's also compute the LM head and pad to MAX_TEXT_LENGTH
 VARIANTS = {
-    "ours, batch 4": dict(OURS, BATCH_SIZE=4),
-    "ours, batch 32": dict(OURS, BATCH_SIZE=32),
+    "ours, batch 4": dict(OURS, BATCH_SIZE=4, BATCH_ORDER="length"),
+    "ours, batch 32": dict(OURS, BATCH_SIZE=32, BATCH_ORDER="length"),
     "ours, batch 32, by pair": dict(OURS, BATCH_SIZE=32, BATCH_ORDER="pair"),
     "baseline, NF4": dict(BASELINE, USE_4BIT="always"),
     "baseline, not quantised": dict(BASELINE, USE_4BIT=False),

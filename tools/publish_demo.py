@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Take what the demo measured into the documentation: nbs/images/demo.png and demo.json, which
-the front page and the Chinese one show.
+"""Take what the demo measured into the documentation: nbs/images/demo.png, places.png and
+demo.json, which the front page, the Chinese one and the page on regions show.
 
 vlm_vla_demo                                  leaves outputs/demo
 python tools/publish_demo.py outputs/demo     then tools/refresh_pages.sh
@@ -23,6 +23,20 @@ def first_table(text):
     start = next(i for i, line in enumerate(lines) if line.startswith("|"))
     end = next((i for i in range(start, len(lines)) if not lines[i].startswith("|")), len(lines))
     return "\n".join(lines[start:end])
+
+
+def sections(text, *titles):
+    "The sections of a Markdown text that begin with these words, by title."
+    parts = [p.partition("\n\n") for p in text.split("\n## ")[1:]]
+    return {name: body.strip() for name, _, body in parts if name.startswith(titles)}
+
+
+def shrink(image, width=1000):
+    "The picture, at most so many pixels wide."
+    if image.width <= width:
+        return image
+    size = width, round(image.height * width / image.width)
+    return image.resize(size, Image.Resampling.LANCZOS)
 
 
 def cpu_name():
@@ -61,6 +75,7 @@ def main():
     out = dict(
         table=first_table(text),
         change=change,
+        regions=sections(text, "Masks"),
         n_pairs=metrics["n_pairs"],
         n=metrics["n"],
         n_boxes=metrics["n_boxes"],
@@ -77,16 +92,12 @@ def main():
     (IMAGES / "demo.json").write_text(
         json.dumps(out, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    image = some_rows(Image.open(demo / "gallery.png").convert("RGB"))
-    if image.width > 1000:
-        image = image.resize(
-            (1000, round(image.height * 1000 / image.width)), Image.Resampling.LANCZOS
-        )
-    image.quantize(256, dither=Image.Dither.NONE).save(IMAGES / "demo.png", optimize=True)
-    print(
-        f"{IMAGES / 'demo.json'}\n{IMAGES / 'demo.png'}:"
-        f" {(IMAGES / 'demo.png').stat().st_size / 1024:.0f} kB"
-    )
+    gallery, places = (Image.open(demo / f).convert("RGB") for f in ("gallery.png", "places.png"))
+    for name, image in (("demo.png", some_rows(gallery)), ("places.png", some_rows(places))):
+        image = shrink(image).quantize(256, dither=Image.Dither.NONE)
+        image.save(IMAGES / name, optimize=True)
+        print(f"{IMAGES / name}: {(IMAGES / name).stat().st_size / 1024:.0f} kB")
+    print(IMAGES / "demo.json")
 
 
 if __name__ == "__main__":

@@ -55,8 +55,9 @@ BASE = dict(
     SAVE_INTERVAL=50,
 )
 LOSSES = Config.setting("LOSS_WEIGHTS").default
-GUIDE = {k: v for k, v in PRESETS["guide"].items() if k not in ("NO_CHANGE_SHARE", "BATCH_ORDER")}
-GUIDE |= dict(AUGMENT=False, USE_LORA=True, EMA_DECAY=0.0, FEATURE_DROPOUT=0.0, WEIGHT_DECAY=0.01)
+MODEL = """VISION_FEATURES VISION_LAYERS REGION_HEAD FUSION TEXT_POOLING TILES LOSS_WEIGHTS
+BORROWED_CAPTIONS AUGMENT FEATURE_DROPOUT EMA_DECAY WEIGHT_DECAY"""
+GUIDE = {k: PRESETS["guide"][k] for k in MODEL.split()} | dict(USE_LORA=True)
 # Names in capitals are settings. encoder: random (same shape) or tiny; llm: second or tiny;
 # drawn: drawn scenes trained on first, in a style; real: training pairs used, None: all.
 ROWS = {

@@ -222,7 +222,7 @@ def _demo_configs(
     more = dict(MAX_EPOCHS=2) if small else {}
     common = {**PRESETS["tiny"], "COMPUTE_DTYPE": "bfloat16", **common, **more, **settings}
     agent = Config(**{**common, "OUTPUT_DIR": str(out.parent), "RUN_NAME": out.name})
-    baseline = {**common, **PRESETS["guide"], **settings}
+    baseline = {**PRESETS["guide"], **common}  # trained as the agent is, but for one epoch
     baseline.update(MAX_EPOCHS=1, BATCH_ORDER="random", NO_CHANGE_SHARE=agent.NO_CHANGE_SHARE)
     return dict(agent=agent, guide=Config(**baseline, OUTPUT_DIR=str(out), RUN_NAME="guide"))
 
@@ -269,7 +269,8 @@ def _make_inputs(out, small):
     with RunLock(out):
         for name in ("checkpoints", "report", "guide"):
             shutil.rmtree(out / name, ignore_errors=True)
-        for name in ("metrics.jsonl", "metrics.json", "curves.png", "config.json", "gallery.png"):
+        written = "metrics.jsonl metrics.json curves.png config.json gallery.png places.png"
+        for name in written.split():
             (out / name).unlink(missing_ok=True)
 
 # %% ../nbs/06_cli.ipynb #437f7b1e
@@ -282,9 +283,11 @@ def _show_results(out, runs):
     report = evaluate(runs["agent"], name="agent")
     report.save(out / "report", others=others)
     report.gallery(out / "gallery.png")
+    report.gallery(out / "places.png", which="several")
     _act(out, report)
     print("\n" + report.table(others) + "\n")
-    files = dict(run="", curves="curves.png", gallery="gallery.png", actions="actions")
+    files = dict(run="", curves="curves.png", gallery="gallery.png", places="places.png")
+    files.update(actions="actions")
     files.update(report="report/report.html", metrics="report/metrics.json")
     for what, path in files.items():
         print(f"{what:<10}{out / path}")

@@ -71,7 +71,7 @@ class _Data(Settings):
     ON_BAD_SAMPLE = Setting("skip", "skip and count, or stop", choices=("skip", "raise"))
     MAX_BAD_FRACTION = Setting(0.01, "more broken samples stop the run", low=0.0, high=1.0)
     AUGMENT = Setting(
-        False, "flips and quarter turns; 'grid': of cached features", choices=(False, True, "grid")
+        "grid", "flips and quarter turns; 'grid': of cached features", choices=(False, True, "grid")
     )
     COLOR_JITTER = Setting(
         0.0, "strength of colour jitter, drawn for each date; 0: none", low=0.0, high=1.0
@@ -98,7 +98,7 @@ class _Model(Settings):
     REGION_HEAD = Setting(True, "also predict which pixels are meant; not with pooled features")
     POINTER_DIM = Setting(256, "width of a patch after the projector, at most the LLM's", low=8)
     FEATURE_DROPOUT = Setting(
-        0.0, "fraction of the encoder's channels that a step leaves out", low=0.0, high=0.9
+        0.15, "fraction of the encoder's channels that a step leaves out", low=0.0, high=0.9
     )
     USE_LORA = Setting(True, "train LoRA adapters in the language model; False: it is frozen")
     LORA_R = Setting(8, "rank of the LoRA update", low=1)
@@ -136,18 +136,18 @@ class _Training(Settings):
         "auto", "auto: a GPU if one works, else the CPU", choices=("auto", "cpu", "cuda", "mps")
     )
     DEBUG = Setting(False, "5 batches and 5 validation batches, then the whole way to the end")
-    MAX_EPOCHS = Setting(10, "passes over the training split", low=1)
-    BATCH_SIZE = Setting(4, "samples per step on one device", low=1)
+    MAX_EPOCHS = Setting(4, "passes over the training split", low=1)
+    BATCH_SIZE = Setting(32, "samples per step on one device", low=1)
     GRADIENT_ACCUMULATION_STEPS = Setting(1, "batches per optimizer step", low=1)
-    LEARNING_RATE = Setting(1e-4, "peak step size", low=0.0)
+    LEARNING_RATE = Setting(1e-3, "peak step size", low=0.0)
     LORA_LEARNING_RATE = Setting(
         None, "the same for LoRA; None: LEARNING_RATE", low=0.0, kind=float, optional=True
     )
-    WEIGHT_DECAY = Setting(0.01, "AdamW's decay, on weight matrices only", low=0.0)
-    WARMUP_STEPS = Setting(500, "steps of linear warm-up, fewer in a short run", low=0)
+    WEIGHT_DECAY = Setting(0.05, "AdamW's decay, on weight matrices only", low=0.0)
+    WARMUP_STEPS = Setting(50, "steps of linear warm-up, fewer in a short run", low=0)
     MAX_GRAD_NORM = Setting(1.0, "gradients are clipped to this norm; 0: not at all", low=0.0)
     EMA_DECAY = Setting(
-        0.0, "such as 0.999: average the weights over the steps; 0: no", low=0.0, high=0.9999
+        0.99, "such as 0.999: average the weights over the steps; 0: no", low=0.0, high=0.9999
     )
     EARLY_STOPPING = Setting(0, "stop after so many validations without a better one", low=0)
     AUTO_BATCH = Setting(False, "where memory runs out, smaller batches and accumulation")
@@ -165,9 +165,9 @@ class _Order(Settings):
         0.5, "fraction of those that get a sentence from another pair", low=0.0, high=1.0
     )
     BATCH_ORDER = Setting(
-        "length",
-        "a batch has sentences of similar length, sentences of one pair, or any",
-        choices=("length", "pair", "random"),
+        "pair",
+        "a batch has sentences of one pair, sentences of similar length, or any",
+        choices=("pair", "length", "random"),
     )
     NUM_WORKERS = Setting(4, "loader processes, at most one per core", low=0)
 
@@ -198,12 +198,15 @@ PRESETS = {
         LOSS_WEIGHTS={"mse": 1.0},
         NO_CHANGE_SHARE=1.0,
         BORROWED_CAPTIONS=0.0,
-        BATCH_ORDER="random",
+        **dict(BATCH_ORDER="random", AUGMENT=False, FEATURE_DROPOUT=0.0, EMA_DECAY=0.0),
+        **dict(BATCH_SIZE=4, LEARNING_RATE=1e-4, WARMUP_STEPS=500, MAX_EPOCHS=10),
+        WEIGHT_DECAY=0.01,
     ),
     "tiny": dict(
         **dict(BATCH_SIZE=32, LEARNING_RATE=4e-3, WARMUP_STEPS=100, MAX_EPOCHS=8, EMA_DECAY=0.995),
         **dict(BEST_METRIC="miou_square", USE_4BIT=False, COMPUTE_DTYPE="float32", NUM_WORKERS=2),
-        **dict(BATCH_ORDER="pair", NO_CHANGE_SHARE=0.1, MAX_TEXT_LENGTH=48),
+        **dict(AUGMENT=False, FEATURE_DROPOUT=0.0, WEIGHT_DECAY=0.01),
+        **dict(NO_CHANGE_SHARE=0.1, MAX_TEXT_LENGTH=48),
         **dict(LOG_INTERVAL=20, EVAL_INTERVAL=100_000, SAVE_INTERVAL=200),
     ),
 }

@@ -174,11 +174,13 @@ def gallery(
 # %% ../../nbs/evaluation/plots.ipynb #298cde0b
 def pick_cases(
     predictions: list,  # of a report
-    which: str,  # 'best', 'median', 'worst', or 'spread': evenly over all
+    which: str,  # 'best', 'median', 'worst', 'spread', or 'several': spread, of many regions
     n: int,  # how many, of different pairs
 ) -> list:  # indices, best first
     "Predictions with a true box by their rank (IoU with the oracle square), one of each pair."
     known = [i for i, p in enumerate(predictions) if p["true_cx"] is not None]
+    if which == "several":
+        known, which = [i for i in known if predictions[i]["regions"] > 1], "spread"
     order = sorted(known, key=lambda i: (-predictions[i]["iou_square"], predictions[i]["error_px"]))
     middle, last = len(order) // 2, len(order) - 1
     starts = dict(best=[0], worst=[last], median=[middle], spread=np.linspace(0, last, n))
