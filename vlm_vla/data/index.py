@@ -265,7 +265,7 @@ def _note_lists(findings, left_out, conflicts):
         )
 
 # %% ../../nbs/data/index.ipynb #a770123a
-_INDEX_VERSION = 4  # of what is stored; raise it when the meaning changes
+_INDEX_VERSION = 5  # of what is stored; raise it when the meaning changes
 
 
 def _sizes(source, pair, findings):
@@ -366,6 +366,12 @@ def _open_indexes(sources, box_source, cache_dir):
     return tables
 
 # %% ../../nbs/data/index.ipynb #2f0e815a
+def _choose_own(tables, box_source):
+    "The first table whose sentences have masks of their own, which say more than boxes; or None."
+    own = [st for st in tables if st[1].count_own_masks()]
+    return (*own[0], "mask") if own and box_source in ("auto", "mask") else None
+
+
 def _choose(tables, box_source, cache_dir):
     "(source, table, where boxes come from), or None if there are none."
     folders_first = sorted(tables, key=lambda st: st[0].kind == _ROWS)
@@ -447,7 +453,7 @@ def open_data(
     "Find the data and read it into one table; `DatasetError` if it has no boxes as wanted."
     sources = _find_sources(path, allow_download)
     tables = _open_indexes(sources, box_source, cache_dir)
-    chosen = _choose(tables, box_source, cache_dir)
+    chosen = _choose_own(tables, box_source) or _choose(tables, box_source, cache_dir)
     if chosen is None:
         raise DatasetError(_no_boxes(*tables[0], box_source))
     source, _, kind = chosen

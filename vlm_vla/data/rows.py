@@ -41,6 +41,7 @@ _ROLES = dict(
     "imagepost postimage time2 path2 imagepath2 file2 b",
     caption="captions sentences caption sentence texts text changecaption changecaptions "
     "description raw",
+    prompt="prompt question query expression referringexpression instruction phrase",
     box="boxes bboxes bbox box boundingbox boundingboxes",
     mask="changemask mask masks label labels labelrgb changelabel labelpath maskpath gt",
     split="split subset partition",
