@@ -24,6 +24,7 @@ from vlm_vla.data.formats import (
 )
 from .images import SUFFIXES
 from .pairtable import NO_PIXELS, RawPair
+from .rowmasks import segmentation_locator
 from vlm_vla.data.rows import (
     ROW_SUFFIXES,
     BadRow,
@@ -165,12 +166,25 @@ def _note_mask(row, masks):
 
 @patch
 def _own_masks(self: _Columns, masks):
-    "Are the sentences prompts, or have most pairs with several rows several masks?"
+    "Are there drawn masks, prompts, or different masks in the rows of most pairs?"
+    if any("segmentation" in r for r in self.roles.values()):
+        return True
     if masks and any(r.get("caption") == r.get("prompt", "") for r in self.roles.values()):
         return True
     by_pair = [p for c, pairs in masks.items() if c not in self.classes for p in pairs.values()]
     several = [len(set(names)) > 1 for names in by_pair if len(names) > 1]
     return 2 * sum(several) > len(several)
+
+# %% ../../nbs/data/annotations.ipynb #65102007
+def _drawn_mask(row, roles, size):
+    "The locator of what a row draws (polygons, run lengths) in a picture of a size; '' if nothing."
+    value = row.get(roles.get("segmentation"))
+    if is_missing(value):
+        return ""
+    by_fold = {_fold(n): v for n, v in row.items()}
+    given = [by_fold.get(n) for n in ("width", "height")]  # COCO's images say theirs
+    width, height = map(int, given) if all(str(v).isdecimal() for v in given) else size()
+    return segmentation_locator(value, height, width)
 
 # %% ../../nbs/data/annotations.ipynb #dee92caa
 @patch
@@ -329,6 +343,7 @@ def _add(self: AnnotationSource, collector, resolve, path, where, row, columns):
         raise ValueError(lacks)
     captions, convention, split, changed = read_row(row, roles, _is_table(path))
     own = ""
+    mask = _drawn_mask(row, roles, lambda: self.ref(t2[0], 0).size) or mask
     if columns.own:  # the flag is the sentence's, too: unchanged means that it means nothing
         own, mask = mask or (NO_PIXELS if changed is False else ""), ""
         changed = None

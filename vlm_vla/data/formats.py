@@ -19,6 +19,7 @@ from fastcore.basics import patch
 from .files import Borders, _subfolders, join_by_name, picture_stem
 from .images import SUFFIXES, BadImage, ImageRef, to_rgb
 from .pairtable import BadSample, RawPair, file_stamp, list_files
+from .rowmasks import drawn_ref, is_drawn
 from vlm_vla.data.rows import (
     ROW_SUFFIXES,
     SPLITS,
@@ -121,6 +122,8 @@ def prepare(self: Source, cache_dir):
 @patch
 def ref(self: Source, locator: str, stamp: int) -> ImageRef:
     "The picture behind a locator of a `RawPair`."
+    if is_drawn(locator):
+        return drawn_ref(self.root, locator)
     return ImageRef(f"{locator}#{stamp:016x}", os.path.join(self.root, locator), locator)
 
 

@@ -44,6 +44,7 @@ _ROLES = dict(
     prompt="prompt question query expression referringexpression instruction phrase",
     box="boxes bboxes bbox box boundingbox boundingboxes",
     mask="changemask mask masks label labels labelrgb changelabel labelpath maskpath gt",
+    segmentation="segmentation segmentations rle maskrle polygon polygons",
     split="split subset partition",
     name="filename imagename name image img file imageid id key",
     id="id pairid imgid imageid imagename filename name key",

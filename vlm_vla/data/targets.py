@@ -49,6 +49,7 @@ from vlm_vla.data.images import (
     value_ranges,
 )
 from .pairtable import NO_PIXELS, Columns, PairTable, cached_columns
+from .rowmasks import is_drawn
 from .rows import DatasetError
 
 # %% ../../nbs/data/targets.ipynb #3413b684
@@ -336,7 +337,7 @@ def _looks(source, locators):
     "Number -> what the mask holds; masks that cannot be read are named when they are judged."
     looks = {}
     for i in tqdm(range(len(locators)), desc="masks", unit="mask", delay=2, mininterval=1):
-        if (locator := locators[i]) and not locator.startswith("{"):
+        if (locator := locators[i]) and not is_drawn(locator):
             try:
                 looks[i] = look_at_mask(mask_codes(source.ref(locator, 0).open_raw(), locator))
             except BadImage:
@@ -363,10 +364,10 @@ def _judge_own(source, table, c, settings, coding):
     i, locator = int(table.caption_pair[c]), table.own_masks[c]
     if locator == NO_PIXELS:
         return _Verdict(False)
-    size = table.size[i, 2:].tolist()
+    ref, size = source.ref(locator, 0), table.size[i, 2:].tolist()
     try:
-        mask = decode_mask(source.ref(locator, 0).open_raw(), locator, coding)
-        region = own_region(_check_mask_shape(mask, *size, locator), settings)
+        mask = decode_mask(ref.open_raw(), ref.name, coding)
+        region = own_region(_check_mask_shape(mask, *size, ref.name), settings)
     except BadImage as e:
         return e
     return _scaled(region, mask.shape, size) if region.box else _Verdict(False)
@@ -514,7 +515,8 @@ def judge(self: _Verdicts, i, verdicts, file):
 def refuse(self: _Verdicts, i, c, file, why):
     self.arrays["reason"][c] = self.reasons.index(_BAD)
     name = f"{self.table.ids[i]}#{c - self.table.caption_range(i).start}"
-    file = self.table.own_masks[c] or file
+    own = self.table.own_masks[c]
+    file = "segmentation" if is_drawn(own) else own or file
     self.bad.append(dict(id=name, file=file, why=f"{self.table.captions[c]!r:.80}: {why}"))
 
 # %% ../../nbs/data/targets.ipynb #d23f5e16
