@@ -449,9 +449,12 @@ def open_data(
     cache_dir,  # folder for the table
     allow_download: bool = False,  # may the network be used?
     max_bad: float = 1.0,  # largest fraction of bad rows in a data file that is passed over, 0 to 1
+    prompts: str = "",  # "classes": make sentences from maps of classes
 ) -> tuple:  # (source, table, "bbox" | "mask" | "diff" | "none": where boxes come from)
     "Find the data and read it into one table; `DatasetError` if it has no boxes as wanted."
     sources = _find_sources(path, allow_download)
+    for s in sources:
+        s.prompts = prompts
     tables = _open_indexes(sources, box_source, cache_dir)
     chosen = _choose_own(tables, box_source) or _choose(tables, box_source, cache_dir)
     if chosen is None:
@@ -462,4 +465,6 @@ def open_data(
     source.notes = [
         _passed_over(s, t, kind) for s, t in tables if s is not source and s.files()
     ] + [f"not used: {s.problem}" for s in sources if s.problem]
+    if prompts and not getattr(source, "has_class_maps", False):
+        source.notes.append("PROMPTS makes no sentences: there are no maps of classes")
     return chosen

@@ -295,7 +295,8 @@ def open_pairs(
         raise ValueError(f"box_source {box_source!r} is unknown; expected {', '.join(known)}")
     max_bad = c.MAX_BAD_FRACTION if c.ON_BAD_SAMPLE == "skip" else 0.0
     # 1. find the data, and read it into one table
-    source, table, kind = open_data(path, box_source, c.cache_dir, c.ALLOW_DOWNLOAD, max_bad)
+    given = (path, box_source, c.cache_dir, c.ALLOW_DOWNLOAD, max_bad, c.PROMPTS)
+    source, table, kind = open_data(*given)
     # 2. judge each sentence
     settings = dict(source=kind, region=c.REGION, merge_px=c.MERGE_PX)
     settings.update(_convention(source, table.meta["fields"], c))
@@ -459,12 +460,13 @@ def _notes(pairs, t, v):
         notes.append("the data has no splits: one pair in ten went to val")
     if not len(t.captions):
         notes.append("the data has no sentences: add LevirCCcaptions.json or an annotation file")
-    if pairs.box_source in ("bbox", "mask") and (n := t.count_own_masks()):
+    n = t.count_own_masks()
+    if pairs.box_source in ("bbox", "mask") and n:
         notes.append(
             f"{n} sentences have a mask of their own: it is what they mean, and the words"
             " are not read"
         )
-    if pairs.box_source == "mask" and t.count_masks():
+    if pairs.box_source == "mask" and t.count_masks() and not len(t.captions) == n > 0:
         what = "masks say only that something changed"
         what += ", and every sentence means all of it at its place"
         if v.meta["coded"]:

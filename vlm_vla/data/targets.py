@@ -315,7 +315,7 @@ def _find_mask_coding(source, table):
     looks = _looks(source, table.masks)
     coding = mask_coding(list(looks.values()))
     first = next(filter(None, table.masks), "")
-    how = _mci_beside(source, first) if first else ""
+    how = _mci_beside(source, first) if first and not is_drawn(first) else ""
     notes, coded = [], bool(how or coding["roads"])
     if not coded:
         marked = {i: _marked(look, coding) for i, look in looks.items()}
@@ -326,6 +326,7 @@ def _find_mask_coding(source, table):
             f"too few of {len(looks)} show {ROAD}, the value for road, and neither label_rgb nor"
             " LevirCCcaptions.json lies beside them"
         )
+        how = "they are maps of classes" if is_drawn(first) else how
     elif not how:
         how = f"enough of {len(looks)} hold {ROAD}, the value for road, or its colour"
     if coding["problem"]:
