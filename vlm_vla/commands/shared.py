@@ -17,17 +17,8 @@ SET_FOR_PREDICT = ("CLIP_PATH", "LLM_PATH", "DEVICE", "ALLOW_DOWNLOAD", "ACCEPT_
 SET_FOR_EVAL = (
     *SET_FOR_PREDICT,
     *("DATASET_PATH", "OUTPUT_DIR", "CACHE_DIR", "CACHE_FEATURES", "CACHE_DTYPE", "CACHE_MAX_GB"),
-    *(
-        "NUM_WORKERS",
-        "SEED",
-        "BOX_SOURCE",
-        "REGION",
-        "MERGE_PX",
-        "PROMPTS",
-        "BBOX_FORMAT",
-        "BBOX_UNITS",
-    ),
-    *("CAPTIONS_PER_PAIR", "ON_BAD_SAMPLE", "MAX_BAD_FRACTION"),
+    *("NUM_WORKERS", "SEED", "BOX_SOURCE", "REGION", "MERGE_PX", "BBOX_FORMAT", "BBOX_UNITS"),
+    *("PROMPTS", "CAPTIONS_PER_PAIR", "ON_BAD_SAMPLE", "MAX_BAD_FRACTION"),
 )
 
 # %% ../../nbs/commands/shared.ipynb #00fa4013
