@@ -64,11 +64,7 @@ class _Data(Settings):
         "unit of a box in annotations: fraction is 0-1, percent 0-100, thousandth 0-1000",
         choices=("pixel", "fraction", "percent", "thousandth"),
     )
-    PROMPTS = Setting(
-        "",
-        "sentences made by template: classes, from a map of classes for each date (as in SECOND)",
-        choices=("", "classes"),
-    )
+    PROMPTS = Setting("", "classes: sentences from maps of classes", choices=("", "classes"))
     CAPTIONS_PER_PAIR = Setting(0, "at most this many sentences of each pair; 0: all", low=0)
     ON_BAD_SAMPLE = Setting("skip", "skip and count, or stop", choices=("skip", "raise"))
     MAX_BAD_FRACTION = Setting(0.01, "more broken samples stop the run", low=0.0, high=1.0)

@@ -25,6 +25,8 @@ from vlm_vla.data.formats import (
 from .images import SUFFIXES
 from .pairtable import NO_PIXELS, RawPair
 from .rowmasks import segmentation_locator
+
+# %% ../../nbs/data/annotations.ipynb #3477e01c
 from vlm_vla.data.rows import (
     ROW_SUFFIXES,
     BadRow,
@@ -50,30 +52,32 @@ class PairCollector:
     ):
         self.pairs, self.findings, self.n_captions = {}, findings, 0
 
-    def add(
-        self,
-        pair: RawPair,  # of this row, without sentences
-        captions: list,  # of (sentence, its boxes)
-        convention: tuple,  # (format or None, units or None) of the boxes
-        where: tuple,  # (file, place in it)
-        key=None,  # equal for the same two pictures; by default their locators
-        own_mask: str = "",  # locator of the mask that these sentences mean, and no others
-    ):
-        "Add a row; `ValueError` if it contradicts an earlier row about the same pictures."
-        p = self.pairs.setdefault(key or (pair.t1, pair.t2), pair)
-        if p is not pair:
-            _merge(p, pair)
-        lists = p.captions, p.boxes, p.conventions, p.own_masks
-        p.captions, p.boxes, p.conventions, p.own_masks = map(list, lists)
-        for c, boxes in captions:
-            if isinstance(c, BadRow):
-                self.findings.reject(pair.id or where[1], ", ".join(where), c)
-                continue
-            self.n_captions += 1
-            p.captions.append(c)
-            p.boxes.append(boxes)
-            p.conventions.append(convention)
-            p.own_masks.append(own_mask)
+# %% ../../nbs/data/annotations.ipynb #7183e7bb
+@patch
+def add(
+    self: PairCollector,
+    pair: RawPair,  # of this row, without sentences
+    captions: list,  # of (sentence, its boxes)
+    convention: tuple,  # (format or None, units or None) of the boxes
+    where: tuple,  # (file, place in it)
+    key=None,  # equal for the same two pictures; by default their locators
+    own_mask: str = "",  # locator of the mask that these sentences mean, and no others
+):
+    "Add a row; `ValueError` if it contradicts an earlier row about the same pictures."
+    p = self.pairs.setdefault(key or (pair.t1, pair.t2), pair)
+    if p is not pair:
+        _merge(p, pair)
+    lists = p.captions, p.boxes, p.conventions, p.own_masks
+    p.captions, p.boxes, p.conventions, p.own_masks = map(list, lists)
+    for c, boxes in captions:
+        if isinstance(c, BadRow):
+            self.findings.reject(pair.id or where[1], ", ".join(where), c)
+            continue
+        self.n_captions += 1
+        p.captions.append(c)
+        p.boxes.append(boxes)
+        p.conventions.append(convention)
+        p.own_masks.append(own_mask)
 
 # %% ../../nbs/data/annotations.ipynb #872f5805
 def _merge(p, new):

@@ -494,7 +494,7 @@ def _mask_locator(folders, found):
         return json.dumps(dict(classes=maps), separators=(",", ":"))
     return next((found[p] for p in folders.masks if p in found), "")
 
-
+# %% ../../nbs/data/formats.ipynb #6d4767cb
 def _pairs_in(root, folders, borders, findings):
     "The pairs in a `_PairFolders`, without sentences."
     marked = (*folders.masks, *folders.classes)

@@ -332,7 +332,7 @@ def region_mask(
     region = region_in(mask, sample.caption, self.settings, coded).mask
     return None if region is None else _resized(region, sample.width, sample.height)
 
-
+# %% ../../nbs/data/sources.ipynb #9ddee04c
 @patch
 def _change_mask(self: Pairs, sample):
     "The mask of a sample's pair, kept until another pair is asked for."
