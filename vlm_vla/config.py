@@ -59,7 +59,7 @@ class _Data(Settings):
     )
     MERGE_PX = Setting(8, "pixels: mask components closer than this are one cluster", low=0)
     BOX_AS_MASK = Setting(
-        True, "where only a box is known, may all of it teach the region head? False: its outside"
+        False, "in data with masks, may a box without one teach the region as if it were filled?"
     )
     BBOX_FORMAT = Setting("xyxy", "order of a box in annotations", choices=("xyxy", "xywh"))
     BBOX_UNITS = Setting(
@@ -67,6 +67,7 @@ class _Data(Settings):
         "unit of a box in annotations: fraction is 0-1, percent 0-100, thousandth 0-1000",
         choices=("pixel", "fraction", "percent", "thousandth"),
     )
+    PROMPTS = Setting("", "classes: sentences from maps of classes", choices=("", "classes"))
     CAPTIONS_PER_PAIR = Setting(0, "at most this many sentences of each pair; 0: all", low=0)
     ON_BAD_SAMPLE = Setting("skip", "skip and count, or stop", choices=("skip", "raise"))
     MAX_BAD_FRACTION = Setting(0.01, "more broken samples stop the run", low=0.0, high=1.0)

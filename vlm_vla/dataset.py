@@ -65,6 +65,8 @@ class LevirCCActionDataset(Dataset):
         self.image_transform = ImageTransform(self.image_size, self.normalization)
         self.cache, self._regions, self._last = PixelCache(), {}, (None, None)
         self._has_mask = set()  # ids of the samples whose region is not just their box
+        table = self.pairs.table
+        self._masks = any(table.masks) or table.count_own_masks() > 0  # else a box is all there is
         # One flag per sample, shared with the worker processes
         self._unreadable = torch.zeros(len(self.samples), dtype=torch.uint8).share_memory_()
 
@@ -173,7 +175,7 @@ def describe(
         )
         if self.grid is not None:
             item["region"] = torch.from_numpy(self._region(i, sample, view))
-            item["has_mask"] = sample.box is None or sample.id in self._has_mask
+            item["has_mask"] = sample.box is None or not self._masks or sample.id in self._has_mask
         return dict(item, view=view)
 
 # %% ../nbs/01_dataset.ipynb #8f58d712

@@ -23,7 +23,10 @@ from vlm_vla.data.formats import (
     text_files,
 )
 from .images import SUFFIXES
-from .pairtable import RawPair
+from .pairtable import NO_PIXELS, RawPair
+from .rowmasks import segmentation_locator
+
+# %% ../../nbs/data/annotations.ipynb #3477e01c
 from vlm_vla.data.rows import (
     ROW_SUFFIXES,
     BadRow,
@@ -49,27 +52,32 @@ class PairCollector:
     ):
         self.pairs, self.findings, self.n_captions = {}, findings, 0
 
-    def add(
-        self,
-        pair: RawPair,  # of this row, without sentences
-        captions: list,  # of (sentence, its boxes)
-        convention: tuple,  # (format or None, units or None) of the boxes
-        where: tuple,  # (file, place in it)
-        key=None,  # equal for the same two pictures; by default their locators
-    ):
-        "Add a row; `ValueError` if it contradicts an earlier row about the same pictures."
-        p = self.pairs.setdefault(key or (pair.t1, pair.t2), pair)
-        if p is not pair:
-            _merge(p, pair)
-        p.captions, p.boxes, p.conventions = map(list, (p.captions, p.boxes, p.conventions))
-        for c, boxes in captions:
-            if isinstance(c, BadRow):
-                self.findings.reject(pair.id or where[1], ", ".join(where), c)
-                continue
-            self.n_captions += 1
-            p.captions.append(c)
-            p.boxes.append(boxes)
-            p.conventions.append(convention)
+# %% ../../nbs/data/annotations.ipynb #7183e7bb
+@patch
+def add(
+    self: PairCollector,
+    pair: RawPair,  # of this row, without sentences
+    captions: list,  # of (sentence, its boxes)
+    convention: tuple,  # (format or None, units or None) of the boxes
+    where: tuple,  # (file, place in it)
+    key=None,  # equal for the same two pictures; by default their locators
+    own_mask: str = "",  # locator of the mask that these sentences mean, and no others
+):
+    "Add a row; `ValueError` if it contradicts an earlier row about the same pictures."
+    p = self.pairs.setdefault(key or (pair.t1, pair.t2), pair)
+    if p is not pair:
+        _merge(p, pair)
+    lists = p.captions, p.boxes, p.conventions, p.own_masks
+    p.captions, p.boxes, p.conventions, p.own_masks = map(list, lists)
+    for c, boxes in captions:
+        if isinstance(c, BadRow):
+            self.findings.reject(pair.id or where[1], ", ".join(where), c)
+            continue
+        self.n_captions += 1
+        p.captions.append(c)
+        p.boxes.append(boxes)
+        p.conventions.append(convention)
+        p.own_masks.append(own_mask)
 
 # %% ../../nbs/data/annotations.ipynb #872f5805
 def _merge(p, new):
@@ -126,14 +134,16 @@ class _Columns:
     "What the columns of one annotation file mean."
 
     def __init__(self, path):
-        self.shapes, labels = Counter(), {}  # names of columns -> rows; label column -> values
+        self.shapes, labels, masks = Counter(), {}, {}  # names of columns -> rows; column -> values
         for row in (row for _, row in iter_rows(path) if isinstance(row, dict)):
             self.shapes[tuple(row)] += 1
             for c in _label_columns(tuple(row)):
                 labels.setdefault(c, []).append(row[c])
+            _note_mask(row, masks)
         examples = {c: _class_value(values) for c, values in labels.items()}
         self.classes = {c: v for c, v in examples.items() if v is not None}
         self.roles = {s: self._roles_of(s) for s in self.shapes}
+        self.own = self._own_masks(masks)  # does a row's mask belong to its sentence alone?
         self.usual = {}  # role -> (its names, the number of rows that have it)
         for shape, roles in self.roles.items():
             for role, c in roles.items() if {"first", "second"} <= roles.keys() else ():
@@ -143,9 +153,42 @@ class _Columns:
     def _roles_of(self, shape):
         roles = column_roles(n for n in shape if n not in self.classes)
         drawn = [c for c, v in self.classes.items() if c in shape and _is_drawn(v)]
+        if "prompt" in roles and "caption" not in roles:
+            roles["caption"] = roles["prompt"]
         if "box" not in roles and drawn:  # Label Studio calls its boxes `label`
             roles["box"] = drawn[0]
         return roles
+
+# %% ../../nbs/data/annotations.ipynb #2a60b444
+def _note_mask(row, masks):
+    "Add a row's mask to those of the same two pictures: masks is column -> pair -> names."
+    roles = column_roles(tuple(row))
+    if {"first", "second", "mask"} <= roles.keys() and not is_missing(row[roles["mask"]]):
+        pair, column = (str(row[roles[r]]) for r in ("first", "second")), roles["mask"]
+        masks.setdefault(column, {}).setdefault(tuple(pair), []).append(str(row[column]))
+
+
+@patch
+def _own_masks(self: _Columns, masks):
+    "Are there drawn masks, prompts, or different masks in the rows of most pairs?"
+    if any("segmentation" in r for r in self.roles.values()):
+        return True
+    if masks and any(r.get("caption") == r.get("prompt", "") for r in self.roles.values()):
+        return True
+    by_pair = [p for c, pairs in masks.items() if c not in self.classes for p in pairs.values()]
+    several = [len(set(names)) > 1 for names in by_pair if len(names) > 1]
+    return 2 * sum(several) > len(several)
+
+# %% ../../nbs/data/annotations.ipynb #65102007
+def _drawn_mask(row, roles, size):
+    "The locator of what a row draws (polygons, run lengths) in a picture of a size; '' if nothing."
+    value = row.get(roles.get("segmentation"))
+    if is_missing(value):
+        return ""
+    by_fold = {_fold(n): v for n, v in row.items()}
+    given = [by_fold.get(n) for n in ("width", "height")]  # COCO's images say theirs
+    width, height = map(int, given) if all(str(v).isdecimal() for v in given) else size()
+    return segmentation_locator(value, height, width)
 
 # %% ../../nbs/data/annotations.ipynb #dee92caa
 @patch
@@ -163,6 +206,8 @@ def lacks(self: _Columns, row):
 def notes(self: _Columns, file):
     "Sentences about columns that are not used."
     notes = [_class_note(file, c, v) for c, v in self.classes.items() if not _is_drawn(v)]
+    if self.own and any("changed" in roles for roles in self.roles.values()):
+        notes.append(f"{file}: the masks of the rows say whether anything changed, not its flags")
     used = {c for s, roles in self.roles.items() for c in (*roles.values(), *_box_columns(s)[0])}
     used |= self.classes.keys()
     unused = dict.fromkeys(str(c) for s in self.shapes for c in s if c and c not in used)
@@ -301,6 +346,11 @@ def _add(self: AnnotationSource, collector, resolve, path, where, row, columns):
     if lacks := columns.lacks(row):
         raise ValueError(lacks)
     captions, convention, split, changed = read_row(row, roles, _is_table(path))
+    own = ""
+    mask = _drawn_mask(row, roles, lambda: self.ref(t2[0], 0).size) or mask
+    if columns.own:  # the flag is the sentence's, too: unchanged means that it means nothing
+        own, mask = mask or (NO_PIXELS if changed is False else ""), ""
+        changed = None
     id, split = _row_id(row) or picture_stem(t1[0]), split or self._split_of(path)
     pair = RawPair(id, t1[0], t2[0], mask, split, changed, stamps=(t1[1], t2[1]))
-    collector.add(pair, captions, convention, (path.name, where))
+    collector.add(pair, captions, convention, (path.name, where), own_mask=own)

@@ -6,6 +6,7 @@
 __all__ = ['FORMATS', 'Findings', 'nothing_usable', 'Source', 'register_format', 'text_file_kind', 'text_files', 'FolderSource']
 
 # %% ../../nbs/data/formats.ipynb #d61c77cd
+import json
 import os
 from collections import Counter
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from fastcore.basics import patch
 from .files import Borders, _subfolders, join_by_name, picture_stem
 from .images import SUFFIXES, BadImage, ImageRef, to_rgb
 from .pairtable import BadSample, RawPair, file_stamp, list_files
+from .rowmasks import are_class_maps, class_prompts, drawn_ref, is_drawn
 from vlm_vla.data.rows import (
     ROW_SUFFIXES,
     SPLITS,
@@ -73,6 +75,7 @@ class Source:
     problem = ""  # why it cannot be used, if so
     others = None  # what else its folder can be read as; None if a single file was asked for
     masks_from = None  # the `FolderSource` beside it that has the masks
+    prompts = ""  # "classes": make sentences from a colour map of classes for each date
     notes = ()  # sentences for the report about files that are not used
 
     def __init__(
@@ -121,6 +124,8 @@ def prepare(self: Source, cache_dir):
 @patch
 def ref(self: Source, locator: str, stamp: int) -> ImageRef:
     "The picture behind a locator of a `RawPair`."
+    if is_drawn(locator):
+        return drawn_ref(self.root, locator)
     return ImageRef(f"{locator}#{stamp:016x}", os.path.join(self.root, locator), locator)
 
 
@@ -194,6 +199,7 @@ class _PairFolders:
     second: str  # folder of the second date; the first one, if both dates lie there
     masks: tuple = ()  # folders of masks, best first
     unclear: tuple = ()  # folders any of which may hold the masks
+    classes: tuple = ()  # folders of colour maps of classes, one for each date
 
 
 def _holds_few_values(path):
@@ -232,6 +238,16 @@ def _has_pictures(folder):
         return any(n.lower().endswith(SUFFIXES) and not n.startswith(".") for n in names)
 
 # %% ../../nbs/data/formats.ipynb #2f917fa6
+def _class_folders(place, names):
+    "The folders of colour maps of both dates, such as label1 and label2, or ()."
+    for two in combinations(sorted(names), 2):
+        files = [[Path(place, n, f) for f in list_files(place / n, SUFFIXES)] for n in two]
+        shown = [f for found in files for f in found[:: len(found) // 3 or 1][:3]]
+        if two[0][:-1] == two[1][:-1] and all(files) and are_class_maps(shown):
+            return two
+    return ()
+
+
 def _two_folders(root, base, split):
     "The `_PairFolders` in `base` with a folder for each date, or None."
     names = _subfolders(root / base)
@@ -243,14 +259,16 @@ def _two_folders(root, base, split):
     while "mask" in (r := column_roles(rest)):
         masks.append(r["mask"])
         rest.remove(r["mask"])
-    if not masks and rest:  # no folder is called so: one that looks like it
+    classes = _class_folders(root / base, rest)
+    if not masks and not classes and rest:  # no folder is called so: one that looks like it
         stems = {picture_stem(n) for n in list_files(root / base / first, SUFFIXES)}
         files = {n: list_files(root / base / n, SUFFIXES) for n in rest}
         same = {n: [f for f in found if picture_stem(f) in stems] for n, found in files.items()}
         same = {n: found for n, found in same.items() if found and 2 * len(found) >= len(files[n])}
         masks, unclear = _folders_like_masks(root / base, same)
-    folders = [[(base / n).as_posix() for n in m] for m in ((first, second), masks, unclear)]
-    return _PairFolders(split, *folders[0], tuple(folders[1]), tuple(folders[2]))
+    every = ((first, second), masks, unclear, classes)
+    folders = [[(base / n).as_posix() for n in m] for m in every]
+    return _PairFolders(split, *folders[0], *map(tuple, folders[1:]))
 
 # %% ../../nbs/data/formats.ipynb #a399bf53
 _PAIR_ENDS = ("_pre_disaster", "_post_disaster")  # how the names of the two dates end
@@ -390,14 +408,19 @@ class FolderSource(Source):
 
     @property
     def kind(self):  # in the words of those who know the data
-        masks = any(f.masks for f in self.pair_folders)
+        masks = any(f.masks or f.classes for f in self.pair_folders)
         if not self.caption_files:
             return "image pairs with masks" if masks else "image pairs"
         return "LEVIR-MCI folders" if masks else "LEVIR-CC folders (no masks)"
 
+    @property
+    def has_class_maps(self):
+        return any(f.classes for f in self.pair_folders)
+
     def signature(self):
-        folders = [[f.split, f.first, f.second, *f.masks] for f in self.pair_folders]
-        return dict(super().signature(), folders=folders)
+        names = ((f.split, f.first, f.second, *f.masks, *f.classes) for f in self.pair_folders)
+        made = dict(prompts=self.prompts) if self.has_class_maps else {}
+        return dict(super().signature(), folders=list(map(list, names)), **made)
 
     def files(self):
         return [Path(os.path.relpath(p, self.root)).as_posix() for p in self.caption_files]
@@ -464,9 +487,18 @@ def _join_one_folder(folders, files, masks, findings):
     return joined, mask_of
 
 # %% ../../nbs/data/formats.ipynb #3ae99fc1
+def _mask_locator(folders, found):
+    "The mask of a pair: both maps of classes, else the best of its masks; '' if it has none."
+    maps = [found[p] for p in folders.classes if p in found]
+    if len(maps) == 2:
+        return json.dumps(dict(classes=maps), separators=(",", ":"))
+    return next((found[p] for p in folders.masks if p in found), "")
+
+# %% ../../nbs/data/formats.ipynb #6d4767cb
 def _pairs_in(root, folders, borders, findings):
     "The pairs in a `_PairFolders`, without sentences."
-    every = (folders.first, folders.second, *folders.masks)
+    marked = (*folders.masks, *folders.classes)
+    every = (folders.first, folders.second, *marked)
     for folder in every:
         if why := borders.refusal(folder):
             raise DatasetError(f"{root}: {why}")
@@ -478,14 +510,15 @@ def _pairs_in(root, folders, borders, findings):
             "label, or take the other one out"
         )
     files = {p: list_files(root / p, SUFFIXES) for p in every}
-    masks = {p: files[p] for p in folders.masks}
+    masks = {p: files[p] for p in marked}
     join = _join_one_folder if folders.first == folders.second else _join_two_folders
     joined, mask_of = join(folders, files, masks, findings)
     pairs = []
     for id, (a, b) in joined.items():
-        mask = next((Path(p, m[a]).as_posix() for p, m in mask_of.items() if a in m), "")
+        found = {p: Path(p, m[a]).as_posix() for p, m in mask_of.items() if a in m}
+        mask = _mask_locator(folders, found)
         t1, t2 = Path(folders.first, a).as_posix(), Path(folders.second, b).as_posix()
-        if why := next(filter(None, map(borders.refusal, filter(None, (t1, t2, mask)))), ""):
+        if why := next(filter(None, map(borders.refusal, (t1, t2, *found.values()))), ""):
             findings.reject(id, t1, why)
             continue
         stamps = file_stamp(a, *files[folders.first][a]), file_stamp(b, *files[folders.second][b])
@@ -557,19 +590,48 @@ def _caption_names(pair):
 
 @patch
 def read(self: FolderSource, findings):
-    borders, used = Borders(self.root), set()
+    borders, used, made = Borders(self.root), set(), 0
     groups = [(f, _pairs_in(self.root, f, borders, findings)) for f in self.pair_folders]
     names = {n for _, pairs in groups for p in pairs for n in _caption_names(p)}
     entries = self._read_caption_files(names, findings)
     times = Counter(p.id for _, pairs in groups for p in pairs)
     for f, pairs in groups:
-        yield from _with_captions(f, pairs, entries, times, used, findings)
+        for p in _with_captions(f, pairs, entries, times, used, findings):
+            made += self._add_prompts(p, findings) if f.classes and self.prompts else 0
+            yield p
+    if self.has_class_maps:
+        findings.notes.append(_about_prompts(self.prompts, made))
     findings.unmatched += [
         f"{e.where} of the caption file ({stem}): no such pair"
         for stem in entries
         if stem not in used
         for e in entries[stem]
     ]
+
+# %% ../../nbs/data/formats.ipynb #e4a42dc8
+@patch
+def _add_prompts(self: FolderSource, p, findings):
+    "Give a pair the sentences that its colour maps say; how many there are."
+    if not is_drawn(p.mask):
+        return 0
+    try:
+        made = class_prompts(self.root, p.mask)
+    except BadImage as e:
+        findings.reject(p.id, p.t1, e)
+        return 0
+    p.own_masks = ("",) * len(p.captions) + tuple(locator for _, locator in made)
+    p.captions += tuple(sentence for sentence, _ in made)
+    return len(made)
+
+
+def _about_prompts(prompts, n):
+    "The note about colour maps of classes."
+    if prompts:
+        return f"{n} sentences are made by template from the maps of classes; nobody wrote them"
+    return (
+        "each date has a map of classes: PROMPTS='classes' makes a sentence for every class that "
+        "appeared or disappeared"
+    )
 
 # %% ../../nbs/data/formats.ipynb #09708cf5
 def _usable_captions(entries, id, findings):

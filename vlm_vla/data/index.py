@@ -265,7 +265,7 @@ def _note_lists(findings, left_out, conflicts):
         )
 
 # %% ../../nbs/data/index.ipynb #a770123a
-_INDEX_VERSION = 4  # of what is stored; raise it when the meaning changes
+_INDEX_VERSION = 5  # of what is stored; raise it when the meaning changes
 
 
 def _sizes(source, pair, findings):
@@ -366,6 +366,12 @@ def _open_indexes(sources, box_source, cache_dir):
     return tables
 
 # %% ../../nbs/data/index.ipynb #2f0e815a
+def _choose_own(tables, box_source):
+    "The first table whose sentences have masks of their own, which say more than boxes; or None."
+    own = [st for st in tables if st[1].count_own_masks()]
+    return (*own[0], "mask") if own and box_source in ("auto", "mask") else None
+
+
 def _choose(tables, box_source, cache_dir):
     "(source, table, where boxes come from), or None if there are none."
     folders_first = sorted(tables, key=lambda st: st[0].kind == _ROWS)
@@ -443,11 +449,14 @@ def open_data(
     cache_dir,  # folder for the table
     allow_download: bool = False,  # may the network be used?
     max_bad: float = 1.0,  # largest fraction of bad rows in a data file that is passed over, 0 to 1
+    prompts: str = "",  # "classes": make sentences from maps of classes
 ) -> tuple:  # (source, table, "bbox" | "mask" | "diff" | "none": where boxes come from)
     "Find the data and read it into one table; `DatasetError` if it has no boxes as wanted."
     sources = _find_sources(path, allow_download)
+    for s in sources:
+        s.prompts = prompts
     tables = _open_indexes(sources, box_source, cache_dir)
-    chosen = _choose(tables, box_source, cache_dir)
+    chosen = _choose_own(tables, box_source) or _choose(tables, box_source, cache_dir)
     if chosen is None:
         raise DatasetError(_no_boxes(*tables[0], box_source))
     source, _, kind = chosen
@@ -456,4 +465,6 @@ def open_data(
     source.notes = [
         _passed_over(s, t, kind) for s, t in tables if s is not source and s.files()
     ] + [f"not used: {s.problem}" for s in sources if s.problem]
+    if prompts and not getattr(source, "has_class_maps", False):
+        source.notes.append("PROMPTS makes no sentences: there are no maps of classes")
     return chosen

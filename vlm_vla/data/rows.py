@@ -41,8 +41,10 @@ _ROLES = dict(
     "imagepost postimage time2 path2 imagepath2 file2 b",
     caption="captions sentences caption sentence texts text changecaption changecaptions "
     "description raw",
+    prompt="prompt question query expression referringexpression instruction phrase",
     box="boxes bboxes bbox box boundingbox boundingboxes",
     mask="changemask mask masks label labels labelrgb changelabel labelpath maskpath gt",
+    segmentation="segmentation segmentations rle maskrle polygon polygons",
     split="split subset partition",
     name="filename imagename name image img file imageid id key",
     id="id pairid imgid imageid imagename filename name key",

@@ -22,7 +22,7 @@ from .captions import read_caption
 from .drawing import draw_box, draw_outline, drawable, show_image, wrap
 from .images import BUILDING, ROAD, BadImage, ImageRef, decode_mask
 from .index import cache_file, open_data, unused_files
-from .pairtable import BadSample
+from .pairtable import NO_PIXELS, BadSample
 from .rows import SPLITS, DatasetError, read_split
 from .targets import difference_of, open_verdicts, region_in, spread, target_statistics
 
@@ -39,6 +39,7 @@ class PairRecord:
     boxes: tuple  # one per caption: (x1, y1, x2, y2) in pixels of the second date, or None
     mask: ImageRef  # change mask, or None
     changed: bool  # did anything change?
+    own_masks: tuple = ()  # one per caption: the mask that it alone means, or None
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,7 @@ def _record(self: Pairs, i):
     if self._last and self._last[0] == i:  # the sentences of a pair are usually asked for in turn
         return self._last[1]
     t, captions = self.table, self.table.caption_range(i)
+    own = [m if (m := t.own_masks[c]) != NO_PIXELS else "" for c in captions]
     boxes, mask = self.verdicts["box"][captions.start : captions.stop].tolist(), t.masks[i]
     refs = (self.source.ref(*x) for x in zip((t.t1[i], t.t2[i]), t.stamp[i].tolist()))
     record = PairRecord(
@@ -166,6 +168,7 @@ def _record(self: Pairs, i):
         boxes=tuple(None if b[0] != b[0] else tuple(b) for b in boxes),  # NaN: no box
         mask=self.source.ref(mask, 0) if mask else None,
         changed=bool(self.verdicts["pair_changed"][i]),
+        own_masks=tuple(self.source.ref(m, 0) if m else None for m in own),
     )
     self._last = i, record
     return record
@@ -292,7 +295,8 @@ def open_pairs(
         raise ValueError(f"box_source {box_source!r} is unknown; expected {', '.join(known)}")
     max_bad = c.MAX_BAD_FRACTION if c.ON_BAD_SAMPLE == "skip" else 0.0
     # 1. find the data, and read it into one table
-    source, table, kind = open_data(path, box_source, c.cache_dir, c.ALLOW_DOWNLOAD, max_bad)
+    given = (path, box_source, c.cache_dir, c.ALLOW_DOWNLOAD, max_bad, c.PROMPTS)
+    source, table, kind = open_data(*given)
     # 2. judge each sentence
     settings = dict(source=kind, region=c.REGION, merge_px=c.MERGE_PX)
     settings.update(_convention(source, table.meta["fields"], c))
@@ -314,6 +318,10 @@ def region_mask(
 ) -> np.ndarray:  # (H, W) bool in pixels of the second date, or None
     "The pixels that a sample's sentence means; None where only the box is known."
     meta, is_given = self.verdicts.meta, sample.box_source == "bbox"
+    own = sample.pair.own_masks[int(sample.id.rpartition("#")[2])]
+    if own is not None and self.box_source in ("bbox", "mask") and not meta["own_masks"]["problem"]:
+        mask = decode_mask(own.open_raw(), own.name, meta["own_masks"])
+        return _resized(mask > 0, sample.width, sample.height)
     if sample.box is None or (sample.pair.mask is None and sample.box_source != "diff"):
         return None
     if is_given and (meta["masks"]["problem"] or not read_caption(sample.caption).classes):
@@ -324,13 +332,17 @@ def region_mask(
     region = region_in(mask, sample.caption, self.settings, coded).mask
     return None if region is None else _resized(region, sample.width, sample.height)
 
-
+# %% ../../nbs/data/sources.ipynb #9ddee04c
 @patch
 def changed_pixels(
     self: Pairs,
     sample: Sample,  # one of `samples`, with a region
 ) -> np.ndarray:  # (H, W) bool in pixels of the second date
     "All pixels that changed in a sample's pair, whatever its sentence means."
+    own, coding = [m for m in sample.pair.own_masks if m is not None], self.verdicts.meta
+    if sample.pair.mask is None and own:
+        masks = [decode_mask(m.open_raw(), m.name, coding["own_masks"]) > 0 for m in own]
+        return np.any([_resized(m, sample.width, sample.height) for m in masks], 0)
     return _resized(self._change_mask(sample) > 0, sample.width, sample.height)
 
 
@@ -461,7 +473,13 @@ def _notes(pairs, t, v):
         notes.append("the data has no splits: one pair in ten went to val")
     if not len(t.captions):
         notes.append("the data has no sentences: add LevirCCcaptions.json or an annotation file")
-    if pairs.box_source == "mask":
+    n = t.count_own_masks()
+    if pairs.box_source in ("bbox", "mask") and n:
+        notes.append(
+            f"{n} sentences have a mask of their own: it is what they mean, and the words"
+            " are not read"
+        )
+    if pairs.box_source == "mask" and t.count_masks() and not len(t.captions) == n > 0:
         what = "masks say only that something changed"
         what += ", and every sentence means all of it at its place"
         if v.meta["coded"]:

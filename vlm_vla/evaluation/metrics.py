@@ -364,7 +364,8 @@ def _region(x):
     "Mean IoU of the cells that are meant, at the threshold with the best one; none without them."
     if "region" not in x or "region_true" not in x:
         return {}
-    threshold, miou = choose_threshold(x["region"].sigmoid(), x["region_true"])
+    rows = x["has_mask"] if "has_mask" in x else torch.ones(len(x["region"])) > 0
+    threshold, miou = choose_threshold(x["region"][rows].sigmoid(), x["region_true"][rows])
     return dict(region_miou=miou, region_threshold=threshold)
 
 # %% ../../nbs/evaluation/metrics.ipynb #b707dd78
