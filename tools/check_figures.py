@@ -15,7 +15,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 NBS = Path(__file__).resolve().parent.parent / "nbs"
-PAGES = ("index", "pages/benchmark", "pages/method", "pages/regions", "zh/quickstart")
+PAGES = (
+    *("index", "pages/benchmark", "pages/method", "pages/real_weights"),
+    *("pages/regions", "zh/quickstart"),
+)
 
 
 def shows_figures(source):

@@ -16,6 +16,7 @@ from fastcore.basics import patch
 
 from .files import PathResolver, _subfolders, picture_stem
 from vlm_vla.data.formats import (
+    MASK_FOLDERS,
     Source,
     nothing_usable,
     register_format,
@@ -23,7 +24,7 @@ from vlm_vla.data.formats import (
     text_files,
 )
 from .images import SUFFIXES
-from .pairtable import NO_PIXELS, RawPair
+from .pairtable import NO_PIXELS, RawPair, list_files
 from .rowmasks import segmentation_locator
 
 # %% ../../nbs/data/annotations.ipynb #3477e01c
@@ -228,7 +229,7 @@ class AnnotationSource(Source):
         paths,  # of the annotation files
     ):
         super().__init__(root)
-        self.paths = paths
+        self.paths, self.masks = paths, {}  # folder -> stem -> name of a mask
 
     def files(self):
         return [Path(os.path.relpath(p, self.root)).as_posix() for p in self.paths]
@@ -333,6 +334,20 @@ def _resolve_from(resolve, place, text):
             pass  # relative to the root, then
     return resolve(text)
 
+# %% ../../nbs/data/annotations.ipynb #8a8636df
+@patch
+def _mask_beside(self: AnnotationSource, resolve, second):
+    "The mask called like the second date in a folder `label`, `mask` ... beside its folder, or ''."
+    place, stem = Path(second).parent, picture_stem(second).lower()
+    for name in MASK_FOLDERS:
+        folder = place.parent / name
+        if folder not in self.masks:
+            names = list_files(Path(self.root, folder), SUFFIXES)
+            self.masks[folder] = {picture_stem(n).lower(): n for n in names}
+        if folder != place and (file := self.masks[folder].get(stem)):
+            return resolve(f"{folder.as_posix()}/{file}")[0]
+    return ""
+
 # %% ../../nbs/data/annotations.ipynb #258c8898
 @patch
 def _add(self: AnnotationSource, collector, resolve, path, where, row, columns):
@@ -348,6 +363,8 @@ def _add(self: AnnotationSource, collector, resolve, path, where, row, columns):
     captions, convention, split, changed = read_row(row, roles, _is_table(path))
     own = ""
     mask = _drawn_mask(row, roles, lambda: self.ref(t2[0], 0).size) or mask
+    if not mask and "mask" not in columns.usual:
+        mask = self._mask_beside(resolve, t2[0])
     if columns.own:  # the flag is the sentence's, too: unchanged means that it means nothing
         own, mask = mask or (NO_PIXELS if changed is False else ""), ""
         changed = None
