@@ -740,12 +740,12 @@ def on_them(self: _Reader, i, t):
         self.note("it", "landmark", False, set())
 
 # %% ../../nbs/data/captions.ipynb #9dc8ce3c
-def _join(places, token):
+def _join(places, token, apart):
     """Two places joined by 'and'; each may complete the other: 'top left and right corners', 'upper
-    and lower left corners'."""
+    and lower left corners'; but not when they are `apart`: 'in the top left and on the right'"""
     words, (v, h), new = token.text.split(), places[-1], token.value
     vertical, horizontal = any(w in _VERTICAL for w in words), any(w in _HORIZONTAL for w in words)
-    if v and h and vertical != horizontal:
+    if v and h and vertical != horizontal and not apart:
         new = _intersect(((v, None) if horizontal else (None, h),), new)
     if words[-1] == "corners" and vertical and horizontal and None in (v, h):
         places = places[:-1] + ((v or new[0][0], h or new[0][1]),)
@@ -760,7 +760,8 @@ def on_place(self: _Reader, i, t):
     if not self.group.places:
         self.group.places = t.value
     elif self.has_place and "and" in before and "noun" not in before:
-        self.group.places = _join(self.group.places, t)
+        apart = "prep" in before[before.index("and") :]
+        self.group.places = _join(self.group.places, t, apart)
     else:
         self.group.places = _intersect(self.group.places, t.value)
     kinds = {m.kind for m in self.things if m.group is self.group and m.role == "changed"}
@@ -1166,7 +1167,7 @@ def _place_boxes(places, generous):
     "(x1, y1, x2, y2) fractions of the image for places that are named together."
     vertical = {"top", "bottom"} <= {v for v, _ in places}
     horizontal = {"left", "right"} <= {h for _, h in places}
-    edge = vertical and horizontal and any(None in p for p in places)
+    edge = vertical and horizontal and all(None in p for p in places)
     axis = _axis("edge" if edge else "several" if vertical or horizontal else "one", generous)
     first, middle, last = axis.values()
     span = dict(top=first, left=first, middle=middle, bottom=last, right=last)
@@ -1203,15 +1204,31 @@ def _class_masks(mask):
     return {c: mask == v for c, v in _VALUES.items()}
 
 # %% ../../nbs/data/captions.ipynb #fb909bd9
-def _inside(places, generous, labels, components):
-    "The pixels that lie at the places, and the fraction of each component that does."
+def _inside(boxes, labels, components):
+    "The pixels that lie in parts of the image, and the fraction of each component that does."
     h, w = labels.shape
     y, x = (np.arange(h) + 0.5)[:, None] / h, (np.arange(w) + 0.5) / w
     inside = np.zeros(labels.shape, bool)
-    for x1, y1, x2, y2 in _place_boxes(places, generous):
+    for x1, y1, x2, y2 in boxes:
         inside |= (y >= y1) & (y <= y2) & (x >= x1) & (x <= x2)
     counts = np.bincount(labels[inside], minlength=len(components) + 1)[1:]
     return inside, counts / np.array([c.area for c in components])
+
+
+def _at_places(mention, places, labels, components):
+    "Which components lie at the places; of several things some at each place, if there are any."
+    narrow, generous = (_place_boxes(places, g) for g in (False, True))
+    parts = [slice(None)]  # a thing "in a corner" is at any of them
+    if not mention.singular and len(places) > 1:
+        parts += [slice(k, k + 1) for k in range(len(places))]
+    chosen = np.zeros(len(components), bool)
+    for part in parts:
+        for boxes, least in ((narrow[part], 0.5), (generous[part], 0.75))[mention.broad :]:
+            at_place = _inside(boxes, labels, components)[1] >= least
+            if at_place.any():
+                chosen |= at_place
+                break
+    return chosen
 
 
 def _pixels_of(mention, labels, components):
@@ -1219,14 +1236,11 @@ def _pixels_of(mention, labels, components):
     places = mention.positions or mention.implied
     if not places:
         return labels > 0
-    for generous in [True] if mention.broad else [False, True]:
-        _, fraction = _inside(places, generous, labels, components)
-        at_place = fraction >= (0.75 if generous else 0.5)
-        if at_place.any():
-            return np.isin(labels, 1 + np.flatnonzero(at_place))
+    if (at_place := _at_places(mention, places, labels, components)).any():
+        return np.isin(labels, 1 + np.flatnonzero(at_place))
     if not mention.positions:
         return labels > 0
-    inside, fraction = _inside(places, False, labels, components)
+    inside, fraction = _inside(_place_boxes(places, False), labels, components)
     x1, y1, x2, y2 = np.array([c.box for c in components]).T
     wide = (x2 - x1 >= labels.shape[1] / 2) | (y2 - y1 >= labels.shape[0] / 2)
     return inside & np.isin(labels, 1 + np.flatnonzero(wide & (fraction >= 0.1)))

@@ -9,13 +9,14 @@ __all__ = ['LABELS', 'NO_CHANGE', 'Thing', 'Change', 'Scene', 'check_scale', 'ma
 import io
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import combinations
 from statistics import NormalDist
 
 import numpy as np
 from fastcore.basics import patch
 from PIL import Image, ImageDraw
 
-from .geometry import connected_components
+from .geometry import connected_components, union_box
 
 # %% ../../nbs/data/scenes.ipynb #d3474db8
 @dataclass(frozen=True, eq=False)
@@ -984,15 +985,149 @@ def _choose_setting(rng, change, others, ground):
 
 # %% ../../nbs/data/scenes.ipynb #87404503
 def _sentences(rng, changes, ground):
-    "Five times (sentence, index of its change, place that it names or None)"
+    "Five times (sentence, indices of its changes, places that it names)"
     order, out = rng.permutation(len(changes)).tolist(), []
     for k in range(5):
         i = order[k % len(order)]
         others = [c for c in changes if c is not changes[i]]
         place = _choose_place(rng, changes[i], others)
         setting = _choose_setting(rng, changes[i], others, ground)
-        out.append((_describe(rng, changes[i], place, setting), i, place))
-    return tuple(out[j] for j in rng.permutation(5).tolist())
+        out.append((_describe(rng, changes[i], place, setting), (i,), (place,) if place else ()))
+    out = [out[j] for j in rng.permutation(5).tolist()]
+    return _with_several(rng, changes, out)
+
+# %% ../../nbs/data/scenes.ipynb #5c140002
+_MERGE_PX = 8  # the default of the setting `MERGE_PX`
+
+
+def _came(change):
+    "Was its labelled thing built or removed?"
+    return "built" if change.thing is change.new else "removed"
+
+
+def _gap(a, b):
+    "Pixels between two boxes, along the axis where they are further apart"
+    return max(a[0] - b[2], b[0] - a[2], a[1] - b[3], b[1] - a[3])
+
+
+def _apart(changes):
+    return all(_gap(a.box, b.box) > _MERGE_PX for a, b in combinations(changes, 2))
+
+
+def _in_one(change):
+    "A row of houses is at a place as a whole: does it reach into another ninth?"
+    x1, y1, x2, y2 = (v / change.size for v in change.box)
+    return change.thing.look != "houses" or _ninth_of(x1, y1, 0) == _ninth_of(x2, y2, 0)
+
+
+def _several_ways(changes):
+    """(indices, form, places of each or ()) of all ways to speak of two or three changes: "many"
+    in one phrase, "each" in its own"""
+    labelled = [i for i, c in enumerate(changes) if c.kind in LABELS]
+    out = []
+    for ids in [*combinations(labelled, 2), *combinations(labelled, 3)]:
+        said = [changes[i] for i in ids]
+        if not _apart(said):
+            continue
+        events, kinds = {_came(c) for c in said}, {c.kind for c in said}
+        many, each = len(events) == len(kinds) == 1, len(ids) == 2 or len(events) == 1
+        alike = [[o for o in changes if o is not c and o.kind == c.kind] for c in said]
+        places = [_clear_places(c, o) if _in_one(c) else () for c, o in zip(said, alike)]
+        if all(places):
+            out += [(ids, "many", places)] * many + [(ids, "each", places)] * each
+        if all(o in said for others in alike for o in others):
+            out += [(ids, "many", ())] * many + [(ids, "each", ())] * (not many and len(ids) == 2)
+    return out
+
+# %% ../../nbs/data/scenes.ipynb #5c140005
+_MANY = _phrases("""
+house: houses, houses, villas, buildings, residential buildings
+houses: houses, villas, buildings
+large: large buildings, big buildings, buildings
+building: buildings
+road: roads, roads, streets, paths
+""")
+_NUMBER = {2: "two", 3: "three"}
+
+
+def _listed(words):
+    "'a , b and c'"
+    return " and ".join([" , ".join(words[:-1]), words[-1]])
+
+
+def _say_many(rng, changes, places):
+    "One phrase for several changes of one kind: 'two houses are built in the ... and in the ...'"
+    looks = {c.thing.look for c in changes}
+    noun = _pick(rng, _MANY[looks.pop() if len(looks) == 1 else changes[0].kind])
+    number = "some" if "houses" in {c.thing.look for c in changes} else _NUMBER[len(changes)]
+    if rng.random() < 0.7 or not places:
+        noun = f"{number} {noun}"
+    verb = _agree(_verb(rng, _came(changes[0]), changes[0].kind), 1)
+    if not places:
+        return f"{noun} {verb}"
+    where = [_where(rng, p) for p in places]
+    if all("-" in p for p in places) and rng.random() < 0.4:
+        where[1:] = [w.split(" ", 1)[1] for w in where[1:]]  # "in the ... and the ... corner"
+    where = _listed(where)
+    before = _came(changes[0]) == "removed" and rng.random() < 0.35
+    return f"{noun} {where} {verb}" if before else f"{noun} {verb} {where}"
+
+# %% ../../nbs/data/scenes.ipynb #5c140006
+def _nouns_of_each(rng, changes):
+    "(phrase, 1 if it is plural else 0) of each change; the second may be 'another one'"
+    table = _THE if {_came(c) for c in changes} == {"removed"} and rng.random() < 0.3 else _NOUNS
+    nouns, looks = [_noun(rng, table, c.thing) for c in changes], [c.thing.look for c in changes]
+    alike = table is _NOUNS and len(looks) == 2 and looks[0] == looks[1] != "houses"
+    if alike and rng.random() < 0.5:
+        nouns[1] = _pick(rng, ("another", "another one")), 0
+    return nouns
+
+
+def _say_each(rng, changes, places):
+    "A phrase for each change: 'a house is built on the left and a road at the bottom'"
+    nouns, same = _nouns_of_each(rng, changes), len({_came(c) for c in changes}) == 1
+    kinds = {c.kind for c in changes}
+    where = [f" {_where(rng, p)}" for p in places] or [""] * len(changes)
+    form = rng.random() * (1 if len(changes) == 2 else 0.8) if same else 1
+    if form < 0.4:
+        verb = _agree(_verb(rng, _came(changes[0]), kinds.pop() if len(kinds) == 1 else ""), 1)
+        return f"{_listed([noun + w for (noun, _), w in zip(nouns, where)])} {verb}"
+    verbs = [_agree(_verb(rng, _came(c), c.kind), plural) for c, (_, plural) in zip(changes, nouns)]
+    if form < 0.8 and places:
+        verbs[1:] = [""] * (len(verbs) - 1)
+    phrases = [f"{noun} {verb}".strip() for (noun, _), verb in zip(nouns, verbs)]
+    return _listed([phrase + w for phrase, w in zip(phrases, where)])
+
+# %% ../../nbs/data/scenes.ipynb #5c140009
+_SEVERAL = 0.32  # probability that a sentence means several places, where there is a way
+
+
+def _say_several(rng, changes, way):
+    "(sentence, indices of its changes, places that it names)"
+    ids, form, clear = way
+    places = [p[0] if len(p) == 1 or rng.random() < 0.85 else _pick(rng, p[1:]) for p in clear]
+    order = rng.permutation(len(ids)).tolist()
+    ids, places = [ids[k] for k in order], [places[k] for k in order if places]
+    say = _say_many if form == "many" else _say_each
+    text = say(rng, [changes[i] for i in ids], places)
+    return text, tuple(ids), tuple(places)
+
+
+def _pick_way(rng, ways):
+    "A way; two or three things, in one phrase or each in its own: equally likely where possible"
+    groups = {}
+    for way in ways:
+        groups.setdefault((len(way[0]), way[1]), []).append(way)
+    return _pick(rng, _pick(rng, list(groups.values())))
+
+
+def _with_several(rng, changes, sentences):
+    "The sentences, some of them replaced by one that means several places"
+    rng, ways = np.random.Generator(rng.bit_generator.jumped()), _several_ways(changes)
+    return tuple(
+        _say_several(rng, changes, _pick_way(rng, ways)) if ways and rng.random() < _SEVERAL else s
+        for s in sentences
+    )
 
 # %% ../../nbs/data/scenes.ipynb #4be8282b
 @dataclass(frozen=True)
@@ -1064,7 +1199,7 @@ class Scene:
     mask: np.ndarray  # (size, size) uint8: 255 changed building, 128 changed road, 0 the rest
     changes: tuple  # `Change`s
     static: tuple  # `Thing`s that are there at both dates
-    sentences: tuple  # five of (sentence, index of its change or None, place named or None)
+    sentences: tuple  # five of (sentence, indices of its changes, places that it names)
     ground: str  # grass, meadow, bareland, desert or woodland
     weather: tuple  # `_Weather` of the two dates
 
@@ -1080,10 +1215,14 @@ class Scene:
     def changed(self):
         return bool(self.changes)
 
+    def boxes(self, k):
+        "xyxy pixels of each thing that sentence `k` means"
+        return [self.changes[i].box for i in self.sentences[k][1]]
+
     def box(self, k):
-        "xyxy pixels of what sentence `k` means, or None"
-        i = self.sentences[k][1]
-        return None if i is None else self.changes[i].box
+        "xyxy pixels around all that sentence `k` means, or None"
+        boxes = self.boxes(k)
+        return tuple(union_box(boxes).astype(int).tolist()) if boxes else None
 
 # %% ../../nbs/data/scenes.ipynb #7d2fdd8c
 @patch
@@ -1102,8 +1241,9 @@ def plot(self: Scene, figsize=(7.5, 4.0), dpi=72):
         for i, c in enumerate(self.changes):
             x1, y1, x2, y2 = c.box
             ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, lw=1.2, ec=f"C{i}"))
-    for k, (text, i, _) in enumerate(self.sentences):
-        fig.text(0.01, 0.28 - 0.065 * k, text, fontsize=9, color="k" if i is None else f"C{i}")
+    for k, (text, meant, _) in enumerate(self.sentences):
+        colour = f"C{meant[0]}" if len(meant) == 1 else "k"
+        fig.text(0.01, 0.28 - 0.065 * k, text, fontsize=9, color=colour)
     return fig
 
 
@@ -1193,7 +1333,7 @@ def make_scene(
     if not changed:
         static, changes = static + [c.new or c.old for c in changes], []
     dates = _paint_dates(rng, layout, ground, static, changes, scale, angle, sun, strength)
-    said = _sentences(rng, changes, ground) if changes else [(s, None, None) for s in NO_CHANGE]
+    said = _sentences(rng, changes, ground) if changes else [(s, (), ()) for s in NO_CHANGE]
     images = [_expose(rng, canvas, weather, scale) for canvas, weather in dates]
     truth = _mask(changes, image_size), tuple(changes), tuple(static), tuple(said)
     return Scene(*images, *truth, ground, tuple(weather for _, weather in dates))

@@ -334,7 +334,7 @@ def make_suburb(
     days = ((there, [b for b in built if not b[2]]), (streets, built))
     images = [_paint_day(rng, size, scale, noise, trees, *day, sun, strength) for day in days]
     groups = tuple(groups) * changed
-    said = _sentences(rng, groups) if groups else [(s, None, None) for s in NO_CHANGE]
+    said = _sentences(rng, groups) if groups else [(s, (), ()) for s in NO_CHANGE]
     static = tuple(t for t, _, new in built if not new)
     return Scene(*images, _group_mask(groups, size), groups, static, tuple(said), "suburb", ())
 
@@ -357,11 +357,11 @@ def _group_mask(groups, size):
 
 
 def _sentences(rng, groups):
-    "Five of (sentence, index of its group, place or None)"
+    "Five of (sentence, index of its group, its place), the last two as tuples"
     out = []
     for k in rng.permutation(5).tolist():
         i = k % len(groups)
         others = [g for g in groups if g is not groups[i]]
         place, loose = _pick(rng, _ways(groups[i], others))
-        out.append((_say(rng, groups[i], place, loose), i, place))
+        out.append((_say(rng, groups[i], place, loose), (i,), (place,) if place else ()))
     return out

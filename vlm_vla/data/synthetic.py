@@ -26,7 +26,7 @@ from .suburbs import make_suburb
 
 # %% ../../nbs/data/synthetic.ipynb #9e28f851
 SPLITS = ("train", "val", "test")
-_GENERATOR = "vlm_vla.data.synthetic 3"  # one higher whenever the same parameters give other bytes
+_GENERATOR = "vlm_vla.data.synthetic 4"  # one higher whenever the same parameters give other bytes
 _FOLDERS = ("A", "B", "label")
 _FILES = ("LevirCCcaptions.json", "annotations.json", "README.txt", "dataset.json")
 _STYLES = dict(mixed=make_scene, suburb=make_suburb)
@@ -57,10 +57,12 @@ def _write_pair(root, settings, job):
         path = Path(root, "images", split, folder, name)
         Image.fromarray(array).save(path, compress_level=1, compress_type=zlib.Z_RLE)
     rows = []
-    for text, i, place in scene.sentences:
-        c = None if i is None else scene.changes[i]
-        box, kind, event = (list(map(int, c.box)), c.kind, c.event) if c else (None, None, None)
-        rows.append(dict(text=text, bbox=box, kind=kind, event=event, place=place))
+    for k, (text, meant, places) in enumerate(scene.sentences):
+        changes = [scene.changes[i] for i in meant]
+        boxes = [list(map(int, b)) for b in scene.boxes(k)] or None
+        about = dict(kind=[c.kind for c in changes], event=[c.event for c in changes], place=places)
+        about = {name: " and ".join(dict.fromkeys(words)) or None for name, words in about.items()}
+        rows.append(dict(text=text, bbox=scene.box(k), boxes=boxes, **about))
     return dict(split=split, number=number, name=name, changed=scene.changed, rows=rows)
 
 # %% ../../nbs/data/synthetic.ipynb #c0b2c473
@@ -97,8 +99,8 @@ def _annotations(records):
         a, b, label = (f"images/{r['split']}/{folder}/{r['name']}" for folder in _FOLDERS)
         pair = dict(id=Path(r["name"]).stem, image=a, image2=b)
         for row in r["rows"]:
-            said = dict(caption=f"{row['text']} .", bbox=row["bbox"], split=r["split"], mask=label)
-            about = {k: row[k] for k in ("kind", "event", "place")}
+            about = {k: v for k, v in row.items() if k != "text"}
+            said = dict(caption=f"{row['text']} .", split=r["split"], mask=label)
             out.append({**pair, **said, "changed": r["changed"], **about})
     return out
 
@@ -108,7 +110,8 @@ _README = """Generated scenes in the layout of LEVIR-MCI, written by vlm_vla.mak
 images/{train,val,test}/A, B   first and second date, PNG
 images/{train,val,test}/label  255 building, 128 road, 0 the rest (other kinds have no label)
 LevirCCcaptions.json           five sentences for each pair, in LEVIR-CC's schema
-annotations.json               one row for each sentence, its box (xyxy pixels) or null
+annotations.json               one row for each sentence: boxes holds the box (xyxy pixels) of
+                               each thing that it means, bbox the box around them; or null
 dataset.json                   the parameters: with the same numpy and Pillow, the same bytes
 
 The pictures are drawn, not photographed: no real place is shown.
