@@ -51,6 +51,11 @@ class _Data(Settings):
     IMAGE_SIZE = Setting(224, "pixels: side of the square that the image encoder sees", low=16)
     TILES = Setting(2, "n: n x n crops of IMAGE_SIZE, for a grid n times finer", low=1, high=8)
     MAX_TEXT_LENGTH = Setting(128, "tokens: longer captions are cut", low=4)
+
+# %% ../nbs/00_config.ipynb #4fccb0f0
+class _Boxes(Settings):
+    "Where boxes come from, and what they say."
+
     BOX_SOURCE = Setting("auto", "origin of boxes", choices=("auto", "bbox", "mask", "diff"))
     REGION = Setting(
         "union",
@@ -101,6 +106,11 @@ class _Model(Settings):
     FEATURE_DROPOUT = Setting(
         0.15, "fraction of the encoder's channels that a step leaves out", low=0.0, high=0.9
     )
+
+# %% ../nbs/00_config.ipynb #9bb8949d
+class _Language(Settings):
+    "How the language model is trained."
+
     USE_LORA = Setting(True, "train LoRA adapters in the language model; False: it is frozen")
     LORA_R = Setting(8, "rank of the LoRA update", low=1)
     LORA_ALPHA = Setting(16, "LoRA scale: the update is multiplied by alpha / r", low=1)
@@ -246,7 +256,7 @@ def _verify_paths(self) -> dict:
 
 # %% ../nbs/00_config.ipynb #f73b3b76
 class Config(
-    *(_Paths, _Data, _Model, _Losses),
+    *(_Paths, _Data, _Boxes, _Model, _Language, _Losses),
     *(_Training, _Order, _Run),
 ):
     "All settings. Set them on the class, or make an instance with some of them changed."

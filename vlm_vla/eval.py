@@ -232,9 +232,8 @@ def evaluate(
     base = baseline_actions(q, dataset, training_actions(pairs), seed, baselines)
     masks = points_on_masks(dataset, q, answers["plain"])
     metrics = measure(q, answers, base, threshold, masks, replicates, seed)
-    weights = pair_weights(q.pair, replicates, seed)
-    cut = float(model.region.threshold) if model.region else math.nan
-    metrics["region"] = region_metrics(dataset, q, answers, cut, weights)
+    weights, cut = pair_weights(q.pair, replicates, seed), getattr(model.region, "threshold", 0.5)
+    metrics["region"] = region_metrics(dataset, q, answers, float(cut), weights)
     metrics.update(split=split, data=Path(settings.DATASET_PATH).name, probe_limit=probe_limit)
     metrics.update(replicates=replicates, seed=seed, unreadable=unread)
     metrics.update(n_cut=_n_cut(q.caption, model), seconds=time.perf_counter() - start)

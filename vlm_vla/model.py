@@ -60,23 +60,24 @@ class VLM_ActionAgent(nn.Module):
         self.fusion.uses_prefix = prefix
         if self.patches:
             self.pointer = PatchPointer(dim, self.grid, config.POINTER_DIM)
-        self.region = None
-        if vision.n_pixels:
-            width = min(dim, config.POINTER_DIM)
-            self.region = RegionHead(width, self.grid, vision.block)
+        width, head_of = min(dim, config.POINTER_DIM), (self.grid, vision.block)
+        self.region = RegionHead(width, *head_of) if vision.n_pixels else None
         self.action_head = head(dim)
         self.change_head = nn.Linear(dim + self.patches, 1)
         self.compute_dtype = torch.float32
         self.base_weights = None  # hashes, where the base models were read from files
 
-    @property
-    def device(self):
-        return self.change_head.weight.device
+# %% ../nbs/02_model.ipynb #29a9eae1
+@patch(as_prop=True)
+def device(self: VLM_ActionAgent) -> torch.device:
+    "Where the agent is."
+    return self.change_head.weight.device
 
-    @property
-    def target_grid(self):
-        "(rows, cols) of the region that the losses want: the region head's, else the patches'."
-        return (2 * self.region.side,) * 2 if self.region else self.grid
+
+@patch(as_prop=True)
+def target_grid(self: VLM_ActionAgent) -> tuple:  # (rows, cols)
+    "Cells of the region that the losses want: the region head's, else the patches'."
+    return (2 * self.region.side,) * 2 if self.region else self.grid
 
 # %% ../nbs/02_model.ipynb #ae8a44ff
 def _loaded(config, device, bases):
@@ -158,6 +159,28 @@ def autocast(self: VLM_ActionAgent):
     half = self.compute_dtype != torch.float32
     return torch.autocast(self.device.type, self.compute_dtype) if half else nullcontext()
 
+# %% ../nbs/02_model.ipynb #08e21e30
+@patch
+def answer(
+    self: VLM_ActionAgent,
+    t1: torch.Tensor,  # (P, N, C) of `look`, first date
+    t2: torch.Tensor,  # the same of the second date
+    captions: list,  # B sentences
+    rows: torch.Tensor,  # (B,) long: the pair of each sentence
+) -> dict:
+    "What `point` gives, and the logits of the region (B, r, r) where there is a region head."
+    cut = self.vision.dim - self.vision.n_pixels
+    (t1, pixels1), (t2, pixels2) = (x.tensor_split([cut], -1) for x in (t1, t2))
+    with self.autocast():
+        # not patches[rows]: its gradient is summed in no fixed order
+        patches = self.projector(t1, t2).index_select(0, rows)
+        out = self.point(self.fuse(patches, captions))
+        hidden = out.pop("patches", None)
+        if self.region:
+            pair = self.region.stem(pixels1, pixels2).index_select(0, rows)
+            out["region"] = self.region(hidden, pair)
+    return out
+
 # %% ../nbs/02_model.ipynb #415466d0
 @patch
 def forward(
@@ -179,21 +202,32 @@ def forward(
             f"one caption per pair: {len(images_t1)} first images, {len(images_t2)} second images, "
             f"{len(captions)} captions"
         )
-    cut = self.vision.dim - self.vision.n_pixels
-    seen = [self.look(x).tensor_split([cut], -1) for x in (images_t1, images_t2)]
-    (t1, pixels1), (t2, pixels2) = seen
     rows = torch.arange(pairs) if pair_of is None else pair_of
-    rows = rows.to(self.device)  # not x[rows]: its gradient is summed in no fixed order
-    with self.autocast():
-        patches = self.projector(t1, t2).index_select(0, rows)
-        out = self.point(self.fuse(patches, captions))
-        hidden = out.pop("patches", None)
-        if self.region:
-            stem = self.region.stem(pixels1, pixels2).index_select(0, rows)
-            out["region"] = self.region(hidden, stem)
+    out = self.answer(self.look(images_t1), self.look(images_t2), captions, rows.to(self.device))
     if action_targets is not None:
         out.update(self.losses(out, action_targets, changed, region, loss_scale, has_mask))
     return out
+
+# %% ../nbs/02_model.ipynb #9ee8d381
+@patch
+def region_targets(
+    self: VLM_ActionAgent,
+    action: torch.Tensor,  # (B, 3), NaN where there is no box
+    region: torch.Tensor = None,  # (B, *target_grid); None: the square of the action
+    has_mask: torch.Tensor = None,  # (B,) bool: is the region known, not just its box? None: all
+) -> dict:
+    "What the region head and the attention are taught: mask, has_mask, region (of the patches)."
+    if region is None:
+        region = action_region(action.nan_to_num(0.0), self.target_grid)
+    if tuple(region.shape[1:]) != self.target_grid:
+        raise ValueError(
+            f"region has {tuple(region.shape[1:])} cells and this agent wants {self.target_grid}: "
+            "make the data with grid=agent.target_grid"
+        )
+    mask = region.to(self.device).float()
+    known = torch.ones(len(mask)) if has_mask is None or self.config.BOX_AS_MASK else has_mask
+    pooled = F.adaptive_avg_pool2d(mask, self.grid)
+    return dict(mask=mask, has_mask=known.to(self.device).bool(), region=pooled)
 
 # %% ../nbs/02_model.ipynb #3cb86393
 @patch
@@ -209,19 +243,8 @@ def losses(
     "Each loss of LOSS_WEIGHTS by name, `action_loss` (MSE) and the weighted `total_loss`."
     targets = dict(action=action.to(self.device).float())
     targets["changed"] = has_box(targets) if changed is None else changed.to(self.device)
-    if region is None and self.patches:
-        region = action_region(targets["action"].nan_to_num(0.0), self.target_grid)
-    if region is not None and tuple(region.shape[1:]) != self.target_grid:
-        raise ValueError(
-            f"region has {tuple(region.shape[1:])} cells and this agent wants {self.target_grid}: "
-            "make the data with grid=agent.target_grid"
-        )
-    if region is not None:
-        targets["mask"] = region.to(self.device).float()
-        targets["region"] = F.adaptive_avg_pool2d(targets["mask"], self.grid)
-        if has_mask is None or self.config.BOX_AS_MASK:
-            has_mask = torch.ones(len(region))
-        targets["has_mask"] = has_mask.to(self.device).bool()
+    if self.patches:
+        targets |= self.region_targets(targets["action"], region, has_mask)
     scale, weights = loss_scale or dict(box=1.0, sample=1.0), self.config.LOSS_WEIGHTS
     each = {name: loss(out, targets) for name, loss in pick_losses(weights).items()}
     return dict(

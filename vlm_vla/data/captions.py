@@ -1230,7 +1230,7 @@ def _at_places(mention, places, labels, components):
                 break
     return chosen
 
-
+# %% ../../nbs/data/captions.ipynb #fdc82bbf
 def _pixels_of(mention, labels, components):
     "The pixels that a mention means among those of its class."
     places = mention.positions or mention.implied

@@ -1019,7 +1019,7 @@ def _in_one(change):
     x1, y1, x2, y2 = (v / change.size for v in change.box)
     return change.thing.look != "houses" or _ninth_of(x1, y1, 0) == _ninth_of(x2, y2, 0)
 
-
+# %% ../../nbs/data/scenes.ipynb #edbf5663
 def _several_ways(changes):
     """(indices, form, places of each or ()) of all ways to speak of two or three changes: "many"
     in one phrase, "each" in its own"""

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from ..config import Config
 from .captions import read_caption
 from .drawing import draw_box, draw_outline, drawable, show_image, wrap
+from .geometry import convert_box
 from .images import BUILDING, ROAD, BadImage, ImageRef, decode_mask
 from .index import cache_file, open_data, unused_files
 from .pairtable import NO_PIXELS, BadSample
@@ -57,6 +58,7 @@ class Sample:
     height: int  # pixels, of the second date
     n_regions: int  # separate things that the box covers
     ambiguous: bool  # the sentence means one thing, and there are several
+    boxes: tuple = ()  # the boxes that `box` unites, where the data gives several
 
 # %% ../../nbs/data/sources.ipynb #0a466a31
 class _Samples(Sequence):
@@ -191,7 +193,19 @@ def _sample(self: Pairs, c):
         height=height,
         n_regions=int(v["n_regions"][c]),
         ambiguous=bool(v["ambiguous"][c]),
+        boxes=self._given_boxes(c, width, height) if v["n_regions"][c] > 1 else (),
     )
+
+
+@patch
+def _given_boxes(self: Pairs, c, width, height):
+    "xyxy pixels of the boxes that sentence `c` unites; () where the data gives none."
+    if self.box_source != "bbox" or self.settings["region"] != "union":
+        return ()
+    fmt, units = self.table.given_convention(c)
+    how = fmt or self.settings["format"], units or self.settings["units"]
+    given = self.table.given_boxes(c)
+    return tuple(tuple(convert_box(b, width, height, *how).tolist()) for b in given)
 
 # %% ../../nbs/data/sources.ipynb #b350aac8
 def assign_splits(
@@ -369,15 +383,16 @@ def _resized(mask, width, height):
 
 
 def _inside_box(mask, sample, coded):
-    "The pixels in a given box that the mask marks, with the sentence's classes if it knows them."
+    "The pixels in the given boxes that the mask marks, of the sentence's classes if it knows them."
     marked = mask > 0
     if coded:
         classes = read_caption(sample.caption).classes
         marked = np.isin(mask, [k for k, name in _CLASSES.items() if name in classes])
     region = _resized(marked, sample.width, sample.height)
-    x1, y1, x2, y2 = (round(v) for v in sample.box)
     inside = np.zeros_like(region)
-    inside[y1:y2, x1:x2] = region[y1:y2, x1:x2]
+    for box in sample.boxes or [sample.box]:
+        x1, y1, x2, y2 = (round(v) for v in box)
+        inside[y1:y2, x1:x2] = region[y1:y2, x1:x2]
     return inside if inside.any() else None
 
 # %% ../../nbs/data/sources.ipynb #dc115fa5

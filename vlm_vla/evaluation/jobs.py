@@ -276,7 +276,9 @@ def _finish(agent, images, ask, lines, looks, shape):
             action.save_mask(Path(shape["masks"]) / f"{name}.png")
 
 
-def _check_job(rows, in_file, out, resume):
+def _check_job(rows, in_file, out, resume, agent, shape):
+    if (shape["masks"] is not None or shape["polygons"]) and agent.model.region is None:
+        raise ValueError("masks and polygons need an agent with a region head (REGION_HEAD)")
     if in_file and not Path(rows).is_file():
         raise FileNotFoundError(f"{rows}: there is no such file")
     if out.exists() and not resume:
@@ -308,6 +310,14 @@ def _predict_batch(agent, batch, base, stamp, shape):
     return lines
 
 # %% ../../nbs/evaluation/jobs.ipynb #1c42d2f8
+def _write(f, lines, counts):
+    for line in lines:
+        counts["rows"] += 1
+        counts["failed" if "error" in line else "answered"] += 1
+        f.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+    f.flush()
+
+# %% ../../nbs/evaluation/jobs.ipynb #2268bedc
 def predict_rows(
     agent,  # a `ChangeAgent`
     rows,  # a .csv, .tsv, .json or .jsonl file, or an iterable of dicts
@@ -322,12 +332,10 @@ def predict_rows(
 ) -> dict:  # counts: rows, answered, failed, found (answered before)
     "Answer a list of questions, one line of JSON each; a bad row gives its error."
     out, in_file = Path(out), isinstance(rows, (str, os.PathLike))
-    if (masks is not None or polygons) and agent.model.region is None:
-        raise ValueError("masks and polygons need an agent with a region head (REGION_HEAD)")
-    _check_job(rows, in_file, out, resume)
+    shape = dict(pictures=pictures, masks=masks, polygons=polygons)
+    _check_job(rows, in_file, out, resume, agent, shape)
     questions = _checked_questions(rows if in_file else list(rows))  # before anything is written
     base = Path(rows).parent if in_file else Path()
-    shape = dict(pictures=pictures, masks=masks, polygons=polygons)
     stamp = dict(agent=agent.identity, looks=steps, precision=str(agent.model.compute_dtype)[6:])
     found = _resume(out, questions, stamp) if out.exists() else 0
     counts = dict(rows=found, answered=0, failed=0, found=found)
@@ -335,10 +343,6 @@ def predict_rows(
     bar = progress_bar(desc="predict", unit="row", initial=found, disable=not progress)
     with open(out, "a", encoding="utf-8") as f, bar:
         while batch := list(itertools.islice(questions, batch_size)):
-            for line in _predict_batch(agent, batch, base, stamp, shape):
-                counts["rows"] += 1
-                counts["failed" if "error" in line else "answered"] += 1
-                f.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
-                bar.update()
-            f.flush()
+            _write(f, _predict_batch(agent, batch, base, stamp, shape), counts)
+            bar.update(len(batch))
     return counts

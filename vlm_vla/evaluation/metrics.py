@@ -348,7 +348,7 @@ def _gather(batches, accelerator):
     rows = [first[i] for i in sorted(first)]
     return sorted(first), {k: torch.cat([p[1][k] for p in every])[rows] for k in every[0][1]}
 
-
+# %% ../../nbs/evaluation/metrics.ipynb #66f4f056
 def _losses(model, x):
     "The agent's losses on all samples; none without regions, which a loss may need."
     agent = getattr(model, "module", model)

@@ -129,7 +129,10 @@ class _Tally:
 # %% ../../nbs/evaluation/regions.ipynb #3e4055d1
 def _judge(dataset, q, answers, threshold):
     "A `_Tally` of all answers; the rows whose pixels are known stand in it."
-    tally, side = _Tally(threshold), answers["plain"].region.shape[-1]
+    tally = _Tally(threshold)
+    if answers["plain"].region is None:
+        return tally
+    side = answers["plain"].region.shape[-1]
     at = {k: dict(zip(a.rows.tolist(), range(len(a.rows)))) for k, a in answers.items()}
     for i, k in at["plain"].items():
         size, sample = (int(q.width[i]), int(q.height[i])), dataset.samples[i]
@@ -195,7 +198,7 @@ def _breakdown(tally, q, rows, oracle, weights):
         }
     return out
 
-
+# %% ../../nbs/evaluation/regions.ipynb #184e75c9
 def region_metrics(
     dataset,  # with `pairs`, `samples` and `refs`
     q,  # `Questions`: what was asked
@@ -204,8 +207,6 @@ def region_metrics(
     weights,  # (replicates, n) of `pair_weights` over the whole table
 ) -> dict:  # see above; empty where the agent has no region head or no pixels are known
     "Metrics of masks, boxes and places."
-    if answers["plain"].region is None:
-        return {}
     tally = _judge(dataset, q, answers, threshold)
     if not tally.boxes:
         return {}

@@ -113,7 +113,7 @@ _BASELINE_NAMES = dict(
 def _metric_cells(metrics, names):
     return [number(lookup(metrics, k), METRICS[k].kind) for k in names]
 
-
+# %% ../../nbs/evaluation/report.ipynb #12fd685c
 _MASK_COLUMNS = {"miou": "mask mIoU", "oiou": "mask oIoU", "box": "box IoU"}
 
 
@@ -206,7 +206,7 @@ def _change_rows(metrics):
     borrowed = "unchanged pairs with a borrowed sentence"
     return ["", "sentences as they are", "95 %", borrowed, "95 %"], rows
 
-
+# %% ../../nbs/evaluation/report.ipynb #da01db24
 def _shape_rows(values):
     "The masks and boxes of each value of a group."
     names = dict(miou="mask mIoU", box_iou="box IoU", oracle_square="box IoU of the oracle square")
@@ -261,7 +261,7 @@ def _mask_rows(metrics):
     rows = [[label, *(number(lookup(m, k)) for k in names)] for label, m in who.values()]
     return ["", *names.values()], rows
 
-
+# %% ../../nbs/evaluation/report.ipynb #929d5c7f
 def _shape_remarks(m):
     "Boxes and places, in words."
     if not m.get("region"):
@@ -278,7 +278,7 @@ def _shape_remarks(m):
         f"{m['region']['threshold']:.2f}."
     ]
 
-
+# %% ../../nbs/evaluation/report.ipynb #e833d966
 def _mask_remark(m):
     if not lookup(m, "mask.n"):
         return ""

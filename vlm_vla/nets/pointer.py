@@ -75,9 +75,8 @@ class Projector(nn.Module):
         if self.training and self.dropout:
             kept = F.dropout(torch.ones_like(t1[:, :1]), self.dropout)  # of both dates, all patches
             t1, t2 = t1 * kept, t2 * kept
-        a, b, difference = self.dates.weight.chunk(3, 1)
-        both = torch.cat([a - difference, b + difference], 1) * self.scale.repeat(2)
-        h = F.linear(torch.cat([t1, t2], -1), both, self.dates.bias)
+        a, b, d = (self.dates.weight * self.scale.repeat(3)).chunk(3, 1)
+        h = F.linear(torch.cat([t1, t2], -1), torch.cat([a - d, b + d], 1), self.dates.bias)
         return self.proj(h) + self.place(self.code)
 
 # %% ../../nbs/nets/pointer.ipynb #523b1f2e

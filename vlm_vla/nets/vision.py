@@ -84,13 +84,8 @@ class VisionEncoder(nn.Module):
         self.n_pixels = 3 * self.block**2  # that stand behind the features of a patch
         self.dim = one.shape[-1] + self.n_pixels
 
-    @property
-    def device(self):
-        return next(self.model.parameters(), torch.zeros(())).device
-
-    @property
-    def dtype(self):
-        return next(self.model.parameters(), torch.zeros(())).dtype
+    device = property(lambda self: next(self.model.parameters(), torch.zeros(())).device)
+    dtype = property(lambda self: next(self.model.parameters(), torch.zeros(())).dtype)
 
     def train(self, mode: bool = True):
         return super().train(False)  # frozen: dropout stays off
