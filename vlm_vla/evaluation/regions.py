@@ -17,6 +17,7 @@ from ..data.geometry import action_to_box, box_iou
 from ..data.images import BadImage
 from ..data.targets import difference_of
 from vlm_vla.evaluation.masks import (
+    ELONGATIONS,
     average_precision_50,
     box_mask,
     coarse_mask,
@@ -172,6 +173,12 @@ def _groups(q, rows, true):
     }
 
 
+def _order(label):
+    "Where a group stands: sizes as they grow, all else by name."
+    known = (*ELONGATIONS, *_LABELS)
+    return (known.index(label) if label in known else -1), label
+
+
 def _mean(values, weights):
     "{value, ci} of a mean."
     values = np.asarray(values, float)
@@ -194,7 +201,7 @@ def _breakdown(tally, q, rows, oracle, weights):
                 n=int((labels == v).sum()),
                 **{k: _mean(c[labels == v], weights[:, labels == v]) for k, c in columns.items()},
             )
-            for v in np.unique(labels)
+            for v in sorted(set(labels), key=_order)
         }
     return out
 
