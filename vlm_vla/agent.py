@@ -109,7 +109,7 @@ def probability(self: Action) -> np.ndarray:  # (height, width) float32; None: n
 
 
 @patch
-def cut(self: Action) -> tuple:  # (region, (k, 5) boxes and confidences)
+def _cut(self: Action) -> tuple:  # (region, (k, 5) boxes and confidences)
     "The region and its places."
     return cut_region(self.coarse, self.threshold, self.width, self.height)
 
@@ -117,20 +117,20 @@ def cut(self: Action) -> tuple:  # (region, (k, 5) boxes and confidences)
 @patch(as_prop=True)
 def region(self: Action) -> np.ndarray:  # (height, width) bool; None: no region head
     "The pixels that the sentence means."
-    return None if self.coarse is None else self.cut()[0]
+    return None if self.coarse is None else self._cut()[0]
 
 
 @patch(as_prop=True)
 def boxes(self: Action) -> list:  # of (x1, y1, x2, y2, confidence), in pixels
     "Each connected place of the region, the largest first."
-    found = [] if self.coarse is None else self.cut()[1]
+    found = [] if self.coarse is None else self._cut()[1]
     return [tuple(b.round(3).tolist()) for b in found]
 
 
 @patch(as_prop=True)
 def box(self: Action) -> tuple:  # (x1, y1, x2, y2) in pixels
     "The box around all places; the square where there is none."
-    return region_box(np.array(self.boxes).reshape(-1, 5), self.bbox)
+    return region_box(self.boxes, self.bbox)
 
 
 @patch(as_prop=True)
@@ -161,8 +161,8 @@ def to_dict(
     polygons: bool = False,  # the outlines too
 ) -> dict:
     "For JSON."
-    names = ("cx", "cy", "scale", "change")
-    shape = dict(box=[round(v, 2) for v in self.box], boxes=[list(b) for b in self.boxes])
+    names, boxes = ("cx", "cy", "scale", "change"), self.boxes
+    shape = dict(box=list(region_box(boxes, self.bbox)), boxes=list(map(list, boxes)))
     shape |= dict(polygons=self.polygons) if polygons else {}
     return dict(
         caption=self.caption,

@@ -363,7 +363,7 @@ def _add(self: AnnotationSource, collector, resolve, path, where, row, columns):
     captions, convention, split, changed = read_row(row, roles, _is_table(path))
     own = ""
     mask = _drawn_mask(row, roles, lambda: self.ref(t2[0], 0).size) or mask
-    if not mask and "mask" not in columns.usual:
+    if not mask and not columns.own and "mask" not in columns.usual:
         mask = self._mask_beside(resolve, t2[0])
     if columns.own:  # the flag is the sentence's, too: unchanged means that it means nothing
         own, mask = mask or (NO_PIXELS if changed is False else ""), ""

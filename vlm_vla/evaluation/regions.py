@@ -54,12 +54,13 @@ def cut_region(
 
 
 def region_box(
-    found,  # (k, 5) of `places`
+    found,  # (k, 5) of `places`, or a list of such rows
     square,  # (4,) xyxy in pixels: what to take where there is no place
 ) -> tuple:  # (x1, y1, x2, y2) in pixels
     "The box around all places."
     if not len(found):
         return tuple(square)
+    found = np.asarray(found)
     return (*found[:, :2].min(0).tolist(), *found[:, 2:4].max(0).tolist())
 
 # %% ../../nbs/evaluation/regions.ipynb #23bbd540
@@ -88,7 +89,19 @@ RIVALS = dict(  # name -> how a report calls it
 )
 
 
-def _rivals(dataset, i, true, box, actions, side):
+def _difference(dataset, i, kept):
+    "The image difference of a sentence's pair, kept until another pair is asked for; or None."
+    pair = dataset.samples[i].pair_id
+    if pair not in kept:
+        kept.clear()
+        try:
+            kept[pair] = difference_of(*(r.open() for r in dataset.refs(i))) > 0
+        except BadImage:
+            kept[pair] = None  # named when the features were made
+    return kept[pair]
+
+
+def _rivals(dataset, i, true, box, actions, side, kept):
     "name -> (H, W) bool: the masks to compare with, of one sentence."
     (height, width), sample = true.shape, dataset.samples[i]
     masks = dict(square=square_mask(actions[0], width, height))
@@ -96,10 +109,8 @@ def _rivals(dataset, i, true, box, actions, side):
     masks["oracle_box"] = box_mask(box, width, height)
     masks["coarse"] = coarse_mask(true, side)
     masks["all_changes"] = dataset.pairs.changed_pixels(sample)
-    try:
-        masks["difference"] = difference_of(*(r.open() for r in dataset.refs(i))) > 0
-    except BadImage:
-        pass  # named when the features were made
+    if (difference := _difference(dataset, i, kept)) is not None:
+        masks["difference"] = difference
     return masks
 
 # %% ../../nbs/evaluation/regions.ipynb #bfc0c7c5
@@ -130,7 +141,7 @@ class _Tally:
 # %% ../../nbs/evaluation/regions.ipynb #3e4055d1
 def _judge(dataset, q, answers, threshold):
     "A `_Tally` of all answers; the rows whose pixels are known stand in it."
-    tally = _Tally(threshold)
+    tally, kept = _Tally(threshold), {}
     if answers["plain"].region is None:
         return tally
     side = answers["plain"].region.shape[-1]
@@ -152,7 +163,7 @@ def _judge(dataset, q, answers, threshold):
                 action = a.action[k]
                 square = action_to_box(action, *size)
                 tally.add_places(region, found, square, action, true, q.box[i])
-                rivals = _rivals(dataset, i, true, q.box[i], (action, q.truth([i])[0]), side)
+                rivals = _rivals(dataset, i, true, q.box[i], (action, q.truth([i])[0]), side, kept)
                 for name, mask in rivals.items():
                     tally.add(name, i, mask, true)
     return tally
