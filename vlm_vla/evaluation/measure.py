@@ -130,6 +130,20 @@ def _separation(rows, logit, changed, weights):
 def _sigmoid(x):
     return 1 / (1 + np.exp(-np.clip(x, -50, 50)))
 
+# %% ../../nbs/evaluation/measure.ipynb #7234d6fc
+def _across_halves(q, answers):
+    "How often each half of the pairs is judged right at the threshold of the other half."
+    rows, logit, changed = _change_answers(q, answers)["borrowed"]
+    half = np.unique(q.pair[rows], return_inverse=True)[1].ravel() % 2 == 0
+    right = np.zeros(len(rows), bool)
+    for mine in (half, ~half):
+        threshold = pick_threshold(logit[~mine], changed[~mine])
+        if math.isnan(threshold):
+            return {}
+        right[mine] = (logit[mine] >= threshold) == changed[mine]
+    kinds = dict(changed=changed, borrowed=~changed)
+    return {f"accuracy_{k}": float(right[v].mean()) for k, v in kinds.items()}
+
 # %% ../../nbs/evaluation/measure.ipynb #72a03ecd
 def _change_metrics(
     q: Questions,  # what was asked
@@ -145,6 +159,7 @@ def _change_metrics(
     out["accuracy_unchanged"] = _rate(~said[~yes], weights[:, plain.rows[~yes]])
     if borrowed is not None:
         out["accuracy_borrowed"] = _rate(borrowed.change < threshold, weights[:, borrowed.rows])
+        out["across_halves"] = _across_halves(q, answers)
     return out
 
 
