@@ -60,8 +60,8 @@ class VLM_ActionAgent(nn.Module):
         self.fusion.uses_prefix = prefix
         if self.patches:
             self.pointer = PatchPointer(dim, self.grid, config.POINTER_DIM)
-        width, head_of = min(dim, config.POINTER_DIM), (self.grid, vision.block)
-        self.region = RegionHead(width, *head_of) if vision.n_pixels else None
+        widths, head_of = (dim, min(dim, config.POINTER_DIM)), (self.grid, vision.block)
+        self.region = RegionHead(*widths, *head_of) if vision.n_pixels else None
         self.action_head = head(dim)
         self.change_head = nn.Linear(dim + self.patches, 1)
         self.compute_dtype = torch.float32
@@ -173,12 +173,14 @@ def answer(
     (t1, pixels1), (t2, pixels2) = (x.tensor_split([cut], -1) for x in (t1, t2))
     with self.autocast():
         # not patches[rows]: its gradient is summed in no fixed order
-        patches = self.projector(t1, t2).index_select(0, rows)
-        out = self.point(self.fuse(patches, captions))
+        patches = self.projector(t1, t2)
+        if self.region:
+            seen = self.region.stem(pixels1, pixels2)
+            patches = patches + self.region.stem.by_patch(seen)
+        out = self.point(self.fuse(patches.index_select(0, rows), captions))
         hidden = out.pop("patches", None)
         if self.region:
-            pair = self.region.stem(pixels1, pixels2).index_select(0, rows)
-            out["region"] = self.region(hidden, pair)
+            out["region"] = self.region(hidden, seen.index_select(0, rows))
     return out
 
 # %% ../nbs/02_model.ipynb #415466d0

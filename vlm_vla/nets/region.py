@@ -20,16 +20,26 @@ class PixelStem(nn.Module):
         self,
         width: int,  # channels
         block: int,  # pixels b: side of the block of a patch; a cell of the map has 4 x 4 pixels
+        dim: int,  # D: width of a patch
     ):
         super().__init__()
-        self.block = block
+        self.block, self.cells = block, block // 4
         self.eye = nn.Conv2d(3, width, 6, stride=4, padding=1)
         self.join = nn.Conv2d(3 * width, width, 1)
+        self.to_patch = nn.Linear(width * self.cells**2, dim)
 
     def forward(self, t1, t2):
         x = from_blocks(torch.cat([t1, t2]), self.block)
         a, b = F.relu(self.eye(x - x.mean((2, 3), keepdim=True))).chunk(2)
         return self.join(torch.cat([a, b, b - a], 1))
+
+    def by_patch(
+        self,
+        seen: torch.Tensor,  # (P, width, r, r): the map of each pair
+    ) -> torch.Tensor:
+        "(P, N, D): what each patch contains."
+        inside = F.pixel_unshuffle(F.relu(seen), self.cells)
+        return self.to_patch(inside.flatten(2).transpose(1, 2))
 
 # %% ../../nbs/nets/region.ipynb #38f425ce
 class RegionHead(nn.Module):
@@ -37,14 +47,15 @@ class RegionHead(nn.Module):
 
     def __init__(
         self,
-        dim: int,  # width of a patch
+        dim: int,  # width of a patch before it meets the sentence
+        inner: int,  # and behind the pointer
         grid: tuple,  # (rows, cols) of the patches
         block: int,  # pixels: side of the block of a patch
         width: int = 24,  # channels
     ):
         super().__init__()
         self.grid, self.side = grid, grid[0] * block // 4  # side: r
-        self.stem, self.patch = PixelStem(width, block), nn.Linear(dim, width)
+        self.stem, self.patch = PixelStem(width, block, dim), nn.Linear(inner, width)
         self.near = nn.Conv2d(width, width, 3, padding=1)
         self.out = nn.Conv2d(width, 4, 1)
         nn.init.constant_(self.out.bias, -3.0)
@@ -52,7 +63,7 @@ class RegionHead(nn.Module):
 
     def forward(
         self,
-        patches: torch.Tensor,  # (B, N, D) of `PatchPointer`
+        patches: torch.Tensor,  # (B, N, inner) of `PatchPointer`
         pair: torch.Tensor,  # (B, width, r, r): the stem's map of each sentence's pair
     ) -> torch.Tensor:
         "(B, 2*r, 2*r) logits."
