@@ -34,7 +34,7 @@ from .metrics import percentiles
 from ..nets.region import at_size
 
 # %% ../../nbs/evaluation/regions.ipynb #d67c620d
-SURE = 0.85  # of the surest place's confidence: what is below is no place
+SURE = 0.9  # of the surest place's confidence: what is below is no place
 
 
 def cut_region(
