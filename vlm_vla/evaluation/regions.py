@@ -119,7 +119,8 @@ class _Tally:
 
     def __init__(self, threshold):
         self.threshold, self.scores, self.rows = threshold, {}, {}
-        self.boxes, self.matches, self.found, self.true, self.inside = [], [], [], [], []
+        self.boxes, self.matches, self.found, self.true = [], [], [], []
+        self.inside, self.right_inside = [], []
 
     def add(self, who, row, predicted, true):
         self.scores.setdefault(who, []).append(mask_scores(predicted, true))
@@ -129,14 +130,21 @@ class _Tally:
         rows = np.array(self.rows.get(who, []), int)
         return summarise_masks(stack_scores(self.scores.get(who, [])), weights[:, rows])
 
-    def add_places(self, region, found, square, action, true, box):
+    def add_places(self, region, found, square, actions, true, box):
         self.boxes.append(float(box_iou(region_box(found, square), box)))
         self.found.append(found)
         self.true.append(places(true)[:, :4])
         self.matches.append(match_boxes(found, self.true[-1]))
         h, w = region.shape
-        x, y = (min(int(v * n), n - 1) for v, n in zip(action, (w, h)))
-        self.inside.append(bool(region[y, x]))
+        for kept, mask, at in zip((self.inside, self.right_inside), (region, true), actions):
+            x, y = (min(int(v * n), n - 1) for v, n in zip(at, (w, h)))
+            kept.append(bool(mask[y, x]))
+
+    def columns(self):
+        "Scores of each sentence's places: its share of found ones, false ones, its point."
+        n = {k: np.array([m[k] for m in self.matches], float) for k in ("found", "missed", "false")}
+        share = n["found"] / (n["found"] + n["missed"])
+        return dict(recall=share, false_places=n["false"], inside=np.array(self.inside, float))
 
 # %% ../../nbs/evaluation/regions.ipynb #3e4055d1
 def _judge(dataset, q, answers, threshold):
@@ -160,10 +168,10 @@ def _judge(dataset, q, answers, threshold):
             region, found = cut_region(a.region[at[who][i]], threshold, *size)
             tally.add(who, i, region, true)
             if who == "plain" and has_box:
-                action = a.action[k]
-                square = action_to_box(action, *size)
-                tally.add_places(region, found, square, action, true, q.box[i])
-                rivals = _rivals(dataset, i, true, q.box[i], (action, q.truth([i])[0]), side, kept)
+                actions = a.action[k], q.truth([i])[0]
+                square = action_to_box(actions[0], *size)
+                tally.add_places(region, found, square, actions, true, q.box[i])
+                rivals = _rivals(dataset, i, true, q.box[i], actions, side, kept)
                 for name, mask in rivals.items():
                     tally.add(name, i, mask, true)
     return tally
@@ -201,10 +209,11 @@ def _mean(values, weights):
 
 # %% ../../nbs/evaluation/regions.ipynb #cecc37c4
 def _breakdown(tally, q, rows, oracle, weights):
-    "group -> value -> number, mIoU, box IoU, and the box IoU of the oracle square."
+    "group -> value -> number, and means of the scores of each sentence."
     kept, scores = set(rows), zip(tally.scores["plain"], tally.rows["plain"])
     iou = np.array([s["iou"] for s, i in scores if i in kept])
-    out, columns = {}, dict(miou=iou, box_iou=np.array(tally.boxes), oracle_square=oracle)
+    columns = dict(miou=iou, box_iou=np.array(tally.boxes), oracle_square=oracle)
+    out, columns = {}, {**columns, **tally.columns()}
     for group, labels in _groups(q, np.array(rows), tally.true).items():
         labels = np.array(labels)
         out[group] = {
@@ -244,6 +253,7 @@ def region_metrics(
         box_iou=_mean(tally.boxes, w),
         oracle_square_iou=_mean(oracle, w),
         inside=_mean(tally.inside, w),
+        right_inside=_mean(tally.right_inside, w),
         places=found,
         breakdown=_breakdown(tally, q, rows, oracle, w),
     )

@@ -210,6 +210,7 @@ def _change_rows(metrics):
 def _shape_rows(values):
     "The masks and boxes of each value of a group."
     names = dict(miou="mask mIoU", box_iou="box IoU", oracle_square="box IoU of the oracle square")
+    names |= dict(recall="places found", false_places="false places", inside="point in the region")
     rows = [[v, str(m["n"]), *(number(lookup(m, k)) for k in names)] for v, m in values.items()]
     return ["", "n", *names.values()], rows
 
@@ -267,7 +268,7 @@ def _shape_remarks(m):
     if not m.get("region"):
         return []
     box, square = (number(lookup(m, f"region.{k}")) for k in ("box_iou", "oracle_square_iou"))
-    inside = number(lookup(m, "region.inside"), "pct")
+    inside, right = (number(lookup(m, f"region.{k}"), "pct") for k in ("inside", "right_inside"))
     found, every = (number(lookup(m, f"region.places.{k}"), "pct") for k in ("recall", "all_found"))
     false, ap = (number(lookup(m, f"region.places.{k}")) for k in ("false_places", "ap50"))
     return [
@@ -275,7 +276,7 @@ def _shape_remarks(m):
         f"{square}. Of the true places {found} are found (IoU 0.3), all of a sentence in {every} "
         f"of the sentences, with {false} false places a sentence; AP@0.5 of the boxes {ap}. "
         f"{inside} of the points lie in the agent's own region, which is cut at "
-        f"{m['region']['threshold']:.2f}."
+        f"{m['region']['threshold']:.2f}; of the right points {right} lie in the true one."
     ]
 
 # %% ../../nbs/evaluation/report.ipynb #e833d966
