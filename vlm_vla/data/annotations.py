@@ -144,7 +144,8 @@ class _Columns:
         examples = {c: _class_value(values) for c, values in labels.items()}
         self.classes = {c: v for c, v in examples.items() if v is not None}
         self.roles = {s: self._roles_of(s) for s in self.shapes}
-        self.own = self._own_masks(masks)  # does a row's mask belong to its sentence alone?
+        masks = [p for c, pairs in masks.items() if c not in self.classes for p in pairs.values()]
+        self.own = _own_masks(self.roles.values(), masks)
         self.usual = {}  # role -> (its names, the number of rows that have it)
         for shape, roles in self.roles.items():
             for role, c in roles.items() if {"first", "second"} <= roles.keys() else ():
@@ -169,16 +170,21 @@ def _note_mask(row, masks):
         masks.setdefault(column, {}).setdefault(tuple(pair), []).append(str(row[column]))
 
 
-@patch
-def _own_masks(self: _Columns, masks):
+def _own_masks(roles, by_pair):
     "Are there drawn masks, prompts, or different masks in the rows of most pairs?"
-    if any("segmentation" in r for r in self.roles.values()):
+    if any("segmentation" in r for r in roles):
         return True
-    if masks and any(r.get("caption") == r.get("prompt", "") for r in self.roles.values()):
+    if by_pair and any(r.get("caption") == r.get("prompt", "") for r in roles):
         return True
-    by_pair = [p for c, pairs in masks.items() if c not in self.classes for p in pairs.values()]
     several = [len(set(names)) > 1 for names in by_pair if len(names) > 1]
     return 2 * sum(several) > len(several)
+
+
+def _place_mask(mask, changed, is_own):
+    "(mask of the sentence, mask of the pair, flag of the pair); an own mask makes up for the flag."
+    if not is_own:
+        return "", mask, changed
+    return mask or (NO_PIXELS if changed is False else ""), "", None
 
 # %% ../../nbs/data/annotations.ipynb #65102007
 def _drawn_mask(row, roles, size):
@@ -192,6 +198,9 @@ def _drawn_mask(row, roles, size):
     return segmentation_locator(value, height, width)
 
 # %% ../../nbs/data/annotations.ipynb #dee92caa
+_NOT_ITS_FLAGS = ": the masks of the rows say whether anything changed, not its flags"
+
+
 @patch
 def lacks(self: _Columns, row):
     "What a row lacks although others have it, as a sentence; '' if nothing."
@@ -208,7 +217,7 @@ def notes(self: _Columns, file):
     "Sentences about columns that are not used."
     notes = [_class_note(file, c, v) for c, v in self.classes.items() if not _is_drawn(v)]
     if self.own and any("changed" in roles for roles in self.roles.values()):
-        notes.append(f"{file}: the masks of the rows say whether anything changed, not its flags")
+        notes.append(f"{file}{_NOT_ITS_FLAGS}")
     used = {c for s, roles in self.roles.items() for c in (*roles.values(), *_box_columns(s)[0])}
     used |= self.classes.keys()
     unused = dict.fromkeys(str(c) for s in self.shapes for c in s if c and c not in used)
@@ -235,12 +244,18 @@ class AnnotationSource(Source):
         return [Path(os.path.relpath(p, self.root)).as_posix() for p in self.paths]
 
 # %% ../../nbs/data/annotations.ipynb #8f0797c9
+def _row_files(folder):
+    "The annotation files of a folder, else those in its folder `json`, where QAG-360K has them."
+    found = text_files(folder, "annotations")
+    return found or text_files(Path(folder, "json"), "annotations")
+
+
 @patch(cls_method=True)
 def recognise(cls: AnnotationSource, folder):
-    paths = text_files(folder, "annotations")
+    paths = _row_files(folder)
     if not paths:  # or one in each split's folder
         splits = [n for n in _subfolders(folder) if _split_or_none(n)]
-        paths = [p for n in splits for p in text_files(folder / n, "annotations")]
+        paths = [p for n in splits for p in _row_files(folder / n)]
         if len(paths) == len({p.parent for p in paths}):
             return cls(folder, paths) if paths else None
     if len(paths) < 2 or all(_split_or_none(p.stem) for p in paths):
@@ -255,6 +270,11 @@ def recognise(cls: AnnotationSource, folder):
     return found
 
 # %% ../../nbs/data/annotations.ipynb #d6f21625
+def _home(path):
+    "The folder of an annotation file; the one around it, if that is called `json`."
+    return path.parent.parent if path.parent.name == "json" else path.parent
+
+
 @patch(cls_method=True)
 def from_file(cls: AnnotationSource, path):
     if path.suffix.lower() not in ROW_SUFFIXES:
@@ -266,7 +286,7 @@ def from_file(cls: AnnotationSource, path):
     if kind != "annotations":
         why = "its rows do not name two images (for example in columns image and image2)"
         raise DatasetError(f"{path} is no annotation file: {why}")
-    return cls(path.parent, [path])
+    return cls(_home(path), [path])
 
 # %% ../../nbs/data/annotations.ipynb #909f8aa9
 def _row_id(row):
@@ -320,8 +340,8 @@ def _read_file(self: AnnotationSource, path, collector, resolve, findings):
 @patch
 def _split_of(self: AnnotationSource, path):
     "The split that the folder or, of several files, the name of a file says."
-    if path.parent != self.root:
-        return _split_or_none(path.parent.name)
+    if (home := _home(path)) != self.root:
+        return _split_or_none(home.name)
     return _split_or_none(path.stem) if len(self.paths) > 1 else None
 
 
@@ -331,7 +351,8 @@ def _resolve_from(resolve, place, text):
         try:
             return resolve(f"{place}/{text}")
         except ValueError:
-            pass  # relative to the root, then
+            if text.startswith(".."):  # it can only be meant from the file
+                raise
     return resolve(text)
 
 # %% ../../nbs/data/annotations.ipynb #8a8636df
@@ -361,13 +382,10 @@ def _add(self: AnnotationSource, collector, resolve, path, where, row, columns):
     if lacks := columns.lacks(row):
         raise ValueError(lacks)
     captions, convention, split, changed = read_row(row, roles, _is_table(path))
-    own = ""
     mask = _drawn_mask(row, roles, lambda: self.ref(t2[0], 0).size) or mask
     if not mask and not columns.own and "mask" not in columns.usual:
         mask = self._mask_beside(resolve, t2[0])
-    if columns.own:  # the flag is the sentence's, too: unchanged means that it means nothing
-        own, mask = mask or (NO_PIXELS if changed is False else ""), ""
-        changed = None
+    own, mask, changed = _place_mask(mask, changed, columns.own)
     id, split = _row_id(row) or picture_stem(t1[0]), split or self._split_of(path)
     pair = RawPair(id, t1[0], t2[0], mask, split, changed, stamps=(t1[1], t2[1]))
     collector.add(pair, captions, convention, (path.name, where), own_mask=own)

@@ -22,10 +22,14 @@ from fastcore.basics import patch
 from tqdm import tqdm
 
 from vlm_vla.data.annotations import (
+    _NOT_ITS_FLAGS,
     PairCollector,
     _class_note,
     _class_value,
+    _drawn_mask,
     _label_columns,
+    _own_masks,
+    _place_mask,
     _row_id,
 )
 from .files import PathResolver, picture_stem
@@ -189,6 +193,8 @@ def _table_roles(schema):
     of_pictures = ("first", "second", "mask")
     found = column_roles([f.name for f in schema if _is_picture(f.type)])
     roles = {r: n for r, n in column_roles(schema.names).items() if r not in of_pictures}
+    if "prompt" in roles:
+        roles.setdefault("caption", roles["prompt"])
     return {**roles, **{r: found[r] for r in of_pictures if r in found}}
 
 
@@ -309,6 +315,23 @@ def _rows(table, pictures):
     for batch in others.to_batches(max_chunksize=256):
         yield from batch.to_pylist() if others.num_columns else [{}] * batch.num_rows
 
+# %% ../../nbs/data/arrow.ipynb #6e1c966d
+def _cells(resolve, table, name, row, pictures):
+    "role -> `_picture` of a row, or the `ValueError` that refuses the row."
+    try:
+        return {r: _picture(resolve, table, name, row, n) for r, n in pictures.items()}
+    except ValueError as e:
+        return e
+
+
+def _masks_by_pair(cells):
+    "For each pair the masks of its rows, by their content."
+    found = {}
+    for c in cells:
+        if isinstance(c, dict) and "mask" in c and all(c.values()):
+            found.setdefault((c["first"][1], c["second"][1]), []).append(c["mask"][1])
+    return list(found.values())
+
 # %% ../../nbs/data/arrow.ipynb #e66d4a0d
 @patch
 def read(self: ArrowSource, findings):
@@ -321,10 +344,13 @@ def read(self: ArrowSource, findings):
             what = f"has no two image columns ({columns}), unlike {self.tables[0][1]}"
             raise DatasetError(f"{self.root / name} {what}")
         pictures = {r: roles[r] for r in ("first", "second", "mask") if r in roles}
+        cells = [_cells(resolve, table, name, i, pictures) for i in range(table.num_rows)]
+        own = _own_masks([roles], _masks_by_pair(cells))
+        if own and "changed" in roles:
+            findings.notes.append(f"{name}{_NOT_ITS_FLAGS}")
         for row, values in enumerate(_rows(table, pictures.values())):
             try:
-                cells = {r: _picture(resolve, table, name, row, n) for r, n in pictures.items()}
-                self._add(collector, cells, roles, name, row, values, split)
+                self._add(collector, cells[row], roles, name, row, values, split, own)
             except ValueError as e:
                 id = picture_stem(_row_id(values)) or f"row {row}"
                 findings.reject(id, f"{name}, row {row}", e)
@@ -333,7 +359,9 @@ def read(self: ArrowSource, findings):
 
 # %% ../../nbs/data/arrow.ipynb #f6a0c494
 @patch
-def _add(self: ArrowSource, collector, cells, roles, name, row, values, split):
+def _add(self: ArrowSource, collector, cells, roles, name, row, values, split, own):
+    if isinstance(cells, ValueError):
+        raise cells
     t1, t2, mask = cells["first"], cells["second"], cells.get("mask")
     if t1 is None or t2 is None:
         raise ValueError("a picture is missing")
@@ -341,9 +369,11 @@ def _add(self: ArrowSource, collector, cells, roles, name, row, values, split):
     captions, convention, own_split, changed = read_row(values, present, False)
     id = picture_stem(_row_id(values)) or f"{split or Path(name).stem}_{row:06d}"
     stamps = (t1[1], t2[1])  # of the content: one picture in two rows is the same
-    mask = mask[0] if mask else ""
+    mask = _drawn_mask(values, present, lambda: self.ref(*t2).size) or (mask[0] if mask else "")
+    own_mask, mask, changed = _place_mask(mask, changed, own)
     pair = RawPair(id, t1[0], t2[0], mask, own_split or split, changed, stamps=stamps)
-    collector.add(pair, captions, convention, (name, f"row {row}"), key=stamps)
+    where = name, f"row {row}"
+    collector.add(pair, captions, convention, where, key=stamps, own_mask=own_mask)
 
 # %% ../../nbs/data/arrow.ipynb #975d7222
 def hub_source(

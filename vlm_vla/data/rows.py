@@ -233,6 +233,13 @@ def _document(path, strict=True):
         why = f"broken JSON: {e}"
     raise DatasetError(f"{path.name}: {why}")
 
+# %% ../../nbs/data/rows.ipynb #a021d048
+def _question(value):
+    "A question of QAG-360K with the paths, from the file, that its names and numbers stand for."
+    pictures = {f"image{k}": f"../image/im{k}/{value['img_id']}" for k in (1, 2)}
+    rest = {k: v for k, v in value.items() if k not in ("id", "img_id")}
+    return {**pictures, "mask": f"../mask/{value['id']}.png", **rest}
+
 # %% ../../nbs/data/rows.ipynb #da8d8073
 def _is_coco_image(key, value):
     "Is an entry an image as COCO writes it, without a sentence of its own?"
@@ -257,6 +264,8 @@ def _entry(key, number, value):
     "A row as one entry of a document says it; the name of an entry is the id of its row."
     if isinstance(value, dict) and number is None:
         return {"filename": key, **value} if "id" in value else {"id": key, **value}
+    if key == "question" and isinstance(value, dict) and {"id", "img_id"} <= value.keys():
+        return value if "first" in column_roles(value) else _question(value)
     if isinstance(value, dict) and key and _PICTURE.search(key):
         return {"filename": key, **value}
     if isinstance(value, str) and key is not None:

@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,16 @@ from .geometry import convert_box
 from .images import BUILDING, ROAD, BadImage, ImageRef, decode_mask
 from .index import cache_file, open_data, unused_files
 from .pairtable import NO_PIXELS, BadSample
+from .rowmasks import DRAWN
 from .rows import SPLITS, DatasetError, read_split
-from .targets import difference_of, open_verdicts, region_in, spread, target_statistics
+from vlm_vla.data.targets import (
+    _decoded,
+    difference_of,
+    open_verdicts,
+    region_in,
+    spread,
+    target_statistics,
+)
 
 # %% ../../nbs/data/sources.ipynb #fd525f54
 @dataclass(frozen=True)
@@ -334,8 +343,7 @@ def region_mask(
     meta, is_given = self.verdicts.meta, sample.box_source == "bbox"
     own = sample.pair.own_masks[int(sample.id.rpartition("#")[2])]
     if own is not None and self.box_source in ("bbox", "mask") and not meta["own_masks"]["problem"]:
-        mask = decode_mask(own.open_raw(), own.name, meta["own_masks"])
-        return _resized(mask > 0, sample.width, sample.height)
+        return self._own_pixels(own, sample.width, sample.height)
     if sample.box is None or (sample.pair.mask is None and sample.box_source != "diff"):
         return None
     if is_given and (meta["masks"]["problem"] or not read_caption(sample.caption).classes):
@@ -353,11 +361,17 @@ def changed_pixels(
     sample: Sample,  # one of `samples`, with a region
 ) -> np.ndarray:  # (H, W) bool in pixels of the second date
     "All pixels that changed in a sample's pair, whatever its sentence means."
-    own, coding = [m for m in sample.pair.own_masks if m is not None], self.verdicts.meta
-    if sample.pair.mask is None and own:
-        masks = [decode_mask(m.open_raw(), m.name, coding["own_masks"]) > 0 for m in own]
-        return np.any([_resized(m, sample.width, sample.height) for m in masks], 0)
-    return _resized(self._change_mask(sample) > 0, sample.width, sample.height)
+    own, size = filter(None, sample.pair.own_masks), (sample.width, sample.height)
+    if sample.pair.mask is None and (masks := [self._own_pixels(m, *size) for m in own]):
+        return np.any(masks, 0)
+    return _resized(self._change_mask(sample) > 0, *size)
+
+
+@patch
+def _own_pixels(self: Pairs, ref, width, height):
+    "(H, W) bool at a size: what a sentence's own mask marks."
+    mask = decode_mask(ref.open_raw(), ref.name, self.verdicts.meta["own_masks"])
+    return _resized(mask > 0, width, height)
 
 
 @patch
@@ -577,20 +591,29 @@ def save_report(
 @patch
 def verify(self: Pairs) -> list:  # of `BadSample`
     "Decode every picture and mask of these pairs; what is broken is added to `bad` and returned."
-    found, known = [], {b.file for b in self.bad}
-    masks = self.verdicts.meta["masks"]
-    for p in tqdm(self, desc="verifying pictures", unit="pair", delay=2, mininterval=1):
-        for ref in filter(None, (p.t1, p.t2, None if masks["problem"] else p.mask)):
+    found, known = [], {b.id if b.file == DRAWN else b.file for b in self.bad}
+    bar = dict(desc="verifying pictures", unit="pair", delay=2, mininterval=1)
+    for i in tqdm(self.rows.tolist(), **bar):
+        for id, ref, check in self._checks(i):
             try:
-                if ref is p.mask:
-                    decode_mask(ref.open_raw(), ref.name, masks)
-                else:
-                    ref.open()
+                check()
             except BadImage as e:
-                if ref.name not in known:
-                    found.append(BadSample(p.id, ref.name, str(e)))
+                if (id if ref.name == DRAWN else ref.name) not in known:
+                    found.append(BadSample(id, ref.name, str(e)))
     self.bad.extend(found)
     return found
+
+
+@patch
+def _checks(self: Pairs, i):
+    "Yield (id, picture or mask, what fails if it is broken) for all files of pair i."
+    p, meta, size = self._record(i), self.verdicts.meta, self.table.size[i, 2:].tolist()
+    for ref in (p.t1, p.t2):
+        yield p.id, ref, ref.open
+    own = [(f"{p.id}#{k}", m, meta["own_masks"]) for k, m in enumerate(p.own_masks)]
+    for id, ref, coding in [(p.id, p.mask, meta["masks"]), *own]:
+        if ref is not None and not coding["problem"]:
+            yield id, ref, partial(_decoded, ref, size, coding)
 
 # %% ../../nbs/data/sources.ipynb #50f9d6bc
 def _plot_dates(fig, pairs, i, bottom):
@@ -606,6 +629,20 @@ def _plot_dates(fig, pairs, i, bottom):
         draw_outline(axes[1], _resized(mask, *pairs.table.size[int(pairs.rows[i]), 2:].tolist()))
     return axes
 
+
+@patch
+def _draw_marks(self: Pairs, ax, i, colors):
+    "Draw the box and the own mask of each sentence; its colours come back, grey where no box is."
+    pair, size = self._record(i), self.table.size[i, 2:].tolist()
+    distinct = dict.fromkeys(b for b in pair.boxes if b)
+    color = {box: colors[k % 10] for k, box in enumerate(distinct)}
+    for box in distinct:
+        draw_box(ax, box, color[box])
+    for ref, box in zip(pair.own_masks, pair.boxes):
+        if ref is not None and box:
+            draw_outline(ax, self._own_pixels(ref, *size), color[box], 1.5)
+    return [color.get(box, "0.45") for box in pair.boxes]
+
 # %% ../../nbs/data/sources.ipynb #e2b9e76f
 @patch
 def plot(
@@ -613,21 +650,18 @@ def plot(
     i: int,  # number of the pair
     figsize: tuple = (6.4, 4.2),  # inches
 ):  # matplotlib figure
-    "Both dates of a pair, its sentences, their boxes and the outline of its mask."
+    "Both dates of a pair, its sentences, their boxes, and the outlines of its masks."
     from matplotlib import pyplot as plt
 
-    pair, colors, y = self[i], plt.get_cmap("tab10").colors, 0.30
+    pair, y = self[i], 0.30
     fig = plt.figure(figsize=figsize, dpi=72)
     axes = _plot_dates(fig, self, i, y + 0.06)
-    distinct = list(dict.fromkeys(b for b in pair.boxes if b))
-    for k, box in enumerate(distinct):
-        draw_box(axes[1], box, colors[k % 10])
+    marks = self._draw_marks(axes[1], int(self.rows[i]), plt.get_cmap("tab10").colors)
     rows, reasons = self.table.caption_range(int(self.rows[i])), self.verdicts.meta["reasons"]
-    for c, caption, box in zip(rows, pair.captions, pair.boxes):
+    for c, caption, color in zip(rows, pair.captions, marks):
         why = reasons[self.verdicts["reason"][c]]
         text = wrap(caption + (f"  [left out: {why}]" if why else ""), int(figsize[0] * 14))
         text, family = drawable(text)
-        color = colors[distinct.index(box) % 10] if box else "0.45"
         fig.text(0.02, y, text, fontsize=8, fontfamily=family, va="top", color=color)
         y -= 0.16 / figsize[1] * (text.count("\n") + 1) + 0.01
     return fig

@@ -49,7 +49,7 @@ from vlm_vla.data.images import (
     value_ranges,
 )
 from .pairtable import NO_PIXELS, Columns, PairTable, cached_columns
-from .rowmasks import is_drawn
+from .rowmasks import DRAWN, is_drawn
 from .rows import DatasetError
 
 # %% ../../nbs/data/targets.ipynb #3413b684
@@ -201,11 +201,13 @@ def _check_mask_shape(mask, width, height, name="mask"):
 # %% ../../nbs/data/targets.ipynb #86e9f4f5
 def _read_mask(source, table, i, coding):
     "The mask of pair i, (H, W) of 0, 128, 255, or None; `BadImage` if it cannot be used."
-    locator = table.masks[i]
-    if not locator:
-        return None
-    mask = decode_mask(source.ref(locator, 0).open_raw(), locator, coding)
-    return _check_mask_shape(mask, *table.size[i, 2:].tolist(), locator)
+    locator, size = table.masks[i], table.size[i, 2:].tolist()
+    return _decoded(source.ref(locator, 0), size, coding) if locator else None
+
+
+def _decoded(ref, size, coding):
+    "A mask, (H, W) of 0, 128, 255; `BadImage` if it is broken, or of another shape than `size`."
+    return _check_mask_shape(decode_mask(ref.open_raw(), ref.name, coding), *size, ref.name)
 
 
 def _scaled(region, mask_shape, size):
@@ -367,8 +369,8 @@ def _judge_own(source, table, c, settings, coding):
         return _Verdict(False)
     ref, size = source.ref(locator, 0), table.size[i, 2:].tolist()
     try:
-        mask = decode_mask(ref.open_raw(), ref.name, coding)
-        region = own_region(_check_mask_shape(mask, *size, ref.name), settings)
+        mask = _decoded(ref, size, coding)
+        region = own_region(mask, settings)
     except BadImage as e:
         return e
     return _scaled(region, mask.shape, size) if region.box else _Verdict(False)
@@ -517,7 +519,7 @@ def refuse(self: _Verdicts, i, c, file, why):
     self.arrays["reason"][c] = self.reasons.index(_BAD)
     name = f"{self.table.ids[i]}#{c - self.table.caption_range(i).start}"
     own = self.table.own_masks[c]
-    file = "segmentation" if is_drawn(own) else own or file
+    file = DRAWN if is_drawn(own) else own or file
     self.bad.append(dict(id=name, file=file, why=f"{self.table.captions[c]!r:.80}: {why}"))
 
 # %% ../../nbs/data/targets.ipynb #d23f5e16
