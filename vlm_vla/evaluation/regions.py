@@ -140,12 +140,6 @@ class _Tally:
             x, y = (min(int(v * n), n - 1) for v, n in zip(at, (w, h)))
             kept.append(bool(mask[y, x]))
 
-    def columns(self):
-        "Scores of each sentence's places: its share of found ones, false ones, its point."
-        n = {k: np.array([m[k] for m in self.matches], float) for k in ("found", "missed", "false")}
-        share = n["found"] / (n["found"] + n["missed"])
-        return dict(recall=share, false_places=n["false"], inside=np.array(self.inside, float))
-
 # %% ../../nbs/evaluation/regions.ipynb #3e4055d1
 def _judge(dataset, q, answers, threshold):
     "A `_Tally` of all answers; the rows whose pixels are known stand in it."
@@ -208,12 +202,19 @@ def _mean(values, weights):
     return dict(value=float(values.mean()), ci=percentiles(drawn))
 
 # %% ../../nbs/evaluation/regions.ipynb #cecc37c4
+def _place_columns(tally):
+    "Scores of each sentence's places: its share of found ones, false ones, its point."
+    n = {k: np.array([m[k] for m in tally.matches], float) for k in ("found", "missed", "false")}
+    share = n["found"] / (n["found"] + n["missed"])
+    return dict(recall=share, false_places=n["false"], inside=np.array(tally.inside, float))
+
+
 def _breakdown(tally, q, rows, oracle, weights):
     "group -> value -> number, and means of the scores of each sentence."
     kept, scores = set(rows), zip(tally.scores["plain"], tally.rows["plain"])
     iou = np.array([s["iou"] for s, i in scores if i in kept])
     columns = dict(miou=iou, box_iou=np.array(tally.boxes), oracle_square=oracle)
-    out, columns = {}, {**columns, **tally.columns()}
+    out, columns = {}, {**columns, **_place_columns(tally)}
     for group, labels in _groups(q, np.array(rows), tally.true).items():
         labels = np.array(labels)
         out[group] = {
@@ -252,8 +253,7 @@ def region_metrics(
         rivals={k: tally.summary(k, weights) for k in RIVALS if k in tally.rows},
         box_iou=_mean(tally.boxes, w),
         oracle_square_iou=_mean(oracle, w),
-        inside=_mean(tally.inside, w),
-        right_inside=_mean(tally.right_inside, w),
+        **{k: _mean(getattr(tally, k), w) for k in ("inside", "right_inside")},
         places=found,
         breakdown=_breakdown(tally, q, rows, oracle, w),
     )
