@@ -45,7 +45,6 @@ VARIANTS = {
     "pooled, film": dict(POOLED, FUSION="film"),
     "patch, add": dict(FUSION="add"),
     "patch, concat": dict(FUSION="concat"),
-    "patch, prefix": dict(FUSION="prefix"),
     "first token": dict(TEXT_POOLING="first"),
     "mean of tokens": dict(TEXT_POOLING="mean"),
     "no LoRA": dict(USE_LORA=False),

@@ -71,7 +71,7 @@ class BaselineLanguage(LanguageEncoder):
     """Sentences as the baseline reads them: all of them, padded to MAX_TEXT_LENGTH, through a
     causal language model whose logits are computed and not used."""
 
-    def forward(self, captions, prefix=None):
+    def forward(self, captions):
         t = self.tokenizer(
             list(captions),
             padding="max_length",

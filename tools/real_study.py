@@ -90,7 +90,6 @@ ROWS = {
     "change loss 1": dict(LOSS_WEIGHTS={**LOSSES, "change": 1.0}),
     "batch 16": dict(BATCH_SIZE=16),
     "batch 4, rate 1e-4": dict(BATCH_SIZE=4, LEARNING_RATE=1e-4, WARMUP_STEPS=500, EMA_DECAY=0.999),
-    "prefix": dict(FUSION="prefix"),
     "drawn only": dict(drawn=1000, real=0),
     "drawn suburbs only": dict(drawn=1000, style="suburb", real=0),
     "drawn suburbs, 50 real": dict(drawn=1000, style="suburb", real=50, MAX_EPOCHS=20),

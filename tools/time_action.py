@@ -61,10 +61,8 @@ def steps_of(agent, t1, t2, caption, repeats) -> dict:
         lambda: torch.stack([transform(x) for x in images]), agent, repeats
     )
     out["look"], seen = timed(lambda: model.look(pixels), agent, repeats)
-    out["read"] = 0.0
-    if not model.fusion.uses_prefix:
-        with model.autocast():
-            out["read"], _ = timed(lambda: model.language([caption]), agent, repeats)
+    with model.autocast():
+        out["read"], _ = timed(lambda: model.language([caption]), agent, repeats)
     whole, _ = timed(lambda: model(seen[:1], seen[1:], [caption]), agent, repeats)
     return {**out, "point": max(0.0, whole - out["read"])}
 

@@ -96,7 +96,7 @@ class _Model(Settings):
         "end, such as 6,12; None: what the encoder gives",
         **dict(kind=tuple, items=int, optional=True),
     )
-    FUSION = Setting("film", "sentence and image: film, add, concat, prefix, or a registered one")
+    FUSION = Setting("film", "sentence and image: film, add, concat, or a registered one")
     HEAD = Setting("mlp", "attended feature to action: mlp, or a registered one")
     TEXT_POOLING = Setting(
         "last", "the token that stands for the sentence", choices=("last", "mean", "first")

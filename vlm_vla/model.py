@@ -49,15 +49,13 @@ class VLM_ActionAgent(nn.Module):
         fusion, head = pick(FUSIONS, config.FUSION, "FUSION"), pick(HEADS, config.HEAD, "HEAD")
         self.vision, self.language, self.config = vision, language, config
         dim, self.grid, self.patches = language.dim, vision.grid, vision.grid != (1, 1)
-        prefix = getattr(fusion, "uses_prefix", False)
-        narrow = self.patches and not prefix and config.POINTER_DIM < dim
+        narrow = self.patches and config.POINTER_DIM < dim
         self.text_norm = nn.LayerNorm(dim) if self.patches else nn.Identity()
         self.text_proj = nn.Linear(dim, config.POINTER_DIM) if narrow else nn.Identity()
         self.dim = dim = config.POINTER_DIM if narrow else dim  # of a patch
         sizes = vision.dim - vision.n_pixels, dim, self.grid
         self.projector = Projector(*sizes, config.FEATURE_DROPOUT)
         self.fusion = fusion(dim)
-        self.fusion.uses_prefix = prefix
         if self.patches:
             self.pointer = PatchPointer(dim, self.grid, config.POINTER_DIM)
         widths, head_of = (dim, min(dim, config.POINTER_DIM)), (self.grid, vision.block)
@@ -149,8 +147,8 @@ def fuse(
     captions: list,  # B sentences
 ) -> torch.Tensor:
     "(B, N, D): patches that have met their sentence."
-    text = self.language(captions, patches if self.fusion.uses_prefix else None)
-    return self.fusion(patches, self.text_proj(self.text_norm(text.to(patches.dtype))))
+    text = self.language(captions).to(patches.dtype)
+    return self.fusion(patches, self.text_proj(self.text_norm(text)))
 
 
 @patch

@@ -90,12 +90,9 @@ def tokens(
 def forward(
     self: LanguageEncoder,
     captions: list,  # B sentences
-    prefix: torch.Tensor = None,  # (B, P, D): vectors put in front of each sentence
 ) -> torch.Tensor:
     "(B, D): one vector per sentence."
     captions = list(captions)
-    if prefix is not None:
-        return self._with_prefix(self.tokens(captions), prefix)
     if self.vectors is not None:
         return self._remembered(captions)
     distinct = list(dict.fromkeys(captions))
@@ -126,16 +123,6 @@ def _remembered(self: LanguageEncoder, captions):
     return torch.stack([self.vectors[c].to(device) for c in captions])
 
 # %% ../../nbs/nets/language.ipynb #db495158
-@patch
-def _with_prefix(self: LanguageEncoder, t, prefix):
-    "(B, D): the sentences of `t` read after the vectors of `prefix`."
-    embedded = self.model.get_input_embeddings()(t["input_ids"])
-    mask = torch.cat([t["attention_mask"].new_ones(prefix.shape[:2]), t["attention_mask"]], 1)
-    inputs = torch.cat([prefix.to(embedded.dtype), embedded], 1)
-    hidden = self._run(mask, inputs_embeds=inputs)[:, prefix.shape[1] :]
-    return pool_tokens(hidden, t["attention_mask"], self.pooling)
-
-
 @patch
 def read(
     self: LanguageEncoder,

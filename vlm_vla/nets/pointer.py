@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FUSIONS', 'HEADS', 'patch_centers', 'mass_center', 'same_mean', 'Projector', 'register_fusion', 'register_head',
-           'pick', 'AddFusion', 'ConcatFusion', 'FiLMFusion', 'PrefixFusion', 'PatchBlock', 'PatchPointer', 'focus']
+           'pick', 'AddFusion', 'ConcatFusion', 'FiLMFusion', 'PatchBlock', 'PatchPointer', 'focus']
 
 # %% ../../nbs/nets/pointer.ipynb #be0276c6
 import math
@@ -163,13 +163,6 @@ class FiLMFusion(nn.Module):
     def forward(self, patches, text):
         scale, shift = self.to_scale_shift(text)[:, None].chunk(2, -1)
         return patches * (1 + scale) + shift
-
-
-@register_fusion("prefix")
-class PrefixFusion(AddFusion):
-    "As `add`, but the language model reads the image's tokens before the sentence."
-
-    uses_prefix = True  # fusions without this attribute have none
 
 # %% ../../nbs/nets/pointer.ipynb #6b68e29e
 class PatchBlock(nn.Module):
