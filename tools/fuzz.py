@@ -3,7 +3,7 @@
 is told.
 
     python tools/fuzz.py                       1,000 mutations
-    python tools/fuzz.py --seconds 180         as many as fit into three minutes, as in CI
+    python tools/fuzz.py --seconds 75          as many as fit into 75 seconds, as in CI
     python tools/fuzz.py --seed 3 --only 17    one mutation again, with all that is known about it
     python tools/fuzz.py --kinds masks jobs    some kinds only
     python tools/fuzz.py --list                the table of mutations
