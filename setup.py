@@ -36,6 +36,7 @@ setup(
     extras_require={
         "dev": shlex.split(cfg["dev_requirements"]),
         "gguf": shlex.split(cfg["gguf_requirements"]),
+        "caption": shlex.split(cfg["caption_requirements"]),
     },
     entry_points={
         "console_scripts": shlex.split(cfg["console_scripts"]),

@@ -17,10 +17,13 @@ import torch
 from fastcore.basics import patch
 from PIL import Image
 
+# %% ../nbs/05_agent.ipynb #6f12946f
 from .base.files import write_whole
+from .data.facts import statements
 from .data.geometry import action_to_box
 from .data.rows import fold_text
 from .dataset import ImageTransform, encoder_normalization
+from .evaluation.findings import Finding, Findings, draw_findings
 from vlm_vla.evaluation.jobs import (
     agent_identity,
     as_image,
@@ -38,6 +41,7 @@ from vlm_vla.evaluation.windows import (
 from .model import VLM_ActionAgent, resolve_checkpoint
 from .nets.language import token_counts
 from .nets.region import at_size
+from .nets.words import INSTRUCTION
 
 # %% ../nbs/05_agent.ipynb #53ecab6c
 @dataclass(frozen=True)
@@ -319,6 +323,23 @@ def ask(
 
 # %% ../nbs/05_agent.ipynb #ed9ac291
 @patch
+def _scene_of(self: ChangeAgent, images, scene):
+    "What is asked about: two images, a scene, or what was encoded last."
+    if images:
+        if scene is not None:
+            raise ValueError("give either images or a scene, not both")
+        kept = self.scene
+        try:
+            return self.encode(*images)
+        finally:
+            self.scene = kept
+    if scene is None and self.scene is None:
+        how = "call encode(t1, t2) first, or give both images too"
+        raise ValueError(f"nothing was encoded yet: {how}")
+    return scene or self.scene
+
+
+@patch
 def act(
     self: ChangeAgent,
     *question,  # `caption`, or `t1, t2, caption`; captions and images may be lists
@@ -328,19 +349,7 @@ def act(
     if len(question) not in (1, 3):
         found = f"found {len(question)} arguments"
         raise TypeError(f"act takes a caption, or two images and a caption; {found}")
-    if len(question) == 3:
-        if scene is not None:
-            raise ValueError("give either images or a scene, not both")
-        kept = self.scene
-        try:
-            scene = self.encode(*question[:2])
-        finally:
-            self.scene = kept
-    scene, captions = scene or self.scene, question[-1]
-    if scene is None:
-        how = "call encode(t1, t2) first, or act(t1, t2, caption)"
-        raise ValueError(f"nothing was encoded yet: {how}")
-    return _answers(self, scene, captions)
+    return _answers(self, self._scene_of(question[:-1], scene), question[-1])
 
 # %% ../nbs/05_agent.ipynb #a4e41cd0
 def _answers(agent, scene, captions):
@@ -388,3 +397,96 @@ def rollout(
         cx, cy, scale = from_window((seen.cx, seen.cy, seen.scale), window, *t2.size)
         best = replace(whole, cx=cx, cy=cy, scale=scale, change=seen.change)
     return replace(best, looks=tuple(looks))
+
+# %% ../nbs/05_agent.ipynb #60bce4df
+@patch
+@torch.inference_mode()
+def tell(
+    self: ChangeAgent,
+    scene: EncodedPairs,  # of `encode`
+    which: list,  # pair of each prompt
+    prompts: list,  # instructions or questions
+    batch_size: int = 16,  # prompts at once
+    **how,  # of `write`: beams, best, max_new_tokens
+) -> list:  # of sentences; `best` for each prompt
+    "What the agent says to each prompt."
+    out = []
+    for i in range(0, len(prompts), batch_size):
+        k, few = which[i : i + batch_size], prompts[i : i + batch_size]
+        rows = torch.arange(len(k), device=self.model.device)
+        out += self.model.say(scene.first[k], scene.second[k], few, rows, **how)
+    return out
+
+# %% ../nbs/05_agent.ipynb #e0a40f65
+@patch
+def _told(self: ChangeAgent, scene, prompt, beams):
+    "One sentence for one pair, else a list."
+    n = len(scene)
+    said = self.tell(scene, list(range(n)), [prompt] * n, beams=beams)
+    return said if scene.is_list else said[0]
+
+
+@patch
+def describe(
+    self: ChangeAgent,
+    *images,  # t1, t2: pictures or lists of them; none: what was encoded last
+    scene: EncodedPairs = None,  # what to describe; None: what was encoded last
+    beams: int = 1,  # 1: greedy
+):  # a sentence, or a list of them
+    "Say what changed."
+    if len(images) not in (0, 2):
+        raise TypeError(f"describe takes two images or none; found {len(images)} arguments")
+    return self._told(self._scene_of(images, scene), INSTRUCTION, beams)
+
+# %% ../nbs/05_agent.ipynb #85e96b2c
+@patch
+def answer(
+    self: ChangeAgent,
+    *question,  # `question`, or `t1, t2, question`; images may be lists
+    scene: EncodedPairs = None,  # what to ask about; None: what was encoded last
+    beams: int = 1,  # 1: greedy
+):  # a sentence, or a list of them
+    "Answer a question about what changed."
+    if len(question) not in (1, 3):
+        found = f"found {len(question)} arguments"
+        raise TypeError(f"answer takes a question, or two images and a question; {found}")
+    asked = self.check_caption(question[-1])
+    return self._told(self._scene_of(question[:-1], scene), asked, beams)
+
+# %% ../nbs/05_agent.ipynb #0472087b
+@patch
+def _claims(self: ChangeAgent, scene, beams):
+    "(description, {statement: facts}): all that the agent says about one pair."
+    said = self.tell(scene, [0], [INSTRUCTION], beams=beams, best=beams)
+    claims = dict(statements(said[0]))
+    for text in said[1:] if claims else ():  # nothing changed: then there is nothing to add
+        claims = {**dict(statements(text)), **claims}
+    return said[0], claims
+
+# %% ../nbs/05_agent.ipynb #74cc8b3b
+@patch
+def findings(
+    self: ChangeAgent,
+    t1,  # path, PIL image or array, first date
+    t2,  # the same of the second date
+    beams: int = 8,  # sentences that are tried
+    least: float = 0.5,  # change score from which on a statement is kept
+    context: float = 2.0,  # side of the closer view in sides of the square
+    language: str = "en",  # "en": its own words; "zh": what they say, by a template
+) -> Findings:
+    "Say what changed, point at each of it, drop what is not found, and look again from close by."
+    scene = self._scene_of((t1, t2), None)
+    text, claims = self._claims(scene, beams)
+    actions = self.ask(scene, [0] * len(claims), list(claims))
+    found = []
+    for (said, facts), action in sorted(zip(claims.items(), actions), key=lambda x: -x[1].change):
+        new = Finding(said, facts, action)
+        if action.change >= least and not any(new.repeats(f) for f in found):
+            found.append(new)
+    if found:
+        size = scene.t2[0].size
+        places = [(f.action.cx, f.action.cy, f.action.scale) for f in found]
+        windows = [zoom_box(p, *size, context, min(size) // 4) for p in places]
+        near = [[x[0].crop(w) for w in windows] for x in (scene.t1, scene.t2)]
+        found = [replace(f, closer=c) for f, c in zip(found, self.describe(*near))]
+    return Findings(text, found, (scene.t1[0], scene.t2[0]), language)

@@ -98,6 +98,11 @@ class _Model(Settings):
     )
     FUSION = Setting("film", "sentence and image: film, add, concat, or a registered one")
     HEAD = Setting("mlp", "attended feature to action: mlp, or a registered one")
+    TASKS = Setting(
+        ("point",),
+        "what is learned: to point at what a sentence says, and also to describe the change",
+        choices=(("point",), ("point", "describe")),
+    )
     TEXT_POOLING = Setting(
         "last", "the token that stands for the sentence", choices=("last", "mean", "first")
     )
@@ -121,6 +126,12 @@ class _Language(Settings):
         "NF4 language model: True on CUDA where possible, 'always' also on a CPU, False never",
         choices=(True, False, "always"),
     )
+    QUESTIONS = Setting(
+        0.0,
+        "to describe: fraction of the samples that learn to answer a question instead",
+        **dict(low=0.0, high=1.0),
+    )
+    WORD_TOKENS = Setting(32, "to describe: vectors of a pair that the language model gets", low=1)
 
 # %% ../nbs/00_config.ipynb #579cab85
 class _Losses(Settings):
@@ -287,6 +298,12 @@ class Config(
 def input_size(self: Config) -> int:
     "Side in pixels to which images are resized: `TILES` crops of `IMAGE_SIZE`."
     return self.IMAGE_SIZE * self.TILES
+
+
+@patch(as_prop=True)
+def loss_weights(self: Config) -> dict:
+    "`LOSS_WEIGHTS`, and 1 for the words of a description where they are learned."
+    return {**({"words": 1.0} if "describe" in self.TASKS else {}), **self.LOSS_WEIGHTS}
 
 # %% ../nbs/00_config.ipynb #77489510
 PERMISSIONS = ("ALLOW_DOWNLOAD", "ACCEPT_OTHER_BASE", "LOG_WITH", "IMPORTS")  # of this machine

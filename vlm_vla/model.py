@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn
-from transformers import AutoModel
+from transformers import AutoModel, AutoModelForCausalLM
 
 from .base.files import read_json
 from .config import Config
@@ -26,6 +26,7 @@ from .nets.losses import LOSSES, action_region, has_box, mse_loss, pick_losses
 from .nets.pointer import FUSIONS, HEADS, PatchPointer, Projector, focus, pick
 from .nets.region import RegionHead
 from .nets.vision import VisionEncoder, load_vision, vision_shape
+from .nets.words import Resampler, word_losses, write
 from .utils import get_device, pick_dtype, set_seed
 
 # %% ../nbs/02_model.ipynb #c03447c0
@@ -62,8 +63,9 @@ class VLM_ActionAgent(nn.Module):
         self.region = RegionHead(*widths, *head_of) if vision.n_pixels else None
         self.action_head = head(dim)
         self.change_head = nn.Linear(dim + self.patches, 1)
-        self.compute_dtype = torch.float32
-        self.base_weights = None  # hashes, where the base models were read from files
+        self.compute_dtype, self.base_weights = torch.float32, None  # hashes of the base models
+        says, words = "describe" in config.TASKS, language.model.get_input_embeddings().weight
+        self.resampler = Resampler(dim, words, config.WORD_TOKENS) if says else None
 
 # %% ../nbs/02_model.ipynb #29a9eae1
 @patch(as_prop=True)
@@ -95,7 +97,7 @@ def create_model(
 ) -> VLM_ActionAgent:
     "An untrained agent: base models found by `config`'s paths, fresh LoRA, projector and heads."
     config = config or Config()
-    pick_losses(config.LOSS_WEIGHTS)
+    pick_losses(config.loss_weights)
     return _loaded(config, device or get_device(config.DEVICE), find_bases(config))
 
 # %% ../nbs/02_model.ipynb #cfbc394b
@@ -159,26 +161,37 @@ def autocast(self: VLM_ActionAgent):
 
 # %% ../nbs/02_model.ipynb #08e21e30
 @patch
+def _pairs(self: VLM_ActionAgent, t1, t2):
+    "(P, N, D) patches of both dates, and the stem's map of each pair; None without a region head."
+    cut = self.vision.dim - self.vision.n_pixels
+    (t1, pixels1), (t2, pixels2) = (x.tensor_split([cut], -1) for x in (t1, t2))
+    patches, stem = self.projector(t1, t2), None
+    if self.region:
+        stem = self.region.stem(pixels1, pixels2)
+        patches = patches + self.region.stem.by_patch(stem)
+    return patches, stem
+
+# %% ../nbs/02_model.ipynb #3e94a9bf
+@patch
 def answer(
     self: VLM_ActionAgent,
     t1: torch.Tensor,  # (P, N, C) of `look`, first date
     t2: torch.Tensor,  # the same of the second date
     captions: list,  # B sentences
     rows: torch.Tensor,  # (B,) long: the pair of each sentence
+    words: list = None,  # B of (prompt, answer) that are learned, see `say`; None: none
 ) -> dict:
-    "What `point` gives, and the logits of the region (B, r, r) where there is a region head."
-    cut = self.vision.dim - self.vision.n_pixels
-    (t1, pixels1), (t2, pixels2) = (x.tensor_split([cut], -1) for x in (t1, t2))
+    "`point`'s, region (B, r, r) logits with a region head, nll (B,) of the words to learn."
     with self.autocast():
+        patches, stem = self._pairs(t1, t2)
         # not patches[rows]: its gradient is summed in no fixed order
-        patches = self.projector(t1, t2)
-        if self.region:
-            seen = self.region.stem(pixels1, pixels2)
-            patches = patches + self.region.stem.by_patch(seen)
         out = self.point(self.fuse(patches.index_select(0, rows), captions))
         hidden = out.pop("patches", None)
         if self.region:
-            out["region"] = self.region(hidden, seen.index_select(0, rows))
+            out["region"] = self.region(hidden, stem.index_select(0, rows))
+        if self.resampler and words is not None:
+            vectors = self.resampler(patches).index_select(0, rows)
+            out["nll"] = word_losses(self.language, vectors, *map(list, zip(*words)))
     return out
 
 # %% ../nbs/02_model.ipynb #415466d0
@@ -194,6 +207,7 @@ def forward(
     loss_scale: dict = None,  # factors of the losses per 'box' and per 'sample'; see `losses`
     pair_of: torch.Tensor = None,  # (B,) long: row of each caption's images; None: its own
     has_mask: torch.Tensor = None,  # (B,) bool: is the region known, not just its box? None: all
+    words: list = None,  # B of (prompt, answer): what an agent that describes learns to say
 ) -> dict:
     "action_pred, change_logit, attention, region (B, r, r) logits; with targets also the losses."
     pairs = len(images_t1) if pair_of is None else len(pair_of)
@@ -203,7 +217,8 @@ def forward(
             f"{len(captions)} captions"
         )
     rows = torch.arange(pairs) if pair_of is None else pair_of
-    out = self.answer(self.look(images_t1), self.look(images_t2), captions, rows.to(self.device))
+    seen = self.look(images_t1), self.look(images_t2)
+    out = self.answer(*seen, captions, rows.to(self.device), words)
     if action_targets is not None:
         out.update(self.losses(out, action_targets, changed, region, loss_scale, has_mask))
     return out
@@ -245,13 +260,33 @@ def losses(
     targets["changed"] = has_box(targets) if changed is None else changed.to(self.device)
     if self.patches:
         targets |= self.region_targets(targets["action"], region, has_mask)
-    scale, weights = loss_scale or dict(box=1.0, sample=1.0), self.config.LOSS_WEIGHTS
+    scale, weights = loss_scale or dict(box=1.0, sample=1.0), self.config.loss_weights
     each = {name: loss(out, targets) for name, loss in pick_losses(weights).items()}
     return dict(
         total_loss=sum(w * scale[LOSSES[k].per] * each[k] for k, w in weights.items()),
         action_loss=mse_loss(out, targets),
         **{f"loss_{k}": v for k, v in each.items()},
     )
+
+# %% ../nbs/02_model.ipynb #86c61079
+@patch
+@torch.no_grad()
+def say(
+    self: VLM_ActionAgent,
+    t1: torch.Tensor,  # (P, N, C) of `look`, first date
+    t2: torch.Tensor,  # the same of the second date
+    prompts: list,  # B instructions or questions
+    rows: torch.Tensor,  # (B,) long: the pair of each prompt
+    **how,  # of `write`: beams, best, max_new_tokens
+) -> list:  # B sentences, or B * best
+    "What the language model answers about the pairs."
+    if not self.resampler:
+        raise ValueError(
+            "this agent only points; one that describes is trained with TASKS=('point', 'describe')"
+        )
+    with self.autocast():
+        vectors = self.resampler(self._pairs(t1, t2)[0])
+        return write(self.language, vectors.index_select(0, rows), prompts, **how)
 
 # %% ../nbs/02_model.ipynb #d3e22dfa
 def weightless(
@@ -261,12 +296,15 @@ def weightless(
     tokenizer,  # its tokenizer
 ) -> VLM_ActionAgent:
     "The agent that `create_model` would make: shapes, but no weights and no memory for them."
-    pick_losses(config.LOSS_WEIGHTS)
+    pick_losses(config.loss_weights)
     encoder = vision_shape(vision, config)
     with torch.device("meta"), quiet():
-        body = AutoModel.from_config(language, trust_remote_code=False).requires_grad_(False)
-        body = add_lora(body, config) if config.USE_LORA else body
-        reader = LanguageEncoder(body, tokenizer, config.TEXT_POOLING, config.MAX_TEXT_LENGTH)
+        says = "describe" in config.TASKS
+        kind = AutoModelForCausalLM if says else AutoModel
+        whole = kind.from_config(language, trust_remote_code=False).requires_grad_(False)
+        body = add_lora(whole.base_model, config) if config.USE_LORA else whole.base_model
+        reading = config.TEXT_POOLING, config.MAX_TEXT_LENGTH
+        reader = LanguageEncoder(body, tokenizer, *reading, causal=whole if says else None)
         return VLM_ActionAgent(encoder, reader, config)
 
 # %% ../nbs/02_model.ipynb #982be116

@@ -161,6 +161,7 @@ def gradients(
         exchange = k == len(inputs) - 1 and not self.sums_gradients
         with nullcontext() if exchange else self.accelerator.no_sync(self.wrapped):
             more = (b["region"], weights, b["pair_of"], b.get("has_mask"))
+            more += (setup.words_to_learn(self, b),)
             out = self.wrapped(*images, captions, *targets, *more)
             self.accelerator.backward(out["total_loss"])
         memory.add_losses(self.loss_sums, out)

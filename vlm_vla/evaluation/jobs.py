@@ -22,6 +22,7 @@ from PIL import Image
 
 from ..data.images import BadImage, ImageRef, to_rgb, value_ranges
 from ..data.rows import BadRow, DatasetError, column_roles, fold_text, iter_rows
+from ..nets.words import INSTRUCTION
 from ..utils import progress_bar
 
 # %% ../../nbs/evaluation/jobs.ipynb #89731002
@@ -113,20 +114,23 @@ _WANTED = dict(
 )
 
 
-def _roles(row, name):
+def _roles(row, name, words):
     "The roles of the columns of a row, or a sentence about what it lacks."
-    roles = column_roles(row)
-    missing = " and ".join(text for role, text in _WANTED.items() if role not in roles)
+    roles, known = column_roles(row), {"caption"} if words else set()
+    known |= set(roles)
+    missing = " and ".join(text for role, text in _WANTED.items() if role not in known)
     if not missing:
         return roles
     found = ", ".join(fold_text(str(k))[:40] for k in list(row)[:20])
     return _NoColumns(f"{name} has no column for {missing}; its columns are {found}")
 
 # %% ../../nbs/evaluation/jobs.ipynb #6fbbeeee
-def _question(row, roles):
+def _question(row, roles, words):
     "The question of a row: t1, t2, caption and id, or a `BadRow`."
-    names = dict(t1="first", t2="second", caption="caption")
-    q = {k: row.get(roles[role]) for k, role in names.items()}
+    names = dict(t1="first", t2="second", caption="prompt" if words else "caption")
+    q = {k: row.get(roles[role]) if role in roles else None for k, role in names.items()}
+    if words and q["caption"] in (None, ""):
+        q["caption"] = INSTRUCTION
     for k in ("t1", "t2"):
         if isinstance(q[k], os.PathLike):
             q[k] = os.fspath(q[k])
@@ -150,7 +154,7 @@ def _plain(value):
     return f"a {type(value).__name__}" if isinstance(value, int) else _plain(reprlib.repr(value))
 
 
-def _questions(rows):
+def _questions(rows, words):
     "Yield (where, dict with t1, t2, caption, id) or (where, BadRow)."
     in_file = isinstance(rows, (str, os.PathLike))
     name, known = Path(rows).name if in_file else "rows", {}
@@ -158,18 +162,18 @@ def _questions(rows):
         if isinstance(row, dict):
             columns = tuple(map(str, row))
             if columns not in known:
-                known[columns] = _roles(row, name)
+                known[columns] = _roles(row, name, words)
             roles = known[columns]
-            yield where, roles if isinstance(roles, BadRow) else _question(row, roles)
+            yield where, roles if isinstance(roles, BadRow) else _question(row, roles, words)
         elif isinstance(row, BadRow):
             yield where, row
         else:
             yield where, BadRow(f"the row is {_plain(reprlib.repr(row))}, not a set of columns")
 
 # %% ../../nbs/evaluation/jobs.ipynb #bd5a58f6
-def _checked_questions(rows):
+def _checked_questions(rows, words=False):
     "The same; `DatasetError` if no row has the columns of a question."
-    questions, seen = _questions(rows), []
+    questions, seen = _questions(rows, words), []
     for where, q in questions:
         seen.append((where, q))
         if not isinstance(q, _NoColumns):
@@ -192,11 +196,11 @@ def _check_answer(line, where, q, stamp, out, n):
             f"{out} holds answers to other questions (its line {n} is {row!r}); "
             "choose another file, or delete it"
         )
-    for name in ("agent", "looks"):
-        if line.get(name) != stamp[name]:
+    for name in ("agent", "looks", "words"):
+        if line.get(name) != stamp.get(name):
             raise DatasetError(
                 f"{out} holds answers of another kind: its line {n} has {name} "
-                f"{line.get(name)!r}, and now it is {stamp[name]!r}; choose another file, "
+                f"{line.get(name)!r}, and now it is {stamp.get(name)!r}; choose another file, "
                 "or delete it"
             )
 
@@ -251,21 +255,26 @@ def _open_pair(q, base, ranges):
         raise BadImage(f"{k}: {why} ({len(q[k]):,} characters: {q[k][:40]!r})") from None
 
 
-def _answer_open(agent, images, ask, looks):
-    "An `Action` for each (line, pair, sentence), from pictures that are open."
+def _answer_open(agent, images, ask, looks, words):
+    "An `Action`, or words, for each (line, pair, sentence), from pictures that are open."
     if looks > 1:
         return [agent.rollout(*images[key], caption, looks) for _, key, caption in ask]
     kept, order = agent.scene, {k: i for i, k in enumerate(images)}
     try:
         scene = agent.encode(*map(list, zip(*images.values())))
-        return agent.ask(scene, [order[key] for _, key, _ in ask], [c for *_, c in ask])
+        answer = agent.tell if words else agent.ask
+        return answer(scene, [order[key] for _, key, _ in ask], [c for *_, c in ask])
     finally:
         agent.scene = kept
 
 # %% ../../nbs/evaluation/jobs.ipynb #0c54c470
 def _finish(agent, images, ask, lines, looks, shape):
     "Write the answers to `ask` into their lines, and draw them."
-    for (i, *_), action in zip(ask, _answer_open(agent, images, ask, looks) if ask else []):
+    words = shape["words"]
+    for (i, *_), action in zip(ask, _answer_open(agent, images, ask, looks, words) if ask else []):
+        if words:
+            lines[i]["answer"] = action
+            continue
         found = action.to_dict(**({"polygons": True} if shape["polygons"] else {}))
         lines[i].update({k: v for k, v in found.items() if k != "caption"})
         name = re.sub(r"[^0-9A-Za-z]+", "_", str(lines[i]["row"])).strip("_")
@@ -328,15 +337,17 @@ def predict_rows(
     pictures=None,  # folder for a picture of each answer
     masks=None,  # folder for a black and white picture of each region
     polygons: bool = False,  # the outlines of each region too
+    words: bool = False,  # no point: describe each pair, or answer the question of its row
     progress: bool = True,  # show a bar
 ) -> dict:  # counts: rows, answered, failed, found (answered before)
     "Answer a list of questions, one line of JSON each; a bad row gives its error."
     out, in_file = Path(out), isinstance(rows, (str, os.PathLike))
-    shape = dict(pictures=pictures, masks=masks, polygons=polygons)
+    shape = dict(pictures=pictures, masks=masks, polygons=polygons, words=words)
     _check_job(rows, in_file, out, resume, agent, shape)
-    questions = _checked_questions(rows if in_file else list(rows))  # before anything is written
+    questions = _checked_questions(rows if in_file else list(rows), words)  # before any writing
     base = Path(rows).parent if in_file else Path()
     stamp = dict(agent=agent.identity, looks=steps, precision=str(agent.model.compute_dtype)[6:])
+    stamp |= dict(words=True) if words else {}
     found = _resume(out, questions, stamp) if out.exists() else 0
     counts = dict(rows=found, answered=0, failed=0, found=found)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ import torch
 
 from ..data.geometry import action_to_box, box_area, box_iou, box_to_action, point_in_box
 from ..nets.region import choose_threshold
+from ..nets.words import INSTRUCTION
 
 # %% ../../nbs/evaluation/metrics.ipynb #7b2b356c
 _PERCENT = (50, 60, 70, 80, 90)  # of IoU: a square that reaches it counts as right
@@ -323,7 +324,7 @@ def evaluating(
         model.train(mode)
 
 # %% ../../nbs/evaluation/metrics.ipynb #899946df
-_OUTPUTS = ("action_pred", "change_logit", "scores", "attention", "region")
+_OUTPUTS = ("action_pred", "change_logit", "scores", "attention", "region", "nll")
 _TARGETS = ("action_vector", "bbox", "changed", "region", "has_mask", "width", "height")
 
 
@@ -389,12 +390,13 @@ def quick_metrics(
     progress=None,  # wraps the loader, such as tqdm
 ) -> dict:  # metric -> float
     "Metrics of one pass over a loader: grounding, change score, and the agent's losses."
-    batches = []
+    batches, describes = [], getattr(getattr(model, "module", model), "resampler", None)
     with evaluating(model):
         for n, b in enumerate(loader if progress is None else progress(loader)):
             if limit is not None and n >= limit:
                 break
-            out = model(b["image_t1"], b["image_t2"], b["caption"])
+            more = dict(words=[(INSTRUCTION, c) for c in b["caption"]]) if describes else {}
+            out = model(b["image_t1"], b["image_t2"], b["caption"], **more)
             arrays = {k: out[k].float().cpu() for k in _OUTPUTS if k in out}
             arrays.update({_target_name(k): b[k].cpu() for k in _TARGETS if k in b})
             batches.append((list(b["id"]), arrays))

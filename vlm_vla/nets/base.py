@@ -22,6 +22,7 @@ from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
     AutoModel,
+    AutoModelForCausalLM,
     AutoTokenizer,
     CLIPVisionModel,
     SiglipVisionModel,
@@ -109,7 +110,7 @@ def _pretrained(loader, path, **more):
                 "`pip install 'vlm_vla[gguf]'`, or take a folder in Hugging Face format"
             )
         path, more["gguf_file"] = Path(path).parent, Path(path).name
-    if loader in (AutoConfig, AutoModel, AutoTokenizer):
+    if loader in (AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer):
         more["trust_remote_code"] = False
     return loader.from_pretrained(path, **more)
 

@@ -15,6 +15,7 @@ import torch
 from fastcore.basics import patch
 from peft import LoraConfig, get_peft_model
 from torch import nn
+from transformers import AutoModel, AutoModelForCausalLM, GenerationConfig
 from transformers.integrations import bitsandbytes as bnb_glue
 
 from ..base.places import is_gguf
@@ -56,11 +57,12 @@ class LanguageEncoder(nn.Module):
         pooling: str = "last",  # 'last', 'mean' or 'first'
         max_length: int = 128,  # tokens
         frozen: bool = False,  # is nothing of the model trained? Then a sentence is read once
+        causal: nn.Module = None,  # the same model with its output layer, where words are wanted
     ):
         super().__init__()
         if tokenizer.pad_token is None:  # masked, so any token will do
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
-        self.model, self.tokenizer = model, tokenizer
+        self.model, self.tokenizer, self.causal = model, tokenizer, causal
         self.pooling, self.max_length = pooling, max_length
         self.dim = model.config.hidden_size
         self.vectors = {} if frozen else None  # sentence -> (D,)
@@ -216,17 +218,20 @@ def load_language(
     dtype: torch.dtype = torch.float32,  # precision of the frozen weights
     device: torch.device = None,  # where it will run; None: on the CPU
 ) -> LanguageEncoder:
-    "The language model in `path`: body only, 4-bit or not, with LoRA or frozen."
+    "The language model in `path`, 4-bit or not, with LoRA or frozen; its body only, to point."
     device = device or torch.device("cpu")
     more = {}  # transformers unpacks a GGUF file and does not quantise it again
     if not is_gguf(path) and pick_4bit(config.USE_4BIT, device)[0]:
         more = _nf4_arguments(device, dtype)
     # eager overflows in float16, which no CPU uses, and is faster there for short sentences
     attention = "eager" if device.type == "cpu" else "sdpa"
-    model = load_base(path, dtype=dtype, attn_implementation=attention, **more)
-    model.requires_grad_(False)
-    model.config.use_cache = False  # of keys and values: no text is generated
-    for m in model.modules():  # on a CPU bitsandbytes repacks weights at the first evaluation,
+    says = "describe" in config.TASKS
+    more |= dict(cls=AutoModelForCausalLM if says else AutoModel, dtype=dtype)
+    whole = load_base(path, attn_implementation=attention, **more)
+    model, whole.generation_config = whole.base_model, GenerationConfig()  # not a chat's habits
+    whole.requires_grad_(False)
+    model.config.use_cache = False  # of keys and values; `generate` asks for them
+    for m in whole.modules():  # on a CPU bitsandbytes repacks weights at the first evaluation,
         if hasattr(m, "support_avx512bf16_for_cpu"):  # and repacked ones pass no gradient
             m.support_avx512bf16_for_cpu = False
     if config.GRADIENT_CHECKPOINTING:
@@ -234,7 +239,8 @@ def load_language(
         model.enable_input_require_grads()
     model = add_lora(model, config) if config.USE_LORA else model
     reading = dict(pooling=config.TEXT_POOLING, max_length=config.MAX_TEXT_LENGTH)
-    return LanguageEncoder(model, base_tokenizer(path), **reading, frozen=not config.USE_LORA)
+    reading |= dict(frozen=not config.USE_LORA, causal=whole if says else None)
+    return LanguageEncoder(model, base_tokenizer(path), **reading)
 
 # %% ../../nbs/nets/language.ipynb #6604ef1d
 def token_counts(

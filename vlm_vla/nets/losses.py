@@ -164,6 +164,14 @@ def _change_loss(out, targets):
     return F.binary_cross_entropy_with_logits(logit, y)
 
 
+@register_loss("words", per="sample")
+def _words_loss(out, targets):
+    "Mean negative log-likelihood of the words of the sentences, in nats."
+    if "nll" not in out:
+        return out["action_pred"].sum() * 0.0  # an agent that does not describe
+    return out["nll"].mean()
+
+
 @register_loss("focal", per="sample")
 def _focal_loss(out, targets, gamma=2.0):
     "Focal loss of the change score; with `gamma` 0 it is the cross-entropy."

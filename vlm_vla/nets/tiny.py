@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['WORDS', 'VIT_B_32', 'QWEN_05B', 'smooth_filters', 'make_tiny_clip', 'make_tokenizer', 'make_tiny_llm',
-           'make_tiny_models', 'make_real_size_models']
+           'teach_sentences', 'make_tiny_models', 'make_real_size_models']
 
 # %% ../../nbs/nets/tiny.ipynb #ebd4772c
 import json
+import random
 from pathlib import Path
 
 import torch
@@ -129,6 +130,30 @@ def make_tiny_llm(
     Qwen2ForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return Path(folder)
+
+# %% ../../nbs/nets/tiny.ipynb #6adb4f68
+def teach_sentences(
+    folder,  # of `make_tiny_llm`; its weights are written anew
+    sentences: list,  # to read
+    steps: int = 200,  # of 32 sentences
+    seed: int = 0,  # of their order
+) -> float:  # the last loss, nats per token
+    "A short pre-training of a tiny language model."
+    model = Qwen2ForCausalLM.from_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    texts, draw = [s.strip() + tokenizer.eos_token for s in sentences], random.Random(seed)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = 3e-3 * (1 - step / steps)
+        batch = tokenizer(draw.choices(texts, k=32), padding=True, return_tensors="pt")
+        labels = batch["input_ids"].clone()
+        labels[batch["attention_mask"] == 0] = -100
+        loss = model(batch["input_ids"], batch["attention_mask"], labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.save_pretrained(folder)
+    return loss.item()
 
 # %% ../../nbs/nets/tiny.ipynb #6bac34b0
 def make_tiny_models(

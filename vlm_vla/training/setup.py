@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['parse_arguments', 'check_names', 'best_value', 'take_folder', 'sample_order', 'val_batch', 'open_data',
-           'attach_features', 'header', 'summarise_run']
+           'attach_features', 'words_to_learn', 'header', 'summarise_run']
 
 # %% ../../nbs/training/setup.ipynb #7472747570303032
 import argparse
 import difflib
 import json
 import math
+import random
 import warnings
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from vlm_vla.config import (
     config_from_arguments,
     parse_sets,
 )
+from ..data.facts import question_of
 from ..data.sources import open_pairs, train_and_val
 from ..dataset import LevirCCActionDataset
 from ..evaluation.metrics import LOWER_IS_BETTER, validation_names
@@ -36,6 +38,7 @@ from ..nets.features import FeatureDataset, with_features
 from ..nets.language import cut_captions
 from ..nets.losses import pick_losses
 from ..nets.pointer import FUSIONS, HEADS, pick
+from ..nets.words import INSTRUCTION
 from .engine import in_main_process, start_tracker
 from .memory import checkpoints_mib
 from .order import EpochBatches, few_pairs
@@ -91,7 +94,7 @@ def check_names(
 ) -> None:
     "`ValueError` if the settings name a part or a metric that is not registered."
     c = t.config
-    losses = getattr(t.given_model, "config", c).LOSS_WEIGHTS
+    losses = getattr(t.given_model, "config", c).loss_weights
     pick_losses(losses)
     if t.given_model is None:
         pick(FUSIONS, c.FUSION, "FUSION")
@@ -239,6 +242,26 @@ def attach_features(
             for d in (t.train_data, t.val_data)
         )
     t.state["features"] = [_features_name(d) for d in (t.train_data, t.val_data)]
+
+# %% ../../nbs/training/setup.ipynb #c6575922
+def words_to_learn(
+    t,  # a `Trainer` that is set up
+    batch: dict,  # of `collate_shared`
+) -> list:  # of (prompt, answer); None where the agent only points
+    "What the language model learns to say about the samples of a batch."
+    c, samples, out = t.config, t.train_data.samples, []
+    if t.model.resampler is None:
+        return None
+    if c.QUESTIONS and not hasattr(t, "sentences"):
+        texts = {}
+        for s in samples:
+            texts.setdefault(s.pair_id, []).append(s.caption)
+        t.sentences = {s.id: texts[s.pair_id] for s in samples}
+    for name, caption in zip(batch["id"], batch["caption"]):
+        draw = random.Random(f"{c.SEED} {t.state['epoch']} {name}")
+        asked = draw.random() < c.QUESTIONS
+        out.append(question_of(t.sentences[name], draw) if asked else (INSTRUCTION, caption))
+    return out
 
 # %% ../../nbs/training/setup.ipynb #0d0d0040
 def header(
