@@ -21,7 +21,7 @@ from .world import (
     replace_bytes,
 )
 
-WHITE, GRASS, HOUSE = (255, 255, 255), (128, 128, 128), (128, 0, 0)  # in SECOND's maps
+WHITE, GRASS, HOUSE = (255, 255, 255), (0, 128, 0), (128, 0, 0)  # in SECOND's maps
 
 
 def own_mask(p, k):
