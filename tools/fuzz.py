@@ -41,7 +41,15 @@ from pathlib import Path
 OUTCOMES = ("right", "counted skip", "clear", "unclear", "traceback", "silent wrong")
 LIMIT = 30  # seconds for one mutation
 WEIGHTS = dict(  # share of each kind
-    annotations=30, pictures=15, masks=13, tables=10, caches=10, checkpoints=8, settings=8, jobs=6
+    annotations=26,
+    pictures=13,
+    masks=10,
+    rowmasks=12,
+    tables=9,
+    caches=9,
+    checkpoints=8,
+    settings=8,
+    jobs=5,
 )
 
 

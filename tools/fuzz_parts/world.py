@@ -28,7 +28,7 @@ from vlm_vla.training.rundir import seal
 SIDE, CHANGED, ALL = 64, 8, 10  # pixels; pairs with a change; pairs
 WORDS = "first second third fourth fifth sixth seventh eighth".split()
 STILL = ("nothing has changed", "the two scenes are the same")
-DATA = ("annotations", "pictures", "masks", "tables")
+DATA = ("annotations", "pictures", "masks", "rowmasks", "tables")
 SPLITS = ["train"] * 6 + ["val"] * 2 + ["test"] * 2
 SETTINGS = dict(IMAGE_SIZE=SIDE, TILES=1, DEVICE="cpu", NUM_WORKERS=0, BATCH_SIZE=4)
 MUTATIONS = []
@@ -150,6 +150,8 @@ class Case:
     truth: dict = None
     unknown: set = field(default_factory=set)  # pairs about which nothing can be known
     pictures: dict = field(default_factory=dict)  # (pair, "a" | "b") -> function of the pixels
+    regions: dict = field(default_factory=dict)  # (pair, sentence) -> (64, 64) bool, if it is seen
+    report: str = ""  # what was said about the data
     said: tuple = ()  # words that excuse another reading, when they are said
     must: tuple = ()  # words of which a refusal has to name one; (): any file, row or setting
     promise: bool = False  # no refusal is allowed
@@ -272,6 +274,9 @@ def look(world, pairs, case=None):
             fine = test(x) if test else (k, true) == (key, side)
             if key is None or not fine:
                 key = f"wrong pixels of {s.pair_id}, date {side}"
+        region = case.regions.get((key, s.caption)) if case and s.changed else None
+        if region is not None and not np.array_equal(pairs.region_mask(s), region):
+            key = f"wrong region of {s.pair_id}"
         seen[key, s.caption] = (s.split if hasattr(s, "split") else s.pair.split, s.changed, s.box)
     r = pairs.report()
     counted = len(r.bad) + len(r.unmatched) + sum(r.left_out.values())
@@ -363,4 +368,5 @@ def read_data(case, told, **settings):
     config = case.world.settings(case.home, MAX_BAD_FRACTION=most, **settings)
     pairs = open_pairs(case.data, config=config)
     seen, counted, text = look(case.world, pairs, case)
-    return compare(case, seen, counted, text + " ".join(str(w.message) for w in told))
+    case.report = text + " ".join(str(w.message) for w in told)
+    return compare(case, seen, counted, case.report)

@@ -192,7 +192,8 @@ def _drawn_mask(row, roles, size):
     value = row.get(roles.get("segmentation"))
     if is_missing(value):
         return ""
-    by_fold = {_fold(n): v for n, v in row.items()}
+    of_box = _box_columns(tuple(row))[0]
+    by_fold = {_fold(n): v for n, v in row.items() if n not in of_box}
     given = [by_fold.get(n) for n in ("width", "height")]  # COCO's images say theirs
     width, height = map(int, given) if all(str(v).isdecimal() for v in given) else size()
     return segmentation_locator(value, height, width)

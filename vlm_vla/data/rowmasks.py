@@ -42,6 +42,8 @@ def _uncompressed(text):
         value -= (bits & 16) << (shift - 4)  # the sign
         runs.append(value + (runs[-2] if len(runs) > 2 else 0))
         value, shift = 0, 0
+    if shift:
+        raise ValueError(f"the run lengths {text!r:.40} end within a number")
     return runs
 
 
@@ -99,11 +101,13 @@ def _check_polygons(value, height, width):
             raise ValueError(f"the polygon is {p!r:.60}; {expected}")
         if max(p[::2]) > width + EDGE_PX or max(p[1::2]) > height + EDGE_PX:
             raise ValueError(f"the polygon {p!r:.60} lies outside its picture ({width} x {height})")
+    if polygons and max(map(max, polygons)) <= 1:
+        raise ValueError(f"the polygon {polygons[0]!r:.60} holds fractions; expected pixels")
     if polygons and not any(polygon_mask(p, height, width).any() for p in polygons):
         raise ValueError(f"the polygon {polygons[0]!r:.60} holds no pixel")
     return dict(size=[height, width], polygons=polygons)
 
-
+# %% ../../nbs/data/rowmasks.ipynb #d94c06be
 def segmentation_locator(
     value,  # COCO's: a list of polygons, {"size", "counts"} with numbers or letters, or its JSON
     height: int,  # pixels, of the picture that polygons lie in

@@ -370,7 +370,7 @@ def changed_pixels(
 @patch
 def _own_pixels(self: Pairs, ref, width, height):
     "(H, W) bool at a size: what a sentence's own mask marks."
-    mask = decode_mask(ref.open_raw(), ref.name, self.verdicts.meta["own_masks"])
+    mask = _decoded(ref, (width, height), self.verdicts.meta["own_masks"])
     return _resized(mask > 0, width, height)
 
 
@@ -382,7 +382,7 @@ def _change_mask(self: Pairs, sample):
         if sample.box_source == "diff":
             mask = difference_of(pair.t1.open(), pair.t2.open())
         else:
-            mask = decode_mask(pair.mask.open_raw(), pair.mask.name, self.verdicts.meta["masks"])
+            mask = _decoded(pair.mask, (sample.width, sample.height), self.verdicts.meta["masks"])
         self._mask = key, mask
     return self._mask[1]
 
@@ -494,6 +494,18 @@ def report(self: Pairs) -> PairsReport:
         notes=_notes(self, t, v),
     )
 
+# %% ../../nbs/data/sources.ipynb #b8e1a3f7
+def _about_own(source, n, t, v):
+    "The note about n sentences with a mask of their own."
+    note = (
+        f"{n} sentences have a mask of their own: it is what they mean, and the words are not read"
+    )
+    if source != "mask":
+        return note
+    still = np.flatnonzero((v["changed"] == 0) & (v["reason"] == 0))
+    empty = sum(bool(t.own_masks[c]) for c in still)
+    return f"{note}; {empty} of these masks are empty: nothing changed"
+
 # %% ../../nbs/data/sources.ipynb #bd66611c
 def _notes(pairs, t, v):
     "Sentences about what was noticed."
@@ -504,10 +516,7 @@ def _notes(pairs, t, v):
         notes.append("the data has no sentences: add LevirCCcaptions.json or an annotation file")
     n = t.count_own_masks()
     if pairs.box_source in ("bbox", "mask") and n:
-        notes.append(
-            f"{n} sentences have a mask of their own: it is what they mean, and the words"
-            " are not read"
-        )
+        notes.append(_about_own(pairs.box_source, n, t, v))
     if pairs.box_source == "mask" and t.count_masks() and not len(t.captions) == n > 0:
         what = "masks say only that something changed"
         what += ", and every sentence means all of it at its place"
