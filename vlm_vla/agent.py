@@ -19,7 +19,7 @@ from PIL import Image
 
 # %% ../nbs/05_agent.ipynb #6f12946f
 from .base.files import write_whole
-from .data.facts import statements
+from .data.facts import say, statements
 from .data.geometry import action_to_box
 from .data.rows import fold_text
 from .dataset import ImageTransform, encoder_normalization
@@ -454,13 +454,22 @@ def answer(
     return self._told(self._scene_of(question[:-1], scene), asked, beams)
 
 # %% ../nbs/05_agent.ipynb #0472087b
+def _readable(agent, text):
+    "{statement: facts} of a text; one with more tokens than the agent reads is said shortly."
+    out, limit = {}, agent.config.MAX_TEXT_LENGTH
+    for sentence, facts in statements(text):
+        n = token_counts([sentence], agent.model.language.tokenizer, limit)[0]
+        out[sentence if n <= limit else say(facts[0])] = facts
+    return out
+
+
 @patch
 def _claims(self: ChangeAgent, scene, beams):
     "(description, {statement: facts}): all that the agent says about one pair."
     said = self.tell(scene, [0], [INSTRUCTION], beams=beams, best=beams)
-    claims = dict(statements(said[0]))
+    claims = _readable(self, said[0])
     for text in said[1:] if claims else ():  # nothing changed: then there is nothing to add
-        claims = {**dict(statements(text)), **claims}
+        claims = {**_readable(self, text), **claims}
     return said[0], claims
 
 # %% ../nbs/05_agent.ipynb #74cc8b3b
