@@ -37,7 +37,7 @@ from vlm_vla.data.pairtable import (
     fingerprint,
     list_files,
 )
-from .rows import ROW_SUFFIXES, SPLITS, DatasetError, iter_rows
+from .rows import ROW_SUFFIXES, SPLITS, DatasetError, _split_or_none, iter_rows
 
 # %% ../../nbs/data/index.ipynb #7e6c1452
 _SEARCH_DEPTH, _SEARCH_LIMIT = 5, 3000  # levels below the given folder, and folders looked at
@@ -165,8 +165,11 @@ def unused_files(
     "The JSON and CSV files of a dataset's folder that no format could use, with the reason."
     if source.others is None:  # a single file was asked for
         return []
-    used = {os.path.basename(f) for s in (source, *source.others) for f in s.files()}
-    found = [n for n in list_files(source.root, ROW_SUFFIXES) if n not in used]
+    used = {os.path.normpath(s.root / f) for s in (source, *source.others) for f in s.files()}
+    splits = [n for n in _subfolders(source.root) if _split_or_none(n)]
+    places = [Path(s, j) for s in ("", *splits) for j in ("", "json")]  # where annotations lie
+    names = [(p / n).as_posix() for p in places for n in list_files(source.root / p, ROW_SUFFIXES)]
+    found = [n for n in names if os.path.normpath(source.root / n) not in used]
     said = [f"{n} was looked at and not used: {_why_unused(source.root / n)}" for n in found[:5]]
     return said + ([f"{len(found) - 5} more such files were not used"] if len(found) > 5 else [])
 

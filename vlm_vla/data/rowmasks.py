@@ -9,6 +9,7 @@ __all__ = ['DRAWN', 'polygon_mask', 'segmentation_locator', 'are_class_maps', 'c
 import io
 import json
 import math
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -146,18 +147,22 @@ _SENTENCES = dict(  # how a sentence about one thing, and about several, begins;
 def _class_codes(path, name):
     "(H, W) int32: the colour of each pixel of a map."
     codes = mask_codes(ImageRef(name, path, name).open_raw(), name)
-    return codes.astype(np.int32) * (_GREY if codes.dtype == np.uint8 else 1)
+    codes = codes.astype(np.int32) * (_GREY if codes.dtype == np.uint8 else 1)
+    if strange := set(np.unique(codes).tolist()) - {_WHITE, *_SECOND}:
+        raise BadImage(f"{name}: the colour #{min(strange):06x} is none of SECOND's classes")
+    return codes
 
 
 def are_class_maps(
     paths: list,  # of pictures
 ) -> bool:
-    "Do pictures hold nothing but the colours of SECOND's classes, on white?"
-    try:
-        found = {int(c) for p in paths for c in np.unique(_class_codes(p, str(p)))}
-    except BadImage:
-        return False
-    return any(c % _GREY for c in found) and found <= {_WHITE, *_SECOND}
+    "Do most of the pictures hold nothing but the colours of SECOND's classes, on white?"
+    known, colours = 0, set()
+    for p in paths:
+        with suppress(BadImage):
+            codes = _class_codes(p, str(p))
+            known, colours = known + 1, colours.union(np.unique(codes).tolist())
+    return 2 * known > len(paths) and any(c % _GREY for c in colours)
 
 # %% ../../nbs/data/rowmasks.ipynb #94090c1e
 def _class_maps(root, found):
