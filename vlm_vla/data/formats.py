@@ -614,6 +614,7 @@ def read(self: FolderSource, findings):
 def _add_prompts(self: FolderSource, p, findings):
     "Give a pair the sentences that its colour maps say; how many there are."
     if not is_drawn(p.mask):
+        findings.reject(p.id, p.t1, BadImage("a map of classes is missing; each date has one"))
         return 0
     try:
         made = class_prompts(self.root, p.mask)

@@ -698,6 +698,8 @@ def mask_coding(
     n_front, n_far = sum(pixels[c] for c in front), sum(sum(m.far.values()) for m in looks)
     if soft and n_far > n_front / 2:
         return _unknown_coding(next(m.seen for m in looks if m.soft), "they change gradually")
+    if {_GREY, _WHITE} <= set(front) and not any({_GREY, _WHITE} <= m.counts.keys() for m in looks):
+        return _unknown_coding(pixels, "in some masks 1 means changed, in others 255")
     known = _meanings(ground, front)
     if known is None or not set(front) <= known.keys():
         return _unknown_coding(pixels, "what they mean is not known")
