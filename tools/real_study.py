@@ -7,7 +7,7 @@
 Results go to one JSON file, an entry per row and seed. Entries that are there already are kept,
 and a training that was stopped is resumed, so the same command goes on where it was. Each row is
 a process of its own, so that its peak of memory is its own. An agent is evaluated as it is after
-its last step, on the validation split, which then chooses nothing.
+its last step, on the validation split, which chooses no more than the threshold of the masks.
 """
 
 import argparse

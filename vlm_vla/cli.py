@@ -137,13 +137,20 @@ def _print_several(reports, runs, out):
         write_files(out, {"runs.md": text, "runs.json": values})
 
 # %% ../nbs/06_cli.ipynb #d5f43b5c
+def _pair_parser(command, about):
+    "A parser of a run and two dates."
+    parser = argparse.ArgumentParser(prog=command, description=about)
+    run = "a run's folder, or a checkpoint; by default the newest run in OUTPUT_DIR"
+    parser.add_argument("run", nargs="?", help=run)
+    parser.add_argument("--t1", metavar="IMAGE", help="first date")
+    parser.add_argument("--t2", metavar="IMAGE", help="second date")
+    return parser
+
+
 def _predict_parser():
     about = "Two dates and a sentence to a place. One question, or a file of them."
-    parser = argparse.ArgumentParser(prog="vlm_vla_predict", description=about)
-    add, run = parser.add_argument, "a run's folder, or a checkpoint; by default the newest run"
-    add("run", nargs="?", help=f"{run} in OUTPUT_DIR")
-    add("--t1", metavar="IMAGE", help="first date")
-    add("--t2", metavar="IMAGE", help="second date")
+    parser = _pair_parser("vlm_vla_predict", about)
+    add = parser.add_argument
     add("--caption", help="what changed")
     rows = "CSV or JSON Lines with t1, t2, caption (paths relative to the file)"
     add("--rows", metavar="FILE", help=f"{rows}, instead of one question")
@@ -212,11 +219,8 @@ def predict_command(
 # %% ../nbs/06_cli.ipynb #d360a789
 def _describe_parser():
     about = "Two dates to words: what changed, and where each of it is. One pair, or a file."
-    parser = argparse.ArgumentParser(prog="vlm_vla_describe", description=about)
-    add, run = parser.add_argument, "a run's folder, or a checkpoint; by default the newest run"
-    add("run", nargs="?", help=f"{run} in OUTPUT_DIR")
-    add("--t1", metavar="IMAGE", help="first date")
-    add("--t2", metavar="IMAGE", help="second date")
+    parser = _pair_parser("vlm_vla_describe", about)
+    add = parser.add_argument
     add("--question", help="answer this, in place of describing")
     rows = "CSV or JSON Lines with t1, t2 and perhaps question (paths relative to the file)"
     add("--rows", metavar="FILE", help=f"{rows}, instead of one pair")

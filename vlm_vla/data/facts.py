@@ -55,6 +55,11 @@ _VERBS = dict(  # event: in English, in Chinese before and after the noun
 )
 _CHINESE = dict(top="上", bottom="下", left="左", right="右", middle="中")
 
+
+def _nouns(kind):
+    "One of a kind, several, and in Chinese."
+    return _NOUNS.get(kind, (f"a {kind}", f"{kind}s", kind))
+
 # %% ../../nbs/data/facts.ipynb #875801df
 def _where(place):
     "'in the top left corner', and the same in Chinese; empty without a place."
@@ -77,7 +82,7 @@ def say(
     "A fact as a sentence."
     if language not in ("en", "zh"):
         raise ValueError(f"language is {language!r}; choose 'en' or 'zh'")
-    one, several, chinese = _NOUNS.get(fact.kind, (f"a {fact.kind}", f"{fact.kind}s", fact.kind))
+    one, several, chinese = _nouns(fact.kind)
     english, place = _where(fact.place)
     verb, before, after = _VERBS.get(fact.event, ("changed", "的", "有变化"))
     if language == "zh":
@@ -117,8 +122,7 @@ def question_of(
     if kind == "yes or no":
         others = [(k, e) for k in _NOUNS for e in _VERBS if (k, e) not in facts]
         what, event = draw.choice(facts if facts and draw.random() < 0.5 else others)
-        noun = _NOUNS[what][1] if what in _NOUNS else f"{what}s"
-        return f"were {noun} {event}?", "yes" if (what, event) in facts else "no"
+        return f"were {_nouns(what)[1]} {event}?", "yes" if (what, event) in facts else "no"
     event = draw.choice(sorted({e for _, e in facts}) or list(_VERBS))
-    named = [_NOUNS[k][1] if k in _NOUNS else f"{k}s" for k, e in facts if e == event]
+    named = [_nouns(k)[1] for k, e in facts if e == event]
     return f"what was {event}?", " and ".join(named) or "nothing"
