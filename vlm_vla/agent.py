@@ -19,11 +19,10 @@ from PIL import Image
 
 # %% ../nbs/05_agent.ipynb #6f12946f
 from .base.files import write_whole
-from .data.facts import say, statements
 from .data.geometry import action_to_box
 from .data.rows import fold_text
 from .dataset import ImageTransform, encoder_normalization
-from .evaluation.findings import Finding, Findings, draw_findings
+from .evaluation.findings import Findings, draw_findings, find
 from vlm_vla.evaluation.jobs import (
     agent_identity,
     as_image,
@@ -41,7 +40,7 @@ from vlm_vla.evaluation.windows import (
 from .model import VLM_ActionAgent, resolve_checkpoint
 from .nets.language import token_counts
 from .nets.region import at_size
-from .nets.words import INSTRUCTION
+from .nets.words import DESCRIBE, LIST
 
 # %% ../nbs/05_agent.ipynb #53ecab6c
 @dataclass(frozen=True)
@@ -407,8 +406,8 @@ def tell(
     which: list,  # pair of each prompt
     prompts: list,  # instructions or questions
     batch_size: int = 16,  # prompts at once
-    **how,  # of `write`: beams, best, max_new_tokens
-) -> list:  # of sentences; `best` for each prompt
+    **how,  # of `write`: beams, max_new_tokens
+) -> list:  # of sentences
     "What the agent says to each prompt."
     out = []
     for i in range(0, len(prompts), batch_size):
@@ -432,11 +431,12 @@ def describe(
     *images,  # t1, t2: pictures or lists of them; none: what was encoded last
     scene: EncodedPairs = None,  # what to describe; None: what was encoded last
     beams: int = 1,  # 1: greedy
-):  # a sentence, or a list of them
+    everything: bool = False,  # a short sentence for each change; else one as people say it
+):  # a text, or a list of them
     "Say what changed."
     if len(images) not in (0, 2):
         raise TypeError(f"describe takes two images or none; found {len(images)} arguments")
-    return self._told(self._scene_of(images, scene), INSTRUCTION, beams)
+    return self._told(self._scene_of(images, scene), LIST if everything else DESCRIBE, beams)
 
 # %% ../nbs/05_agent.ipynb #85e96b2c
 @patch
@@ -453,49 +453,16 @@ def answer(
     asked = self.check_caption(question[-1])
     return self._told(self._scene_of(question[:-1], scene), asked, beams)
 
-# %% ../nbs/05_agent.ipynb #0472087b
-def _readable(agent, text):
-    "{statement: facts} of a text; one with more tokens than the agent reads is said shortly."
-    out, limit = {}, agent.config.MAX_TEXT_LENGTH
-    for sentence, facts in statements(text):
-        n = token_counts([sentence], agent.model.language.tokenizer, limit)[0]
-        out[sentence if n <= limit else say(facts[0])] = facts
-    return out
-
-
-@patch
-def _claims(self: ChangeAgent, scene, beams):
-    "(description, {statement: facts}): all that the agent says about one pair."
-    said = self.tell(scene, [0], [INSTRUCTION], beams=beams, best=beams)
-    claims = _readable(self, said[0])
-    for text in said[1:] if claims else ():  # nothing changed: then there is nothing to add
-        claims = {**_readable(self, text), **claims}
-    return said[0], claims
-
 # %% ../nbs/05_agent.ipynb #74cc8b3b
 @patch
 def findings(
     self: ChangeAgent,
     t1,  # path, PIL image or array, first date
     t2,  # the same of the second date
-    beams: int = 8,  # sentences that are tried
     least: float = 0.5,  # change score from which on a statement is kept
-    context: float = 2.0,  # side of the closer view in sides of the square
+    context: float = 2.0,  # side of the closer view in sides of the square; None: no closer look
     language: str = "en",  # "en": its own words; "zh": what they say, by a template
 ) -> Findings:
     "Say what changed, point at each of it, drop what is not found, and look again from close by."
     scene = self._scene_of((t1, t2), None)
-    text, claims = self._claims(scene, beams)
-    actions = self.ask(scene, [0] * len(claims), list(claims))
-    found = []
-    for (said, facts), action in sorted(zip(claims.items(), actions), key=lambda x: -x[1].change):
-        new = Finding(said, facts, action)
-        if action.change >= least and not any(new.repeats(f) for f in found):
-            found.append(new)
-    if found:
-        size = scene.t2[0].size
-        places = [(f.action.cx, f.action.cy, f.action.scale) for f in found]
-        windows = [zoom_box(p, *size, context, min(size) // 4) for p in places]
-        near = [[x[0].crop(w) for w in windows] for x in (scene.t1, scene.t2)]
-        found = [replace(f, closer=c) for f, c in zip(found, self.describe(*near))]
-    return Findings(text, found, (scene.t1[0], scene.t2[0]), language)
+    return find(self, scene, least, context, language)

@@ -22,7 +22,7 @@ from PIL import Image
 
 from ..data.images import BadImage, ImageRef, to_rgb, value_ranges
 from ..data.rows import BadRow, DatasetError, column_roles, fold_text, iter_rows
-from ..nets.words import INSTRUCTION
+from ..nets.words import DESCRIBE
 from ..utils import progress_bar
 
 # %% ../../nbs/evaluation/jobs.ipynb #89731002
@@ -130,7 +130,7 @@ def _question(row, roles, words):
     names = dict(t1="first", t2="second", caption="prompt" if words else "caption")
     q = {k: row.get(roles[role]) if role in roles else None for k, role in names.items()}
     if words and q["caption"] in (None, ""):
-        q["caption"] = INSTRUCTION
+        q["caption"] = DESCRIBE
     for k in ("t1", "t2"):
         if isinstance(q[k], os.PathLike):
             q[k] = os.fspath(q[k])

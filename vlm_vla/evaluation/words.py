@@ -19,7 +19,7 @@ import torch
 
 from ..data.captions import NO_CHANGE_SENTENCES
 from ..data.facts import agree, facts_of, question_of
-from ..nets.words import INSTRUCTION
+from ..nets.words import DESCRIBE, LIST
 
 # %% ../../nbs/evaluation/words.ipynb #0a409317
 def plain_words(
@@ -56,11 +56,13 @@ def fact_scores(
     said: list,  # sentences, one for each pair
     true: list,  # lists of reference sentences
 ) -> dict:  # name -> fraction; NaN where there is nothing to count
-    "Precision and recall of the facts, and whether changed and unchanged are told apart."
-    right, named, silent = [], [], dict(changed=[], unchanged=[])
+    "Precision and recall of the facts, one or several, and changed and unchanged told apart."
+    right, number, named, silent = [], [], [], dict(changed=[], unchanged=[])
     for text, refs in zip(said, true):
         claims, facts = facts_of(text), {f for r in refs for f in facts_of(r)}
-        right += [any(agree(c, f) for f in facts) for c in claims]
+        meant = [[f for f in facts if agree(c, f)] for c in claims]
+        right += map(bool, meant)
+        number += [c.single in {f.single for f in m} for c, m in zip(claims, meant) if m]
         told = {(c.kind, c.event) for c in claims}
         named += [key in told for key in {(f.kind, f.event) for f in facts}]
         silent["changed" if facts else "unchanged"].append(not claims)
@@ -71,6 +73,7 @@ def fact_scores(
     return dict(
         precision=mean(right),
         recall=mean(named),
+        number=mean(number),
         unchanged=mean(silent["unchanged"]),
         changed=1 - mean(silent["changed"]),
     )
@@ -89,11 +92,12 @@ def describe_pairs(
     model,  # a `VLM_ActionAgent` that describes
     dataset,  # a `LevirCCActionDataset`, of images or of cached features
     probes=tuple(PROBES),  # names
+    prompts=(DESCRIBE, LIST),  # what it is asked
     batch_size: int = 16,  # pairs at once
     **how,  # of `write`: beams, max_new_tokens
-) -> dict:  # probe -> a sentence for each pair
+) -> dict:  # (probe, prompt) -> a text for each pair
     "What the agent says about each pair of a dataset, which it encodes once."
-    first, out, side = {}, {p: [] for p in probes}, model.config.input_size
+    first, side, out = {}, model.config.input_size, {(p, q): [] for p in probes for q in prompts}
     for i, sample in enumerate(dataset.samples):
         first.setdefault(sample.pair_id, i)
     rows, blank = list(first.values()), model.look(torch.zeros(1, 3, side, side))
@@ -101,9 +105,9 @@ def describe_pairs(
         items = [dataset[i] for i in rows[k : k + batch_size]]
         dates = [model.look(torch.stack([x[f"image_t{d}"] for x in items])) for d in (1, 2)]
         which = torch.arange(len(items), device=model.device)
-        for p in probes:
+        for p, q in out:
             seen = PROBES[p](*dates, blank.expand_as(dates[0]))
-            out[p] += model.say(*seen, [INSTRUCTION] * len(items), which, **how)
+            out[p, q] += model.say(*seen, [q] * len(items), which, **how)
     return out
 
 # %% ../../nbs/evaluation/words.ipynb #b57e9389
@@ -156,13 +160,16 @@ def evaluate_words(
     model.eval()
     said = describe_pairs(model, dataset, **how)
     model.train(mode)
-    rows = dict(agent=said["plain"], blank=said["blank"], **{"most frequent": [common] * len(true)})
+    rows = {"agent": said["plain", DESCRIBE], "blank": said["blank", DESCRIBE]}
+    rows["most frequent"] = [common] * len(true)
     out = {name: fact_scores(s, true) for name, s in rows.items()}
     if find_spec("pycocoevalcap"):
         out = {name: caption_scores(s, true) | out[name] for name, s in rows.items()}
-    out["swapped"] = dict(precision=_swapped_precision(said["swapped"], true))
+    for name, probe in (("all changes", "plain"), ("all changes, blank", "blank")):
+        out[name] = fact_scores(said[probe, LIST], true)
+    out["swapped"] = dict(precision=_swapped_precision(said["swapped", LIST], true))
     nothing = [list(NO_CHANGE_SENTENCES)] * len(true)
-    out["first date twice"] = dict(unchanged=fact_scores(said["twice"], nothing)["unchanged"])
+    out["first date twice"] = dict(unchanged=fact_scores(said["twice", LIST], nothing)["unchanged"])
     return out
 
 # %% ../../nbs/evaluation/words.ipynb #d4e0a3ca

@@ -29,7 +29,7 @@ from vlm_vla.config import (
     config_from_arguments,
     parse_sets,
 )
-from ..data.facts import question_of
+from ..data.facts import listing, question_of
 from ..data.sources import open_pairs, train_and_val
 from ..dataset import LevirCCActionDataset
 from ..evaluation.metrics import LOWER_IS_BETTER, validation_names
@@ -38,7 +38,7 @@ from ..nets.features import FeatureDataset, with_features
 from ..nets.language import cut_captions
 from ..nets.losses import pick_losses
 from ..nets.pointer import FUSIONS, HEADS, pick
-from ..nets.words import INSTRUCTION
+from ..nets.words import DESCRIBE, LIST
 from .engine import in_main_process, start_tracker
 from .memory import checkpoints_mib
 from .order import EpochBatches, few_pairs
@@ -249,18 +249,15 @@ def words_to_learn(
     batch: dict,  # of `collate_shared`
 ) -> list:  # of (prompt, answer); None where the agent only points
     "What the language model learns to say about the samples of a batch."
-    c, samples, out = t.config, t.train_data.samples, []
+    c, out = t.config, []
     if t.model.resampler is None:
         return None
-    if c.QUESTIONS and not hasattr(t, "sentences"):
-        texts = {}
-        for s in samples:
-            texts.setdefault(s.pair_id, []).append(s.caption)
-        t.sentences = {s.id: texts[s.pair_id] for s in samples}
-    for name, caption in zip(batch["id"], batch["caption"]):
+    for name, caption, texts in zip(batch["id"], batch["caption"], batch["texts"]):
         draw = random.Random(f"{c.SEED} {t.state['epoch']} {name}")
-        asked = draw.random() < c.QUESTIONS
-        out.append(question_of(t.sentences[name], draw) if asked else (INSTRUCTION, caption))
+        if draw.random() < c.QUESTIONS:
+            out.append(question_of(texts, draw))
+        else:
+            out.append(draw.choice([(DESCRIBE, caption), (LIST, listing(texts))]))
     return out
 
 # %% ../../nbs/training/setup.ipynb #0d0d0040
