@@ -280,13 +280,12 @@ def measure(
     q: Questions,  # what was asked
     answers: dict,  # name -> `Answers`
     baselines: dict,  # name -> (rows, actions)
+    weights,  # (replicates, n) of `pair_weights` over the whole table
     threshold: tuple = (0.5, "one half"),  # of the change probability, and where it comes from
     masks: tuple = ({}, {}),  # of `points_on_masks`
-    replicates: int = 1000,  # how often pairs are drawn for the intervals
-    seed: int = 0,  # of that drawing
 ) -> dict:  # see above
     "All metrics of an evaluation."
-    plain, w = answers["plain"], pair_weights(q.pair, replicates, seed)
+    plain, w = answers["plain"], weights
     has_box, rows, action, scores = _with_box(q, plain)
     sources, counts = np.unique([q.box_source[i] for i in rows], return_counts=True)
     m = grounding(action, rows, q, w, METRICS)
