@@ -2,6 +2,7 @@
 the size of ViT-B/32 with Qwen2.5-0.5B (random weights: time does not depend on them).
 
     python tools/time_action.py --out nbs/images/time_action.json
+    python tools/time_action.py --encoder FOLDER --llm FOLDER     the recipe of real_study.py too
 
 The fastest of several repeats, in milliseconds. Nothing is downloaded; the models are written to
 a temporary folder (1.2 GB) and removed.
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import torch
 from publish_demo import cpu_name
+from real_study import BASE
 
 from vlm_vla.agent import ChangeAgent
 from vlm_vla.config import Config
@@ -80,13 +82,18 @@ def time_action(agent, t1, t2, caption, repeats) -> dict:
     return {**out, **seconds}
 
 
-def measure(root: Path, size: str, repeats: int) -> dict:
-    "Milliseconds of each step, and the precision."
+def settings(root: Path, size: str, args) -> dict:
+    "The models of a size; they are written where they are random."
+    if size == "real weights":
+        return BASE | dict(CLIP_PATH=args.encoder, LLM_PATH=args.llm)
     with quiet():
-        models = SIZES[size](root / size.replace(" ", "_"))
-    config = Config(
-        DATASET_PATH=str(root / "data"), OUTPUT_DIR=str(root / "outputs"), USE_4BIT=False, **models
-    )
+        return SIZES[size](root / size.replace(" ", "_")) | dict(USE_4BIT=False)
+
+
+def measure(root: Path, size: str, args) -> dict:
+    "Milliseconds of each step, and the precision."
+    places = dict(DATASET_PATH=str(root / "data"), OUTPUT_DIR=str(root / "outputs"))
+    config, repeats = Config(**settings(root, size, args), **places), args.repeats
     agent = ChangeAgent(create_model(config))
     sample = next(
         s
@@ -118,10 +125,13 @@ def main():
     parser.add_argument("--out", help="JSON file for the figures")
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--encoder", help="image encoder in Hugging Face format")
+    parser.add_argument("--llm", help="language model in Hugging Face format")
     args = parser.parse_args()
+    sizes = args.sizes + ["real weights"] * bool(args.encoder and args.llm)
     with tempfile.TemporaryDirectory() as work:
         make_dataset(Path(work) / "data", 0, 0, 3, seed=0, changed_fraction=1.0)
-        found = {size: measure(Path(work), size, args.repeats) for size in args.sizes}
+        found = {size: measure(Path(work), size, args) for size in sizes}
     machine = dict(
         cpu=cpu_name(),
         cores=os.cpu_count(),
