@@ -56,6 +56,7 @@ from vlm_vla.evaluation.report import (
     predictions_csv,
     results_table,
 )
+from .evaluation.words import evaluate_words
 from .nets.features import with_features
 
 # %% ../nbs/04_eval.ipynb #02ce2357
@@ -216,6 +217,7 @@ def evaluate(
     split: str = "test",  # "train", "val" or "test"
     limit: int = None,  # pairs at most, drawn at random; None: all
     probe_limit: int = 500,  # sentences per probe, at most; None: all
+    word_pairs: int = 200,  # pairs that are described, at most, if the agent describes
     batch_size: int = 64,  # questions at once; changes the result by rounding at most
     replicates: int = 1000,  # of the bootstrap
     baselines=BASELINES,  # names
@@ -234,6 +236,11 @@ def evaluate(
     masks = points_on_masks(dataset, q, answers["plain"])
     metrics = measure(q, answers, base, weights, threshold, masks)
     metrics["region"] = region_metrics(dataset, q, answers, float(cut), weights)
+    if model.resampler:
+        few = random_pairs(dataset, word_pairs, seed)
+        metrics.update(
+            words=evaluate_words(model, few), word_pairs=len({s.pair_id for s in few.samples})
+        )
     metrics.update(split=split, data=Path(settings.DATASET_PATH).name, probe_limit=probe_limit)
     metrics.update(replicates=replicates, seed=seed, unreadable=unread)
     metrics.update(n_cut=_n_cut(q.caption, model), seconds=time.perf_counter() - start)

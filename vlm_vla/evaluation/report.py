@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CHANGE_METRICS', 'predictions_csv', 'number', 'between', 'markdown_table', 'results_table', 'change_remark',
-           'markdown_page', 'html_page', 'jsonable', 'check_report_folder']
+           'word_rows', 'markdown_page', 'html_page', 'jsonable', 'check_report_folder']
 
 # %% ../../nbs/evaluation/report.ipynb #6595b315
 import base64
@@ -289,6 +289,15 @@ def _mask_remark(m):
         f"on them, and {near} at most 15 pixels from them."
     )
 
+# %% ../../nbs/evaluation/report.ipynb #53083aaf
+def word_rows(
+    rows: dict,  # of `evaluate_words`
+) -> tuple:  # (headings, rows of text)
+    "What the agent says, scored; a dash where a row has no such score."
+    names = dict.fromkeys(k for r in rows.values() for k in r)
+    shown = [[name, *(number(r.get(k)) for k in names)] for name, r in rows.items()]
+    return ["", *names], shown
+
 # %% ../../nbs/evaluation/report.ipynb #92b7893d
 _GLOSSARY = (
     ["", ""],
@@ -338,6 +347,9 @@ def _sections(m, name, others):
         sections.insert(3, shapes)
         for group, values in m["region"]["breakdown"].items():
             sections.append(dict(title=f"Masks, by {group}", table=_shape_rows(values), notes=[]))
+    if m.get("words"):
+        notes = [f"{m['word_pairs']} pairs, described in a sentence and by a list of all changes."]
+        sections.append(dict(title="What it says", table=word_rows(m["words"]), notes=notes))
     for group, values in m["breakdown"].items():
         title = f"{group[0].upper()}{group[1:]}"
         sections.append(dict(title=title, table=_group_rows(values), notes=[]))
