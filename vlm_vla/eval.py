@@ -210,6 +210,21 @@ def _name(model_or_path, settings):
     path = Path(model_or_path).resolve()
     return path.parent.parent.name if path.parent.name == "checkpoints" else path.name
 
+# %% ../nbs/04_eval.ipynb #8220449c
+def _metrics(model, dataset, asked, base, threshold, word_pairs, replicates, seed):
+    "(All metrics, {row: does its point lie on the pixels that are meant?})."
+    q, answers = asked
+    weights, cut = pair_weights(q.pair, replicates, seed), getattr(model.region, "threshold", 0.5)
+    masks = points_on_masks(dataset, q, answers["plain"])
+    out = measure(q, answers, base, weights, threshold, masks)
+    out["region"] = region_metrics(dataset, q, answers, float(cut), weights)
+    if model.resampler:
+        few = random_pairs(dataset, word_pairs, seed)
+        out["words"] = evaluate_words(model, few)
+        out["word_pairs"] = len({s.pair_id for s in few.samples})
+    out.update(replicates=replicates, seed=seed, n_cut=_n_cut(q.caption, model))
+    return out, masks[0]
+
 # %% ../nbs/04_eval.ipynb #1e08dad0
 def evaluate(
     model_or_path,  # a `VLM_ActionAgent`, a run (its best checkpoint), or a checkpoint
@@ -232,19 +247,11 @@ def evaluate(
     q, answers, unread = _ask(model, dataset, probe_limit, seed, **bars)
     threshold = _threshold(model, pairs, settings, split, **bars)
     base = baseline_actions(q, dataset, training_actions(pairs), seed, baselines)
-    weights, cut = pair_weights(q.pair, replicates, seed), getattr(model.region, "threshold", 0.5)
-    masks = points_on_masks(dataset, q, answers["plain"])
-    metrics = measure(q, answers, base, weights, threshold, masks)
-    metrics["region"] = region_metrics(dataset, q, answers, float(cut), weights)
-    if model.resampler:
-        few = random_pairs(dataset, word_pairs, seed)
-        metrics.update(
-            words=evaluate_words(model, few), word_pairs=len({s.pair_id for s in few.samples})
-        )
+    drawn = word_pairs, replicates, seed
+    metrics, on_mask = _metrics(model, dataset, (q, answers), base, threshold, *drawn)
     metrics.update(split=split, data=Path(settings.DATASET_PATH).name, probe_limit=probe_limit)
-    metrics.update(replicates=replicates, seed=seed, unreadable=unread)
-    metrics.update(n_cut=_n_cut(q.caption, model), seconds=time.perf_counter() - start)
-    rows, plain = prediction_rows(q, answers, masks[0]), answers["plain"]
+    metrics.update(unreadable=unread, seconds=time.perf_counter() - start)
+    rows, plain = prediction_rows(q, answers, on_mask), answers["plain"]
     name, grid = name or _name(model_or_path, settings), model.grid if model.patches else None
     return Report(metrics, rows, name, dataset, plain.attention, grid, settings, plain.region)
 

@@ -289,6 +289,20 @@ def _mask_remark(m):
         f"on them, and {near} at most 15 pixels from them."
     )
 
+# %% ../../nbs/evaluation/report.ipynb #d808cbc9
+def _groups(m):
+    "The sections that not every report has, and those by group."
+    out = []
+    for group, values in (m.get("region") or {}).get("breakdown", {}).items():
+        out.append(dict(title=f"Masks, by {group}", table=_shape_rows(values), notes=[]))
+    if m.get("words"):
+        notes = [f"{m['word_pairs']} pairs, described in a sentence and by a list of all changes."]
+        out.append(dict(title="What it says", table=word_rows(m["words"]), notes=notes))
+    for group, values in m["breakdown"].items():
+        title = f"{group[0].upper()}{group[1:]}"
+        out.append(dict(title=title, table=_group_rows(values), notes=[]))
+    return out
+
 # %% ../../nbs/evaluation/report.ipynb #53083aaf
 def word_rows(
     rows: dict,  # of `evaluate_words`
@@ -345,15 +359,7 @@ def _sections(m, name, others):
     if m.get("region"):
         shapes = dict(title=_SHAPES, table=_mask_rows(m), notes=_shape_remarks(m))
         sections.insert(3, shapes)
-        for group, values in m["region"]["breakdown"].items():
-            sections.append(dict(title=f"Masks, by {group}", table=_shape_rows(values), notes=[]))
-    if m.get("words"):
-        notes = [f"{m['word_pairs']} pairs, described in a sentence and by a list of all changes."]
-        sections.append(dict(title="What it says", table=word_rows(m["words"]), notes=notes))
-    for group, values in m["breakdown"].items():
-        title = f"{group[0].upper()}{group[1:]}"
-        sections.append(dict(title=title, table=_group_rows(values), notes=[]))
-    return [*sections, dict(title="What the columns mean", table=_GLOSSARY, notes=[])]
+    return [*sections, *_groups(m), dict(title="What the columns mean", table=_GLOSSARY, notes=[])]
 
 # %% ../../nbs/evaluation/report.ipynb #66773cf1
 def markdown_page(
