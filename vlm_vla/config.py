@@ -131,7 +131,6 @@ class _Language(Settings):
         "to describe: fraction of the samples that learn to answer a question instead",
         **dict(low=0.0, high=1.0),
     )
-    WORD_TOKENS = Setting(32, "to describe: vectors of a pair that the language model gets", low=1)
 
 # %% ../nbs/00_config.ipynb #579cab85
 class _Losses(Settings):
@@ -302,8 +301,9 @@ def input_size(self: Config) -> int:
 
 @patch(as_prop=True)
 def loss_weights(self: Config) -> dict:
-    "`LOSS_WEIGHTS`, and 1 for the words of a description where they are learned."
-    return {**({"words": 1.0} if "describe" in self.TASKS else {}), **self.LOSS_WEIGHTS}
+    "`LOSS_WEIGHTS`, and 1 for the words and facts of a description where they are learned."
+    own = dict(words=1.0, facts=1.0) if "describe" in self.TASKS else {}
+    return {**own, **self.LOSS_WEIGHTS}
 
 # %% ../nbs/00_config.ipynb #77489510
 PERMISSIONS = ("ALLOW_DOWNLOAD", "ACCEPT_OTHER_BASE", "LOG_WITH", "IMPORTS")  # of this machine

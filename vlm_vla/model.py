@@ -26,7 +26,7 @@ from .nets.losses import LOSSES, action_region, has_box, mse_loss, pick_losses
 from .nets.pointer import FUSIONS, HEADS, PatchPointer, Projector, focus, pick
 from .nets.region import RegionHead
 from .nets.vision import VisionEncoder, load_vision, vision_shape
-from .nets.words import Resampler, word_losses, write
+from .nets.words import Resampler, learn_words, write
 from .utils import get_device, pick_dtype, set_seed
 
 # %% ../nbs/02_model.ipynb #c03447c0
@@ -64,8 +64,8 @@ class VLM_ActionAgent(nn.Module):
         self.action_head = head(dim)
         self.change_head = nn.Linear(dim + self.patches, 1)
         self.compute_dtype, self.base_weights = torch.float32, None  # hashes of the base models
-        says, words = "describe" in config.TASKS, language.model.get_input_embeddings().weight
-        self.resampler = Resampler(dim, words, config.WORD_TOKENS) if says else None
+        says = "describe" in config.TASKS
+        self.resampler = Resampler(dim, language, self.grid) if says else None
 
 # %% ../nbs/02_model.ipynb #29a9eae1
 @patch(as_prop=True)
@@ -179,9 +179,9 @@ def answer(
     t2: torch.Tensor,  # the same of the second date
     captions: list,  # B sentences
     rows: torch.Tensor,  # (B,) long: the pair of each sentence
-    words: list = None,  # B of (prompt, answer) that are learned, see `say`; None: none
+    words: list = None,  # B of `Lesson`: what is learned to say; None: nothing
 ) -> dict:
-    "`point`'s, region (B, r, r) logits with a region head, nll (B,) of the words to learn."
+    "`point`'s, region (B, r, r) logits with a region head, what `learn_words` adds."
     with self.autocast():
         patches, stem = self._pairs(t1, t2)
         # not patches[rows]: its gradient is summed in no fixed order
@@ -190,8 +190,7 @@ def answer(
         if self.region:
             out["region"] = self.region(hidden, stem.index_select(0, rows))
         if self.resampler and words is not None:
-            vectors = self.resampler(patches).index_select(0, rows)
-            out["nll"] = word_losses(self.language, vectors, *map(list, zip(*words)))
+            out |= learn_words(self.resampler, self.language, patches, rows, words)
     return out
 
 # %% ../nbs/02_model.ipynb #415466d0
@@ -207,7 +206,7 @@ def forward(
     loss_scale: dict = None,  # factors of the losses per 'box' and per 'sample'; see `losses`
     pair_of: torch.Tensor = None,  # (B,) long: row of each caption's images; None: its own
     has_mask: torch.Tensor = None,  # (B,) bool: is the region known, not just its box? None: all
-    words: list = None,  # B of (prompt, answer): what an agent that describes learns to say
+    words: list = None,  # B of `Lesson`: what an agent that describes learns to say
 ) -> dict:
     "action_pred, change_logit, attention, region (B, r, r) logits; with targets also the losses."
     pairs = len(images_t1) if pair_of is None else len(pair_of)
@@ -285,7 +284,7 @@ def say(
             "this agent only points; one that describes is trained with TASKS=('point', 'describe')"
         )
     with self.autocast():
-        vectors = self.resampler(self._pairs(t1, t2)[0])
+        vectors, _, _ = self.resampler(self._pairs(t1, t2)[0])
         return write(self.language, vectors.index_select(0, rows), prompts, **how)
 
 # %% ../nbs/02_model.ipynb #d3e22dfa

@@ -16,7 +16,7 @@ import torch
 
 from ..data.geometry import action_to_box, box_area, box_iou, box_to_action, point_in_box
 from ..nets.region import choose_threshold
-from ..nets.words import DESCRIBE
+from ..nets.words import lesson
 
 # %% ../../nbs/evaluation/metrics.ipynb #7b2b356c
 _PERCENT = (50, 60, 70, 80, 90)  # of IoU: a square that reaches it counts as right
@@ -395,7 +395,7 @@ def quick_metrics(
         for n, b in enumerate(loader if progress is None else progress(loader)):
             if limit is not None and n >= limit:
                 break
-            more = dict(words=[(DESCRIBE, c) for c in b["caption"]]) if describes else {}
+            more = dict(words=[*map(lesson, b["caption"], b["texts"])]) if describes else {}
             out = model(b["image_t1"], b["image_t2"], b["caption"], **more)
             arrays = {k: out[k].float().cpu() for k in _OUTPUTS if k in out}
             arrays.update({_target_name(k): b[k].cpu() for k in _TARGETS if k in b})

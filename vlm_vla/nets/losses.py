@@ -172,6 +172,20 @@ def _words_loss(out, targets):
     return out["nll"].mean()
 
 
+@register_loss("facts", per="sample")
+def _facts_loss(out, targets):
+    "Cross-entropy of what changed, and of where the sentence's own facts are."
+    if "facts" not in out:
+        return out["action_pred"].sum() * 0.0  # an agent that does not describe
+    known = out["facts"].isfinite()
+    there = out["there"], out["facts"].nan_to_num(0.0)
+    loss = F.binary_cross_entropy_with_logits(*there, reduction="none") * known
+    region, told = targets["region"].flatten(1), out["told"].nan_to_num(0.0)
+    place = region / region.sum(1, keepdim=True).clamp(min=1e-6)
+    miss = -(place[..., None] * out["where"].log_softmax(1)).sum(1)
+    return (loss.sum(1) + (miss * told).sum(1) / told.sum(1).clamp(min=1)).mean()
+
+
 @register_loss("focal", per="sample")
 def _focal_loss(out, targets, gamma=2.0):
     "Focal loss of the change score; with `gamma` 0 it is the cross-entropy."

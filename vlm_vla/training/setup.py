@@ -38,7 +38,7 @@ from ..nets.features import FeatureDataset, with_features
 from ..nets.language import cut_captions
 from ..nets.losses import pick_losses
 from ..nets.pointer import FUSIONS, HEADS, pick
-from ..nets.words import DESCRIBE, LIST
+from ..nets.words import DESCRIBE, LIST, lesson
 from .engine import in_main_process, start_tracker
 from .memory import checkpoints_mib
 from .order import EpochBatches, few_pairs
@@ -247,7 +247,7 @@ def attach_features(
 def words_to_learn(
     t,  # a `Trainer` that is set up
     batch: dict,  # of `collate_shared`
-) -> list:  # of (prompt, answer); None where the agent only points
+) -> list:  # of `Lesson`; None where the agent only points
     "What the language model learns to say about the samples of a batch."
     c, out = t.config, []
     if t.model.resampler is None:
@@ -255,9 +255,10 @@ def words_to_learn(
     for name, caption, texts in zip(batch["id"], batch["caption"], batch["texts"]):
         draw = random.Random(f"{c.SEED} {t.state['epoch']} {name}")
         if draw.random() < c.QUESTIONS:
-            out.append(question_of(texts, draw))
+            said = question_of(texts, draw)
         else:
-            out.append(draw.choice([(DESCRIBE, caption), (LIST, listing(texts))]))
+            said = draw.choice([(DESCRIBE, caption), (LIST, listing(texts))])
+        out.append(lesson(caption, texts, *said))
     return out
 
 # %% ../../nbs/training/setup.ipynb #0d0d0040
