@@ -95,6 +95,8 @@ ROWS = {
     "224 pixels": dict(IMAGE_SIZE=224),
     **{name: dict(IMAGE_SIZE=224, **row) for name, row in SMALL.items()},
     "drawn only": dict(drawn=1000, real=0),
+    "drawn only, 224 pixels": dict(drawn=1000, real=0, IMAGE_SIZE=224),
+    "drawn only, no region head": dict(drawn=1000, real=0, IMAGE_SIZE=224, REGION_HEAD=False),
     "drawn suburbs only": dict(drawn=1000, style="suburb", real=0),
     "drawn suburbs, 50 real": dict(drawn=1000, style="suburb", real=50, MAX_EPOCHS=20),
     "drawn suburbs, 200 real": dict(drawn=1000, style="suburb", real=200, MAX_EPOCHS=10),
@@ -183,13 +185,21 @@ def train(config, model=None, data=None):
     return trainer, resume
 
 
+def run_name(text, seed):
+    "A name for a folder."
+    return "".join(c if c.isalnum() else "_" for c in f"{text}_{seed}")
+
+
 def train_drawn(args, row, seed):
     "The last checkpoint of an agent that was trained on drawn scenes; rows share it."
     style = row.get("style", "mixed")
     kind = dict(seed=0, workers=args.threads, style=style)
     data = make_dataset(args.work / f"drawn_{style}", row["drawn"], 40, 40, **kind)
     own = {k: v for k, v in row.items() if k != "MAX_EPOCHS"}
-    config = configuration(args, own, f"drawn_{style}_{row['drawn']}_{seed}", seed, data)
+    changed = "".join(f" {k} {v}" for k, v in own.items() if k.isupper())
+    config = configuration(
+        args, own, run_name(f"drawn {style} {row['drawn']}{changed}", seed), seed, data
+    )
     done = Path(config.OUTPUT_DIR) / config.RUN_NAME / "done"
     if not done.is_file():
         train(config)
@@ -201,7 +211,7 @@ def run_row(args, name, seed):
     "Train and evaluate one row with one seed; its entry."
     torch.set_num_threads(args.threads)
     row, watch, used, trainer, resumed = ROWS[name], Stopwatch(), cpu_seconds(), None, False
-    run = "".join(c if c.isalnum() else "_" for c in f"{name}_{seed}")
+    run = run_name(name, seed)
     config = configuration(args, row, run, seed, args.data)
     start = train_drawn(args, row, seed) if "drawn" in row else None
     checkpoint = start
