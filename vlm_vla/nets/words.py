@@ -23,7 +23,7 @@ def _thirds(grid):
     tall, wide = rows[:, None].expand(-1, grid[1], -1), cols[None].expand(grid[0], -1, -1)
     return torch.cat([tall, wide], -1).flatten(0, 1)
 
-
+# %% ../../nbs/nets/words.ipynb #09f0af25
 class Resampler(nn.Module):
     "Patches of both dates, (P, N, D), to a vector for each of `FACTS`, (P, K, E)."
 
@@ -43,8 +43,7 @@ class Resampler(nn.Module):
         self.out = nn.Linear(dim + 6, words.shape[1])
         nn.init.zeros_(self.out.weight)
         self.scale = nn.LayerNorm(words.shape[1])
-        length = words.norm(dim=1).mean()
-        self.scale.weight.data.copy_(length / words.shape[1] ** 0.5)
+        self.scale.weight.data.copy_(words.norm(dim=1).mean() / words.shape[1] ** 0.5)
         self.register_buffer("thirds", _thirds(grid), persistent=False)
 
     def forward(self, patches):
@@ -138,12 +137,17 @@ def learn_words(
     rows: torch.Tensor,  # (B,) long: the pair of each lesson
     lessons: list,  # B of `Lesson`
 ) -> dict:  # nll (B,), there, facts, told (B, K), where (B, N, K)
-    "What the losses of the words and of the facts need."
-    vectors, there, scores = (x.index_select(0, rows) for x in resampler(patches))
-    prompts, answers, facts, told = map(list, zip(*lessons))
-    facts, told = torch.tensor([facts, told], device=there.device)
-    nll = word_losses(language, vectors, prompts, answers)
-    return dict(nll=nll, there=there, where=scores, facts=facts, told=told)
+    "What the losses of the words and of the facts need. Equal lessons of a pair are read once."
+    vectors, *seen = resampler(patches)
+    said = [(row, x.prompt, x.answer) for row, x in zip(rows.tolist(), lessons)]
+    distinct = {key: i for i, key in enumerate(dict.fromkeys(said))}
+    pairs, prompts, answers = map(list, zip(*distinct))
+    nll = word_losses(language, vectors.index_select(0, rows.new_tensor(pairs)), prompts, answers)
+    nll = nll.index_select(0, rows.new_tensor([distinct[key] for key in said]))
+    there, where = (x.index_select(0, rows) for x in seen)
+    facts, told = torch.tensor([[x.facts for x in lessons], [x.told for x in lessons]])
+    found = dict(facts=facts.to(nll.device), told=told.to(nll.device))
+    return dict(nll=nll, there=there, where=where, **found)
 
 # %% ../../nbs/nets/words.ipynb #df559b90
 @torch.no_grad()

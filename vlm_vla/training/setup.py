@@ -253,11 +253,12 @@ def words_to_learn(
     if t.model.resampler is None:
         return None
     for name, caption, texts in zip(batch["id"], batch["caption"], batch["texts"]):
-        draw = random.Random(f"{c.SEED} {t.state['epoch']} {name}")
+        pair = name.rpartition("#")[0]
+        draw = random.Random(f"{c.SEED} {t.state['epoch']} {pair}")
         if draw.random() < c.QUESTIONS:
             said = question_of(texts, draw)
         else:
-            said = draw.choice([(DESCRIBE, caption), (LIST, listing(texts))])
+            said = draw.choice([(DESCRIBE, draw.choice(texts)), (LIST, listing(texts))])
         out.append(lesson(caption, texts, *said))
     return out
 
