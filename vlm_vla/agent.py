@@ -19,6 +19,7 @@ from PIL import Image
 
 # %% ../nbs/05_agent.ipynb #6f12946f
 from .base.files import write_whole
+from .data.facts import FACTS
 from .data.geometry import action_to_box
 from .data.rows import fold_text
 from .dataset import ImageTransform, encoder_normalization
@@ -452,6 +453,16 @@ def answer(
         raise TypeError(f"answer takes a question, or two images and a question; {found}")
     asked = self.check_caption(question[-1])
     return self._told(self._scene_of(question[:-1], scene), asked, beams)
+
+
+@patch
+def kinds(
+    self: ChangeAgent,
+    scene: EncodedPairs = None,  # one pair; None: what was encoded last
+) -> dict:  # (kind, event) -> in [0, 1]
+    "How sure the agent is of each kind of change, before it says anything."
+    scene = self._scene_of((), scene)
+    return dict(zip(FACTS, self.model.kinds(scene.first[:1], scene.second[:1])[0].tolist()))
 
 # %% ../nbs/05_agent.ipynb #74cc8b3b
 @patch

@@ -243,6 +243,28 @@ def region_targets(
     pooled = F.adaptive_avg_pool2d(mask, self.grid)
     return dict(mask=mask, has_mask=known.to(self.device).bool(), region=pooled)
 
+# %% ../nbs/02_model.ipynb #d2577bc6
+@patch
+def _meet(self: VLM_ActionAgent, t1, t2):
+    "What the language model gets of each pair, and the logits of `FACTS`."
+    if not self.resampler:
+        raise ValueError(
+            "this agent only points; one that describes is trained with TASKS=('point', 'describe')"
+        )
+    return self.resampler(self._pairs(t1, t2)[0])[:2]
+
+
+@patch
+@torch.no_grad()
+def kinds(
+    self: VLM_ActionAgent,
+    t1: torch.Tensor,  # (P, N, C) of `look`, first date
+    t2: torch.Tensor,  # the same of the second date
+) -> torch.Tensor:  # (P, K) in [0, 1]
+    "How sure the agent is of each kind of change, in the order of `FACTS`."
+    with self.autocast():
+        return self._meet(t1, t2)[1].sigmoid()
+
 # %% ../nbs/02_model.ipynb #3cb86393
 @patch
 def losses(
@@ -279,12 +301,8 @@ def say(
     **how,  # of `write`: beams, best, max_new_tokens
 ) -> list:  # B sentences, or B * best
     "What the language model answers about the pairs."
-    if not self.resampler:
-        raise ValueError(
-            "this agent only points; one that describes is trained with TASKS=('point', 'describe')"
-        )
     with self.autocast():
-        vectors, _, _ = self.resampler(self._pairs(t1, t2)[0])
+        vectors, _ = self._meet(t1, t2)
         return write(self.language, vectors.index_select(0, rows), prompts, **how)
 
 # %% ../nbs/02_model.ipynb #d3e22dfa

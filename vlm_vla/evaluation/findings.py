@@ -12,7 +12,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from ..data.drawing import draw_box, drawable, show_image, wrap
-from ..data.facts import agree, facts_of, say, statements
+from ..data.facts import Fact, agree, facts_of, say, statements
 from ..data.geometry import box_iou
 from .plots import _INK, _SQUARE, _Picture, _save, zoom_box
 from ..nets.language import token_counts
@@ -27,6 +27,7 @@ class Finding:
     facts: list  # its `Fact`s
     action: object  # the `Action`: point, box, change score
     closer: str = ""  # the description of the zoomed view
+    sure: float = None  # how sure the agent is of this kind of change; None: one it cannot name
 
     @property
     def confirmed(self) -> bool:
@@ -80,6 +81,7 @@ def rows(self: Findings) -> list:  # of dicts
             statement=f.named(self.language),
             closer=f.closer,
             confirmed=f.confirmed,
+            sure=f.sure if f.sure is None else round(f.sure, 6),
             **{k: v for k, v in f.action.to_dict().items() if k != "caption"},
         )
         for k, f in enumerate(self.found, 1)
@@ -132,13 +134,22 @@ def _readable(agent, text):
     return out
 
 
-def _claims(agent, scene):
-    "(description, {statement: facts}): all that the agent says about one pair."
+def _claims(agent, scene, sure):
+    "(description, {statement: facts}): all that the agent says about one pair, or is sure of."
     text, listed = agent.tell(scene, [0, 0], [DESCRIBE, LIST])
     claims = _readable(agent, listed)
     if claims:  # else nothing changed
         claims = {**_readable(agent, text), **claims}
+        told = {(f.kind, f.event) for facts in claims.values() for f in facts}
+        more = [Fact(*k) for k, p in sure.items() if p >= 0.5 and k not in told]
+        claims |= {say(f): [f] for f in more}
     return text, claims
+
+# %% ../../nbs/evaluation/findings.ipynb #e04a741f
+def _surest(sure, facts):
+    "How sure the agent is of the surest of some facts; None where it has learned none of them."
+    known = [sure[f.kind, f.event] for f in facts if (f.kind, f.event) in sure]
+    return max(known, default=None)
 
 # %% ../../nbs/evaluation/findings.ipynb #ccd28aca
 def find(
@@ -149,11 +160,12 @@ def find(
     language: str = "en",  # of the statements: "en" or "zh"
 ) -> Findings:
     "What an agent says about a pair and finds there itself."
-    text, claims = _claims(agent, scene)
+    sure = agent.kinds(scene)
+    text, claims = _claims(agent, scene, sure)
     actions = agent.ask(scene, [0] * len(claims), list(claims))
     found = []
     for (said, facts), action in sorted(zip(claims.items(), actions), key=lambda x: -x[1].change):
-        new = Finding(said, facts, action)
+        new = Finding(said, facts, action, sure=_surest(sure, facts))
         if action.change >= least and not any(new.repeats(f) for f in found):
             found.append(new)
     if found and context:

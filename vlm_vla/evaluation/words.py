@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ..data.captions import NO_CHANGE_SENTENCES
-from ..data.facts import agree, facts_of, question_of
+from ..data.facts import FACTS, Fact, agree, facts_of, question_of, say
 from ..nets.words import DESCRIBE, LIST
 
 # %% ../../nbs/evaluation/words.ipynb #0a409317
@@ -96,8 +96,9 @@ def describe_pairs(
     batch_size: int = 16,  # pairs at once
     **how,  # of `write`: beams, max_new_tokens
 ) -> dict:  # (probe, prompt) -> a text for each pair
-    "What the agent says about each pair of a dataset, which it encodes once."
-    first, side, out = {}, model.config.input_size, {key: [] for key in asked}
+    "What the agent says about each pair of a dataset, which it encodes once; and is sure of."
+    first, side = {}, model.config.input_size
+    out = {key: [] for key in (*asked, ("plain", "kinds"))}
     for i, sample in enumerate(dataset.samples):
         first.setdefault(sample.pair_id, i)
     rows, blank = list(first.values()), model.look(torch.zeros(1, 3, side, side))
@@ -105,10 +106,16 @@ def describe_pairs(
         items = [dataset[i] for i in rows[k : k + batch_size]]
         dates = [model.look(torch.stack([x[f"image_t{d}"] for x in items])) for d in (1, 2)]
         which = torch.arange(len(items), device=model.device)
-        for p, q in out:
+        for p, q in asked:
             seen = WORD_PROBES[p](*dates, blank.expand_as(dates[0]))
             out[p, q] += model.say(*seen, [q] * len(items), which, **how)
+        out["plain", "kinds"] += map(_named, model.kinds(*dates).tolist())
     return out
+
+# %% ../../nbs/evaluation/words.ipynb #5085c855
+def _named(sure):
+    "The kinds of change that an agent is more sure of than not, by a template."
+    return " ".join(f"{say(Fact(*fact))}." for fact, p in zip(FACTS, sure) if p >= 0.5)
 
 # %% ../../nbs/evaluation/words.ipynb #b57e9389
 @torch.inference_mode()
@@ -166,6 +173,7 @@ def evaluate_words(
         out = {name: caption_scores(s, true) | out[name] for name, s in rows.items()}
     for name, probe in (("all changes", "plain"), ("all changes, blank", "blank")):
         out[name] = fact_scores(said[probe, LIST], true)
+    out["kinds, unsaid"] = fact_scores(said["plain", "kinds"], true)
     out["swapped"] = dict(precision=_swapped_precision(said["swapped", LIST], true))
     nothing = [list(NO_CHANGE_SENTENCES)] * len(true)
     out["first date twice"] = dict(unchanged=fact_scores(said["twice", LIST], nothing)["unchanged"])
