@@ -73,7 +73,7 @@ def _print_machine(config):
     print("packages    " + ", ".join(f"{k} {v}" for k, v in found.items() if v))
     print(f"device      {device} ({chip})")
     print(f"precision   {str(dtype).split('.')[-1]}: {why}")
-    print(f"4 bit       {pick_4bit(config.USE_4BIT, device)[1]}")
+    print(f"4 bit       {pick_4bit(config.USE_4BIT, device, config.LLM_PATH)[1]}")
     return device, [f"{k} is not installed: pip install {k}" for k, v in found.items() if v is None]
 
 # %% ../nbs/06_cli.ipynb #70b1dbcd

@@ -154,7 +154,8 @@ def print_needs(
 
     agent, images, c = _agent_shape(config), _encoded_images(config, pairs), config
     disk = _disk_needed(agent, c, images)
-    memory = _memory_needed(agent, c, device, pick_4bit(c.USE_4BIT, device)[0])
+    nf4, _ = pick_4bit(c.USE_4BIT, device, c.LLM_PATH)
+    memory = _memory_needed(agent, c, device, nf4)
     kept, total = disk["cache"] <= c.CACHE_MAX_GB, sum(memory.values())
     over = "" if kept else f", over CACHE_MAX_GB = {c.CACHE_MAX_GB:g}, so it is not made"
     cells = f"{agent.grid[0] * agent.grid[1]} x {agent.vision.dim} as {c.CACHE_DTYPE}"

@@ -167,6 +167,7 @@ def nf4_problem(
 def pick_4bit(
     wanted,  # USE_4BIT: True, False or 'always'
     device: torch.device,  # where the model will run
+    path="",  # folder or hub id of the language model, or a .gguf file
 ) -> tuple:
     "`(use it?, reason)`; a `RuntimeError` when 'always' is impossible."
     if wanted is False:
@@ -174,11 +175,13 @@ def pick_4bit(
     if wanted is True and device.type != "cuda":
         only = f"4-bit weights help on CUDA only, and this is {device.type}"
         return False, f"{only} (USE_4BIT='always' insists)"
-    problem = nf4_problem(device)
+    if is_gguf(path):
+        problem = f"{path} is a GGUF file, whose weights are unpacked and not quantised again"
+        remedy = "Make a folder of it with tools/real_weights.py"
+    else:
+        problem, remedy = nf4_problem(device), "Repair the installation"
     if problem and wanted == "always":
-        raise RuntimeError(
-            f"USE_4BIT is 'always', but {problem}. Repair the installation, or set USE_4BIT=False"
-        )
+        raise RuntimeError(f"USE_4BIT is 'always', but {problem}. {remedy}, or set USE_4BIT=False")
     return not problem, problem or "NF4 with double quantisation"
 
 # %% ../../nbs/nets/language.ipynb #bb13a315
@@ -213,16 +216,15 @@ def add_lora(
 
 # %% ../../nbs/nets/language.ipynb #4d3625e7
 def load_language(
-    path,  # folder or hub id
+    path,  # folder or hub id, or a .gguf file
     config,  # a `Config`
     dtype: torch.dtype = torch.float32,  # precision of the frozen weights
     device: torch.device = None,  # where it will run; None: on the CPU
 ) -> LanguageEncoder:
     "The language model in `path`, 4-bit or not, with LoRA or frozen; its body only, to point."
     device = device or torch.device("cpu")
-    more = {}  # transformers unpacks a GGUF file and does not quantise it again
-    if not is_gguf(path) and pick_4bit(config.USE_4BIT, device)[0]:
-        more = _nf4_arguments(device, dtype)
+    nf4, _ = pick_4bit(config.USE_4BIT, device, path)
+    more = _nf4_arguments(device, dtype) if nf4 else {}
     # eager overflows in float16, which no CPU uses, and is faster there for short sentences
     attention = "eager" if device.type == "cpu" else "sdpa"
     says = "describe" in config.TASKS
