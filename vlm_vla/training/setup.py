@@ -285,7 +285,7 @@ def _machine_lines(t):
     return {
         "device": f"{device}{no_gpu}, {t.world} process{'es' * (t.world > 1)}",
         "precision": f"{str(t.dtype).split('.')[-1]}: {t.dtype_reason}",
-        "4 bit": pick_4bit(c.USE_4BIT, device)[1],
+        "4 bit": pick_4bit(c.USE_4BIT, device, c.LLM_PATH)[1],
         "memory": f"about {memory:,.0f} MiB for weights, gradients and optimizer; "
         "activations come on top and grow with BATCH_SIZE",
         "disk": f"about {checkpoint:,.0f} MiB a checkpoint, {most:,.0f} MiB at most; "
