@@ -182,6 +182,8 @@ def train(config, model=None, data=None):
         shutil.rmtree(run, ignore_errors=True)
     trainer = Trainer(config, model, data)
     trainer.train(resume=resume)
+    if trainer.state["step"] < trainer.total_steps and not config.DEBUG:
+        raise SystemExit("stopped before the end; the same command goes on from here")
     return trainer, resume
 
 
