@@ -182,8 +182,8 @@ def train(config, model=None, data=None):
         shutil.rmtree(run, ignore_errors=True)
     trainer = Trainer(config, model, data)
     trainer.train(resume=resume)
-    if trainer.state["step"] < trainer.total_steps and not config.DEBUG:
-        raise SystemExit("stopped before the end; the same command goes on from here")
+    if trainer.stop_reason:
+        raise SystemExit(f"stopped: {trainer.stop_reason}; the same command goes on from here")
     return trainer, resume
 
 
