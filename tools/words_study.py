@@ -74,7 +74,8 @@ def run_row(args, row, seed):
     trainer, resumed = train(config)
     times = dict(seconds=round(watch.seconds, 1), cpu_seconds=round(cpu_seconds() - used, 1))
     checkpoint = trainer.run / "checkpoints/last"
-    report = evaluate(checkpoint, probe_limit=200, replicates=50, baselines=(), progress=False)
+    how = dict(probe_limit=200, word_pairs=args.judged, replicates=50, progress=False)
+    report = evaluate(checkpoint, baselines=(), **how)
     agent = ChangeAgent.from_pretrained(checkpoint)
     _, test = open_split(agent.config, "test")
     few = random_pairs(test, args.judged, seed)
@@ -104,7 +105,12 @@ def main():
     add("--encoder", help="image encoder in Hugging Face format")
     add("--llm", help="language model in Hugging Face format")
     add("--pairs", type=int, default=1000, help="pairs to train on")
-    add("--judged", type=int, default=100, help="pairs whose findings and answers are judged")
+    add(
+        "--judged",
+        type=int,
+        default=100,
+        help="pairs whose descriptions, answers and findings are judged",
+    )
     add("--seeds", type=int, nargs="+", default=[0])
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="another setting")
     add("--threads", type=int, default=os.cpu_count() or 1)
