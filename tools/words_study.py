@@ -15,17 +15,18 @@ import time
 from pathlib import Path
 
 import torch
-from real_study import BASE, train
+from real_study import BASE, run_name, train
 from results import cpu_seconds, keep_entry, read_entries, same
 
 from vlm_vla.agent import ChangeAgent
 from vlm_vla.config import PRESETS, Config, parse_sets
-from vlm_vla.data.facts import listing
+from vlm_vla.data.facts import all_facts, listing
 from vlm_vla.data.sources import open_pairs
 from vlm_vla.data.synthetic import make_dataset
 from vlm_vla.eval import evaluate
 from vlm_vla.evaluation.findings import findings_scores
 from vlm_vla.evaluation.probes import open_split, random_pairs
+from vlm_vla.evaluation.report import jsonable
 from vlm_vla.evaluation.words import answer_questions
 from vlm_vla.nets.tiny import make_tiny_models, teach_sentences
 from vlm_vla.utils import Stopwatch
@@ -39,7 +40,7 @@ def tiny_models(folder, data):
     models = make_tiny_models(folder)
     pairs = open_pairs(data, split="train")
     texts = [p.captions for p in pairs]
-    read = [c for t in texts for c in t] + [listing(t) for t in texts] * 3
+    read = [c for t in texts for c in t] + [listing(all_facts(t)) for t in texts] * 3
     teach_sentences(models["LLM_PATH"], read, steps=800)
     return {**PRESETS["tiny"], **models, "MAX_EPOCHS": 4}
 
@@ -69,7 +70,8 @@ def seconds_of_one(agent, sample, repeats=5):
 def run_row(args, row, seed):
     "Train and score; the entry."
     data = make_dataset(args.work / "data", args.pairs, 40, 200, seed=0, workers=args.threads)
-    config = settings(args, row, data).replace(SEED=seed, RUN_NAME=f"{row}_{seed}")
+    run = run_name(" ".join([row, *args.set]), seed)
+    config = settings(args, row, data).replace(SEED=seed, RUN_NAME=run)
     watch, used = Stopwatch(), cpu_seconds()
     trainer, resumed = train(config)
     times = dict(seconds=round(watch.seconds, 1), cpu_seconds=round(cpu_seconds() - used, 1))
@@ -83,10 +85,10 @@ def run_row(args, row, seed):
         row=row,
         seed=seed,
         settings=args.set,
-        words=report.metrics["words"],
+        words=jsonable(report.metrics["words"]),
         word_pairs=report.metrics["word_pairs"],
         answers=answer_questions(agent.model, few),
-        findings=findings_scores(agent, few.samples),
+        findings=jsonable(findings_scores(agent, few.samples)),
         pointing=report.metrics["pointing"]["value"],
         steps=trainer.state["step"],
         description_seconds=round(seconds_of_one(agent, test.samples[0]), 2),
@@ -105,12 +107,7 @@ def main():
     add("--encoder", help="image encoder in Hugging Face format")
     add("--llm", help="language model in Hugging Face format")
     add("--pairs", type=int, default=1000, help="pairs to train on")
-    add(
-        "--judged",
-        type=int,
-        default=100,
-        help="pairs whose descriptions, answers and findings are judged",
-    )
+    add("--judged", type=int, default=100, help="pairs whose texts and findings are judged")
     add("--seeds", type=int, nargs="+", default=[0])
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="another setting")
     add("--threads", type=int, default=os.cpu_count() or 1)

@@ -128,7 +128,7 @@ class _Language(Settings):
     )
     QUESTIONS = Setting(
         0.0,
-        "to describe: fraction of the samples that learn to answer a question instead",
+        "to describe: fraction of the pairs that learn to answer a question instead",
         **dict(low=0.0, high=1.0),
     )
 

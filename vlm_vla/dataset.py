@@ -176,9 +176,7 @@ def describe(
         if self.grid is not None:
             item["region"] = torch.from_numpy(self._region(i, sample, view))
             item["has_mask"] = sample.box is None or not self._masks or sample.id in self._has_mask
-        if (
-            "describe" in self.config.TASKS
-        ):  # all that is said of the pair; unsafe to turn: left out
+        if "describe" in self.config.TASKS:  # all that is said of the pair, and can be turned
             item["texts"] = [t for c in sample.pair.captions if (t := view_caption(c, view))]
         return dict(item, view=view)
 

@@ -298,8 +298,8 @@ def say(
     t2: torch.Tensor,  # the same of the second date
     prompts: list,  # B instructions or questions
     rows: torch.Tensor,  # (B,) long: the pair of each prompt
-    **how,  # of `write`: beams, best, max_new_tokens
-) -> list:  # B sentences, or B * best
+    **how,  # of `write`: beams, max_new_tokens
+) -> list:  # B texts
     "What the language model answers about the pairs."
     with self.autocast():
         vectors, _ = self._meet(t1, t2)

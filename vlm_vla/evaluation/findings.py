@@ -12,7 +12,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from ..data.drawing import draw_box, drawable, show_image, wrap
-from ..data.facts import Fact, agree, facts_of, say, statements
+from ..data.facts import agree, facts_of, likely, say, statements
 from ..data.geometry import box_iou
 from .plots import _INK, _SQUARE, _Picture, _save, zoom_box
 from ..nets.language import token_counts
@@ -141,7 +141,7 @@ def _claims(agent, scene, sure):
     if claims:  # else nothing changed
         claims = {**_readable(agent, text), **claims}
         told = {(f.kind, f.event) for facts in claims.values() for f in facts}
-        more = [Fact(*k) for k, p in sure.items() if p >= 0.5 and k not in told]
+        more = [f for f in likely(sure.values()) if (f.kind, f.event) not in told]
         claims |= {say(f): [f] for f in more}
     return text, claims
 
@@ -155,9 +155,9 @@ def _surest(sure, facts):
 def find(
     agent,  # a `ChangeAgent` that describes
     scene,  # one pair that it encoded
-    least: float = 0.5,  # change score from which on a statement is kept
-    context: float = 2.0,  # side of the closer view in sides of the square; None: no closer look
-    language: str = "en",  # of the statements: "en" or "zh"
+    least: float,  # change score from which on a statement is kept
+    context: float,  # side of the closer view in sides of the square; None: no closer look
+    language: str,  # of the statements: "en" or "zh"
 ) -> Findings:
     "What an agent says about a pair and finds there itself."
     sure = agent.kinds(scene)
@@ -180,7 +180,7 @@ def find(
 def findings_scores(
     agent,  # a `ChangeAgent` that describes
     samples,  # of a dataset: those with a box, and one place in it, are the things to find
-    **how,  # of `find`: least
+    **how,  # of `ChangeAgent.findings`: least
 ) -> dict:  # found: fraction of things, false: fraction of findings; things, findings: how many
     "How many changed things an agent names and hits."
     pairs = {}

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ..data.captions import NO_CHANGE_SENTENCES
-from ..data.facts import FACTS, Fact, agree, facts_of, question_of, say
+from ..data.facts import agree, facts_of, likely, listing, question_of
 from ..nets.words import DESCRIBE, LIST
 
 # %% ../../nbs/evaluation/words.ipynb #0a409317
@@ -109,13 +109,8 @@ def describe_pairs(
         for p, q in asked:
             seen = WORD_PROBES[p](*dates, blank.expand_as(dates[0]))
             out[p, q] += model.say(*seen, [q] * len(items), which, **how)
-        out["plain", "kinds"] += map(_named, model.kinds(*dates).tolist())
+        out["plain", "kinds"] += [listing(likely(p)) for p in model.kinds(*dates).tolist()]
     return out
-
-# %% ../../nbs/evaluation/words.ipynb #5085c855
-def _named(sure):
-    "The kinds of change that an agent is more sure of than not, by a template."
-    return " ".join(f"{say(Fact(*fact))}." for fact, p in zip(FACTS, sure) if p >= 0.5)
 
 # %% ../../nbs/evaluation/words.ipynb #b57e9389
 @torch.inference_mode()

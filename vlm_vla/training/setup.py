@@ -29,7 +29,7 @@ from vlm_vla.config import (
     config_from_arguments,
     parse_sets,
 )
-from ..data.facts import listing, question_of
+from ..data.facts import all_facts, listing, question_of
 from ..data.sources import open_pairs, train_and_val
 from ..dataset import LevirCCActionDataset
 from ..evaluation.metrics import LOWER_IS_BETTER, validation_names
@@ -258,7 +258,7 @@ def words_to_learn(
         if draw.random() < c.QUESTIONS:
             said = question_of(texts, draw)
         else:
-            said = draw.choice([(DESCRIBE, draw.choice(texts)), (LIST, listing(texts))])
+            said = draw.choice([(DESCRIBE, draw.choice(texts)), (LIST, listing(all_facts(texts)))])
         out.append(lesson(caption, texts, *said))
     return out
 
