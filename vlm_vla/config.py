@@ -185,6 +185,12 @@ class _Order(Settings):
     BORROWED_CAPTIONS = Setting(
         0.5, "fraction of those that get a sentence from another pair", low=0.0, high=1.0
     )
+    FALSE_CAPTIONS = Setting(
+        0.1,
+        "fraction of the others that get a sentence that is not true of them",
+        low=0.0,
+        high=1.0,
+    )
     BATCH_ORDER = Setting(
         "pair",
         "a batch has sentences of one pair, sentences of similar length, or any",
@@ -219,6 +225,7 @@ PRESETS = {
         LOSS_WEIGHTS={"mse": 1.0},
         NO_CHANGE_SHARE=1.0,
         BORROWED_CAPTIONS=0.0,
+        FALSE_CAPTIONS=0.0,
         **dict(BATCH_ORDER="random", AUGMENT=False, FEATURE_DROPOUT=0.0, EMA_DECAY=0.0),
         **dict(BATCH_SIZE=4, LEARNING_RATE=1e-4, WARMUP_STEPS=500, MAX_EPOCHS=10),
         WEIGHT_DECAY=0.01,

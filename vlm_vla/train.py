@@ -24,6 +24,7 @@ from .evaluation.metrics import quick_metrics
 from .model import create_model
 from .nets.features import FeatureDataset, collate_shared
 from .training import engine, memory, order, setup
+from .training.borrowing import OtherSentences
 from vlm_vla.training.rundir import (  # noqa: F401 (offered from here too)
     RunFolder,
     StopSignals,
@@ -133,7 +134,7 @@ def setup_model(self: Trainer) -> None:
     self.model = create_model(c, device) if given is None else given.to(device)
     self.model.ranges = self.train_data.pairs.ranges
     setup.attach_features(self)
-    self.pool = [s.caption for s in self.train_data.samples if s.changed]
+    self.others = OtherSentences(self.train_data.samples, c)
     if c.COMPILE:
         engine.compile_agent(self.model)
     self.optimizer = torch.optim.AdamW(order.parameter_groups(self.model, c), lr=c.LEARNING_RATE)
@@ -151,18 +152,16 @@ def gradients(
     group: list,  # batches of one optimizer step
 ) -> torch.Tensor:
     "Add up the gradients of a group of batches; the loss of this process's part."
-    c, key, self.loss_sums = self.config, (self.config.SEED, self.state["epoch"]), {}
-    inputs = [m for b in group for m in memory.split_batch(b, self.state["micro_batches"])]
+    self.loss_sums, cut = {}, self.state["micro_batches"]
+    group = [self.others.exchange(b, self.state["epoch"]) for b in group]
+    inputs = [m for b in group for m in memory.split_batch(b, cut)]
     for k, (b, weights) in enumerate(zip(inputs, memory.loss_weights(self, inputs))):
-        captions = order.borrow_captions(
-            b["caption"], b["changed"], b["id"], self.pool, c.BORROWED_CAPTIONS, key
-        )
         images, targets = (b["image_t1"], b["image_t2"]), (b["action_vector"], b["changed"])
         exchange = k == len(inputs) - 1 and not self.sums_gradients
         with nullcontext() if exchange else self.accelerator.no_sync(self.wrapped):
             more = (b["region"], weights, b["pair_of"], b.get("has_mask"))
             more += (setup.words_to_learn(self, b),)
-            out = self.wrapped(*images, captions, *targets, *more)
+            out = self.wrapped(*images, b["read"], *targets, *more)
             self.accelerator.backward(out["total_loss"])
         memory.add_losses(self.loss_sums, out)
     return self.loss_sums["total_loss"]

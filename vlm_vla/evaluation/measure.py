@@ -99,17 +99,22 @@ def points_on_masks(
     return on, near
 
 # %% ../../nbs/evaluation/measure.ipynb #19915448
+_UNTRUE = dict(borrowed="described", false="false")  # probes to which the answer is no
+
+
 def _change_answers(q, answers):
-    "{'own', 'borrowed'}: (rows, logit, changed) that the change score is judged on."
-    plain, borrowed = answers["plain"], answers.get("described")
+    "{'own', 'borrowed', 'false'}: (rows, logit, changed) that the change score is judged on."
+    plain = answers["plain"]
     yes = q.changed[plain.rows]
     out = {"own": (plain.rows, plain.logit, yes)}
-    if borrowed is not None:
-        out["borrowed"] = (
-            np.concatenate([plain.rows[yes], borrowed.rows]),
-            np.concatenate([plain.logit[yes], borrowed.logit]),
-            np.repeat([True, False], [yes.sum(), len(borrowed.rows)]),
-        )
+    for name, probe in _UNTRUE.items():
+        if probe in answers:
+            no = answers[probe]
+            out[name] = (
+                np.concatenate([plain.rows[yes], no.rows]),
+                np.concatenate([plain.logit[yes], no.logit]),
+                np.repeat([True, False], [yes.sum(), len(no.rows)]),
+            )
     return out
 
 
@@ -150,15 +155,17 @@ def _change_metrics(
     answers: dict,  # name -> `Answers`
     weights,  # (replicates, n) of `pair_weights` over the whole table
     threshold: float,  # of the change probability, in [0, 1]
-) -> dict:  # own, borrowed, and the accuracies at the threshold
+) -> dict:  # own, borrowed, false, and the accuracies at the threshold
     "How well the change score separates, and how often it decides right."
-    plain, borrowed = answers["plain"], answers.get("described")
+    plain = answers["plain"]
     out = {k: _separation(*v, weights) for k, v in _change_answers(q, answers).items()}
     yes, said = q.changed[plain.rows], plain.change >= threshold
     out["accuracy_changed"] = _rate(said[yes], weights[:, plain.rows[yes]])
     out["accuracy_unchanged"] = _rate(~said[~yes], weights[:, plain.rows[~yes]])
-    if borrowed is not None:
-        out["accuracy_borrowed"] = _rate(borrowed.change < threshold, weights[:, borrowed.rows])
+    for name in (k for k in _UNTRUE if k in out):
+        no = answers[_UNTRUE[name]]
+        out[f"accuracy_{name}"] = _rate(no.change < threshold, weights[:, no.rows])
+    if "borrowed" in out:
         out["across_halves"] = _across_halves(q, answers)
     return out
 
@@ -169,9 +176,9 @@ def best_threshold(
 ) -> tuple:  # (threshold, where it comes from)
     "The change threshold that the validation split suggests."
     logit, changed = answers["plain"].logit, q.changed[answers["plain"].rows]
-    if "described" in answers:
-        logit = np.concatenate([logit, answers["described"].logit])
-        changed = np.concatenate([changed, np.zeros(len(logit) - len(changed), bool)])
+    for no in (answers[k] for k in _UNTRUE.values() if k in answers):
+        logit = np.concatenate([logit, no.logit])
+        changed = np.concatenate([changed, np.zeros(len(no.logit), bool)])
     threshold = pick_threshold(_sigmoid(logit), changed)
     if math.isnan(threshold):
         return 0.5, "one half, since the validation split has only one kind of pair"
@@ -350,13 +357,14 @@ def _sentence_columns(q, plain):
     return out
 
 
-def _probe_columns(answers, rows, *names):
+def _probe_columns(answers, probe, rows, *parts):
     "Sentence, change and its logit in a probe; None where it was not asked."
     found = {}
-    if answers is not None:
-        values = (answers.captions, answers.change.round(6).tolist(), answers.logit.tolist())
-        found = dict(zip(answers.rows.tolist(), zip(*values)))
-    return dict(zip(names, zip(*(found.get(i, (None,) * 3) for i in rows.tolist()))))
+    if a := answers.get(probe):
+        values = (a.captions, a.change.round(6).tolist(), a.logit.tolist())
+        found = dict(zip(a.rows.tolist(), zip(*values)))
+    columns = zip(*(found.get(i, (None,) * 3) for i in rows.tolist()))
+    return {f"{probe}_{k}": v for k, v in zip(parts, columns)}
 
 # %% ../../nbs/evaluation/measure.ipynb #2ef11486
 def prediction_rows(
@@ -366,13 +374,13 @@ def prediction_rows(
 ) -> list:  # of dicts
     "One dict per sentence that was answered."
     plain = answers["plain"]
-    described = [f"described_{k}" for k in ("caption", "change", "logit")]
     columns = {
         **_sentence_columns(q, plain),
         **_truth_columns(q, plain, on_mask or {}),
         "regions": q.n_regions[plain.rows].tolist(),
         "places": q.n_places[plain.rows].tolist(),
-        **_probe_columns(answers.get("shuffled"), plain.rows, "shuffled_caption"),
-        **_probe_columns(answers.get("described"), plain.rows, *described),
+        **_probe_columns(answers, "shuffled", plain.rows, "caption"),
     }
+    for probe in _UNTRUE.values():
+        columns |= _probe_columns(answers, probe, plain.rows, "caption", "change", "logit")
     return [dict(zip(columns, values)) for values in zip(*columns.values())]

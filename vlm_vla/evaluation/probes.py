@@ -17,6 +17,7 @@ from PIL import Image
 
 from ..config import Config
 from ..data.captions import read_caption
+from ..data.facts import untrue
 from ..data.geometry import box_to_action
 from ..data.images import BadImage
 from ..data.sources import open_pairs
@@ -42,6 +43,7 @@ class Questions:
     n_regions: np.ndarray  # (n,) int: separate regions that the box covers
     n_places: np.ndarray  # (n,) int: different boxes among the sentences of the pair
     box_source: list  # str
+    told: list  # of lists of str: all sentences of the pair, those without a box too
 
     def __len__(self):
         return len(self.id)
@@ -78,6 +80,7 @@ def read_questions(
     columns = {k: [getattr(x, k) for x in s] for k in ("id", "pair_id", "caption", "box_source")}
     return Questions(
         **columns,
+        told=[x.pair.captions for x in s],
         pair=np.array([number[x.pair_id] for x in s], int),
         changed=np.array([x.changed for x in s], bool),
         box=np.array([x.box or (np.nan,) * 4 for x in s], np.float64).reshape(-1, 4),
@@ -119,7 +122,7 @@ def _borrow(
 class _Query:
     "One kind of question: for each row of the table, which sentence and which images."
 
-    probe: str  # "plain", "described" or one of `PROBES`
+    probe: str  # "plain", "described", "false" or one of `PROBES`
     rows: np.ndarray  # (k,) int, into the table
     captions: list  # k str
     first: str  # "t1", "t2" or "blank"
@@ -145,6 +148,16 @@ def _captions(kind, q, rows, seed, no_words):
     other = _borrow(q.pair[rows], q.pair[q.with_box], seed)
     return rows[other >= 0], [q.caption[q.with_box[j]] for j in other if j >= 0]
 
+
+def _false(q, rows, seed, tries=16):
+    "(rows, captions): those rows for which a sentence is found that is not true of their pair."
+    rng, found = np.random.default_rng(seed), {}
+    for i in rows:
+        drawn = (q.caption[j] for j in rng.choice(q.with_box, tries))
+        if text := next((text for text in drawn if untrue(text, q.told[i])), None):
+            found[int(i)] = text
+    return np.array(list(found), int), list(found.values())
+
 # %% ../../nbs/evaluation/probes.ipynb #030671c3
 def all_questions(
     q: Questions,  # the table of what can be asked
@@ -160,6 +173,8 @@ def all_questions(
         rows = _sample(q.unchanged, limit, seed)
         asked.append(_Query("described", *_captions("borrowed", q, rows, seed, no_words), *dates))
     rows = _sample(q.with_box, limit, seed)
+    if len((false := _false(q, rows, seed))[0]):
+        asked.append(_Query("false", *false, *dates))
     for name in probes:
         kind, first, second = PROBES[name]
         asked.append(_Query(name, *_captions(kind, q, rows, seed, no_words), first, second))
@@ -170,7 +185,7 @@ def all_questions(
 class Answers:
     "What the agent answered to one `_Query`."
 
-    probe: str  # what was asked: "plain", "described" or one of `PROBES`
+    probe: str  # what was asked: "plain", "described", "false" or one of `PROBES`
     rows: np.ndarray  # (k,) int: rows of the table
     captions: list  # the sentences that were read
     action: np.ndarray  # (k, 3) float64, rounded to 6 decimals

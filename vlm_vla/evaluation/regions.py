@@ -157,7 +157,7 @@ def _judge(dataset, q, answers, threshold):
         if true is None:
             continue
         for who, a in answers.items():
-            if i not in at[who] or (who == "described" and has_box):
+            if i not in at[who] or (who in ("described", "false") and has_box):
                 continue
             region, found = cut_region(a.region[at[who][i]], threshold, *size)
             tally.add(who, i, region, true)
@@ -239,7 +239,7 @@ def region_metrics(
     if not tally.boxes:
         return {}
     rows = tally.rows["square"]
-    w, others = weights[:, rows], [k for k in answers if k not in ("plain", "described")]
+    w, others = weights[:, rows], [k for k in answers if k not in ("plain", "described", "false")]
     tally.scores["plain"] += tally.scores.get("described", [])
     tally.rows["plain"] += tally.rows.get("described", [])
     oracle = box_iou(action_to_box(q.truth(rows), q.width[rows], q.height[rows]), q.box[rows])

@@ -189,22 +189,24 @@ def _change_rows(metrics):
     def pair(key, kind="num"):
         return number(lookup(metrics, key), kind), between(lookup(metrics, key, "ci"), kind)
 
+    kinds, at = ("own", "borrowed", "false"), number(metrics.get("threshold"))
     rows = [
-        [label, *pair(f"change.own.{k}"), *pair(f"change.borrowed.{k}")]
+        [label, *(cell for kind in kinds for cell in pair(f"change.{kind}.{k}"))]
         for k, label in CHANGE_METRICS.items()
     ]
-    at, accuracy = number(metrics.get("threshold")), "change.accuracy"
-    yes, no, borrowed = (
-        pair(f"{accuracy}_{k}", "pct") for k in ("changed", "unchanged", "borrowed")
-    )
-    rows.append([f"changed called changed, at {at}", *yes, "", ""])
-    rows.append([f"unchanged called unchanged, at {at}", *no, *borrowed])
+    right = {
+        k: pair(f"change.accuracy_{k}", "pct")
+        for k in ("changed", "unchanged", "borrowed", "false")
+    }
+    rows.append([f"a true sentence accepted, at {at}", *right["changed"], *[""] * 4])
+    no = (cell for k in ("unchanged", "borrowed", "false") for cell in right[k])
+    rows.append([f"a pair or sentence refused, at {at}", *no])
     wrong = "wrong points, mean over all coverages (AURC), by change score"
     for k, label in (("change", wrong), ("peak", "the same, by peak of attention")):
         if (aurc := lookup(metrics, f"confidence.{k}.aurc")) is not None:
-            rows.append([label, number(aurc), "", "", ""])
-    borrowed = "unchanged pairs with a borrowed sentence"
-    return ["", "sentences as they are", "95 %", borrowed, "95 %"], rows
+            rows.append([label, number(aurc), *[""] * 5])
+    no = "unchanged pairs with a borrowed sentence", "changed pairs with a false one"
+    return ["", "sentences as they are", "95 %", no[0], "95 %", no[1], "95 %"], rows
 
 # %% ../../nbs/evaluation/report.ipynb #da01db24
 def _shape_rows(values):
@@ -232,10 +234,13 @@ def change_remark(
     own, borrowed = (number(lookup(metrics, f"change.{k}.auroc")) for k in ("own", "borrowed"))
     rates = (lookup(metrics, f"change.accuracy_{k}") for k in ("changed", "borrowed"))
     yes, no = (number(v, "pct") for v in rates)
+    false = lookup(metrics, "change.accuracy_false")
+    more = f" Sentences that are not true of a changed pair: {number(false, 'pct')} are refused."
     return (
         f"Change score: AUROC {own} with the sentences as they are, {borrowed} when unchanged "
         f"pairs are read with a borrowed sentence; at the threshold {metrics['threshold']:.2f}: "
         f"{yes} of the changed and {no} of the unchanged (borrowed sentences) are right."
+        f"{'' if false is None else more}"
     )
 
 # %% ../../nbs/evaluation/report.ipynb #cd6642c2
