@@ -652,18 +652,17 @@ def read_answers(
     roles: dict,  # of `column_roles`
 ) -> list:  # of (sentence or `BadRow`, its boxes or None: it has no place, its answer or "")
     "Each sentence with its answer; a question beside a caption is one more, without a place."
-    given, is_beside = row.get(roles.get("answer")), roles.get("caption") != roles.get("prompt")
+    given, asked, stated = row.get(roles.get("answer")), captions, []
     answers = [_answer(a) for a in (given if isinstance(given, (list, tuple)) else [given])]
     if not any(answers):
         return [(*c, "") for c in captions]
-    is_beside = is_beside and "prompt" in roles
-    asked = [(q, None) for q in read_captions(row.get(roles.get("prompt")))]
-    asked = asked if is_beside else captions
+    if "prompt" in roles and roles["prompt"] != roles.get("caption"):
+        asked = [(q, None) for q in read_captions(row.get(roles["prompt"]))]
+        stated = [] if is_missing(row.get(roles.get("caption"))) else captions
     if len(asked) != len(answers):
         found = f"{len(asked)} questions but {len(answers)} answers; expected one for each"
         raise ValueError(found if asked else f"the answer {answers[0]!r:.40} has no question")
-    asked = [(*q, a) for q, a in zip(asked, answers)]
-    return [(*c, "") for c in captions] + asked if is_beside else asked
+    return [(*c, "") for c in stated] + [(*q, a) for q, a in zip(asked, answers)]
 
 # %% ../../nbs/data/rows.ipynb #8a0d11e9
 def read_row(

@@ -33,7 +33,7 @@ def is_judged(
 
 
 def _over(f, which):
-    "The loss `f` over some rows only; without any, a zero that is part of the whole graph."
+    "The loss `f` over some rows only; without any, a zero that is part of the graph."
 
     @wraps(f)
     def filtered(out, targets, **more):
@@ -42,8 +42,11 @@ def _over(f, which):
             return f(out, targets, **more)  # all of them
         rows = which(targets).nonzero().flatten()
         if not len(rows):
-            trained = (v.sum() for v in out.values() if v.requires_grad)
-            return sum(trained, out["action_pred"].sum()) * 0.0
+            zero = out["action_pred"].sum() * 0.0
+            if which is has_box:
+                return zero
+            # no other loss may touch these heads, and every process needs their gradients
+            return sum((v.sum() * 0.0 for v in out.values() if v.requires_grad), zero)
         out, targets = ({k: v.index_select(0, rows) for k, v in d.items()} for d in (out, targets))
         return f(out, targets, **more)
 
