@@ -139,16 +139,23 @@ def set_epoch(
 
 
 @patch
-def _draw(self: LevirCCActionDataset, i, caption):
-    "(view, caption, jitter of both dates) by seed, epoch and pair: its sentences share a view."
+def _draw(self: LevirCCActionDataset, i, sample):
+    "(view, [caption, answer], jitter of both dates) by seed, epoch and pair, which shares a view."
+    texts = [sample.caption, sample.answer]
     if not self.augment:
-        return 0, caption, (None, None)
+        return 0, texts, (None, None)
     pair = int(self.pairs.table.caption_pair[self.samples.rows[int(i)]])
     rng = np.random.default_rng((self.config.SEED, getattr(i, "epoch", self.epoch), pair))
     view, s = int(rng.integers(8)), self.config.COLOR_JITTER
     jitter = [tuple(rng.uniform(1 - s, 1 + s, 3).tolist()) if s else None for _ in range(2)]
-    rewritten = view_caption(caption, view)
-    return (0, caption, jitter) if rewritten is None else (view, rewritten, jitter)
+    rewritten = [view_caption(t, view) for t in texts]
+    return (0, texts, jitter) if None in rewritten else (view, rewritten, jitter)
+
+# %% ../nbs/01_dataset.ipynb #b8293a01
+def _statements(pair, view):
+    "All that is said of a pair, but questions; what is unsafe to turn is left out."
+    said = zip(pair.captions, pair.answers)
+    return [t for c, answer in said if not answer and (t := view_caption(c, view))]
 
 # %% ../nbs/01_dataset.ipynb #06e4be79
 @patch
@@ -159,7 +166,7 @@ def describe(
     "Everything about a sample but its pictures; nothing is decoded."
     i, sample = self._sample(i)
     with _name_errors(sample.id):
-        view, caption, _ = self._draw(i, sample.caption)
+        view, (caption, answer), _ = self._draw(i, sample)
         (width, height), box = view_size(view, sample.width, sample.height), np.full(4, np.nan)
         if sample.box is not None:
             box = view_box(sample.box, view, sample.width, sample.height)
@@ -167,7 +174,7 @@ def describe(
             caption=caption,
             action_vector=torch.from_numpy(box_to_action(box, width, height)),
             bbox=torch.tensor(box, dtype=torch.float32),
-            changed=bool(sample.changed),
+            changed=np.nan if sample.changed is None else bool(sample.changed),
             box_source=sample.box_source,
             id=sample.id,
             width=int(width),
@@ -175,9 +182,10 @@ def describe(
         )
         if self.grid is not None:
             item["region"] = torch.from_numpy(self._region(i, sample, view))
-            item["has_mask"] = sample.box is None or not self._masks or sample.id in self._has_mask
+            known = sample.box is None or not self._masks or sample.id in self._has_mask
+            item["has_mask"] = known and sample.changed is not None
         if "describe" in self.config.TASKS:  # all that is said of the pair, and can be turned
-            item["texts"] = [t for c in sample.pair.captions if (t := view_caption(c, view))]
+            item |= dict(texts=_statements(sample.pair, view), answer=answer)
         return dict(item, view=view)
 
 # %% ../nbs/01_dataset.ipynb #8f58d712
@@ -227,7 +235,7 @@ def __getitem__(
     "One sample; a `SampleError` that names it if it cannot be made."
     i, sample = self._sample(i)
     with _name_errors(sample.id):
-        view, _, jitter = self._draw(i, sample.caption)
+        view, _, jitter = self._draw(i, sample)
         t1, t2 = (self.load_image(ref, view, j) for ref, j in zip(self.refs(i), jitter))
         item = dict(image_t1=t1, image_t2=t2, **self.describe(i))
         item.pop("view")

@@ -201,9 +201,9 @@ def forward(
     images_t2: torch.Tensor,  # the same of the second date
     captions: list,  # B sentences
     action_targets: torch.Tensor = None,  # (B, 3) in [0, 1]; NaN rows have no box
-    changed: torch.Tensor = None,  # (B,) bool: is there a change that the sentence describes?
+    changed: torch.Tensor = None,  # (B,) bool: is there the change? Or float, NaN: nobody says
     region: torch.Tensor = None,  # (B, *target_grid) in [0, 1]: cover of each cell by the region
-    loss_scale: dict = None,  # factors of the losses per 'box' and per 'sample'; see `losses`
+    loss_scale: dict = None,  # factors of the losses per 'box', 'sample', 'words'; see `losses`
     pair_of: torch.Tensor = None,  # (B,) long: row of each caption's images; None: its own
     has_mask: torch.Tensor = None,  # (B,) bool: is the region known, not just its box? None: all
     words: list = None,  # B of `Lesson`: what an agent that describes learns to say
@@ -271,9 +271,9 @@ def losses(
     self: VLM_ActionAgent,
     out: dict,  # of `forward`
     action: torch.Tensor,  # (B, 3), NaN where there is no box
-    changed: torch.Tensor = None,  # (B,) bool; None: those with a box
+    changed: torch.Tensor = None,  # (B,) bool, or float with NaN: not known; None: has a box?
     region: torch.Tensor = None,  # (B, *target_grid); None: the square of the action
-    loss_scale: dict = None,  # {'box': w, 'sample': w}: this batch's weight in a larger one
+    loss_scale: dict = None,  # {'box': w, 'sample': w, 'words': w}: this batch's weight in a larger
     has_mask: torch.Tensor = None,  # (B,) bool: is the region known, not just its box? None: all
 ) -> dict:
     "Each loss of LOSS_WEIGHTS by name, `action_loss` (MSE) and the weighted `total_loss`."
@@ -281,7 +281,8 @@ def losses(
     targets["changed"] = has_box(targets) if changed is None else changed.to(self.device)
     if self.patches:
         targets |= self.region_targets(targets["action"], region, has_mask)
-    scale, weights = loss_scale or dict(box=1.0, sample=1.0), self.config.loss_weights
+    scale = loss_scale or dict(box=1.0, sample=1.0, words=1.0)
+    weights = self.config.loss_weights
     each = {name: loss(out, targets) for name, loss in pick_losses(weights).items()}
     return dict(
         total_loss=sum(w * scale[LOSSES[k].per] * each[k] for k, w in weights.items()),

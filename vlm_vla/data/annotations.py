@@ -58,7 +58,7 @@ class PairCollector:
 def add(
     self: PairCollector,
     pair: RawPair,  # of this row, without sentences
-    captions: list,  # of (sentence, its boxes)
+    captions: list,  # of `read_answers`
     convention: tuple,  # (format or None, units or None) of the boxes
     where: tuple,  # (file, place in it)
     key=None,  # equal for the same two pictures; by default their locators
@@ -68,17 +68,18 @@ def add(
     p = self.pairs.setdefault(key or (pair.t1, pair.t2), pair)
     if p is not pair:
         _merge(p, pair)
-    lists = p.captions, p.boxes, p.conventions, p.own_masks
-    p.captions, p.boxes, p.conventions, p.own_masks = map(list, lists)
-    for c, boxes in captions:
+    lists = p.captions, p.boxes, p.conventions, p.own_masks, p.answers
+    p.captions, p.boxes, p.conventions, p.own_masks, p.answers = map(list, lists)
+    for c, boxes, answer in captions:
         if isinstance(c, BadRow):
             self.findings.reject(pair.id or where[1], ", ".join(where), c)
             continue
         self.n_captions += 1
         p.captions.append(c)
-        p.boxes.append(boxes)
+        p.boxes.append(boxes or [])
         p.conventions.append(convention)
-        p.own_masks.append(own_mask)
+        p.own_masks.append("" if boxes is None else own_mask)
+        p.answers.append(answer)
 
 # %% ../../nbs/data/annotations.ipynb #872f5805
 def _merge(p, new):
@@ -174,9 +175,10 @@ def _own_masks(roles, by_pair):
     "Are there drawn masks, prompts, or different masks in the rows of most pairs?"
     if any("segmentation" in r for r in roles):
         return True
-    if by_pair and any(r.get("caption") == r.get("prompt", "") for r in roles):
-        return True
     several = [len(set(names)) > 1 for names in by_pair if len(names) > 1]
+    if by_pair and any("mask" in r and r.get("caption") == r.get("prompt", "") for r in roles):
+        is_shared = len(several) > 0 and not any(several)  # questions about one change mask
+        return not (is_shared and any("answer" in r for r in roles))
     return 2 * sum(several) > len(several)
 
 

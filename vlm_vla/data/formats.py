@@ -34,6 +34,7 @@ from vlm_vla.data.rows import (
     column_roles,
     first_rows,
     iter_rows,
+    read_answers,
     read_captions,
     read_flag,
     read_split,
@@ -347,7 +348,7 @@ class _Entry:
 
     split: str  # or None
     changed: bool  # or None
-    captions: list  # of str and `BadRow`
+    captions: list  # of (sentence or `BadRow`, its answer or "")
     where: str  # file and row, for messages
 
 
@@ -363,9 +364,11 @@ def _entry_of(where, row, split):
     roles, name = column_roles(_as_object(row)), _entry_name(row)
     if not name:
         raise ValueError("there is no file name")
-    captions = read_captions(row.get(roles.get("caption")))
+    captions = [(c, []) for c in read_captions(row.get(roles.get("caption")))]
+    captions = [(c, answer) for c, _, answer in read_answers(captions, row, roles)]
     if "caption" not in roles:
-        captions = [BadRow(f"the row has no caption (its columns: {', '.join(map(str, row))})")]
+        why = f"the row has no caption (its columns: {', '.join(map(str, row))})"
+        captions = [(BadRow(why), "")]
     folders = {s for f in name.replace("\\", "/").split("/")[:-1] if (s := _split_or_none(f))}
     by_path = folders.pop() if len(folders) == 1 else split  # train/A/1.png
     split = read_split(row.get(roles.get("split"))) or by_path
@@ -556,10 +559,16 @@ def _read_caption_files(self: FolderSource, names, findings):
     return merged
 
 # %% ../../nbs/data/formats.ipynb #4b953e30
+def _asks(table):
+    "Does a caption file hold questions with their answers?"
+    return any(answer for entries in table.values() for e in entries for _, answer in e.captions)
+
+
 def _overlap(tables, splits, a, b):
-    "Do two caption files speak about the same images? Those of two splits do not."
+    "Do two caption files compete for the same images? Those of two splits, and questions, do not."
     same_split = splits[a] is None or splits[b] in (None, splits[a])
-    return same_split and not tables[a].keys().isdisjoint(tables[b])
+    alike = same_split and _asks(tables[a]) == _asks(tables[b])
+    return alike and not tables[a].keys().isdisjoint(tables[b])
 
 
 def _best_caption_file(tables, names, findings):
@@ -623,6 +632,7 @@ def _add_prompts(self: FolderSource, p, findings):
         return 0
     p.own_masks = ("",) * len(p.captions) + tuple(locator for _, locator in made)
     p.captions += tuple(sentence for sentence, _ in made)
+    p.answers += ("",) * len(made)
     return len(made)
 
 
@@ -640,11 +650,11 @@ def _usable_captions(entries, id, findings):
     for e in entries:
         if not e.captions:
             findings.reject(id, e.where, "the list of sentences is empty")
-        for c in e.captions:
+        for c, answer in e.captions:
             if isinstance(c, BadRow):
                 findings.reject(id, e.where, c)
             else:
-                yield c
+                yield c, answer
 
 # %% ../../nbs/data/formats.ipynb #e86290f1
 def _with_captions(folders, pairs, entries, times, used, findings):
@@ -661,7 +671,8 @@ def _with_captions(folders, pairs, entries, times, used, findings):
         elif entries:
             findings.unmatched.append(f"{p.t1}: no sentences in the caption file")
         conflicts += any(e.split and folders.split and e.split != folders.split for e in found)
-        p.captions = tuple(_usable_captions(found, p.id, findings))
+        said = list(_usable_captions(found, p.id, findings))
+        p.captions, p.answers = (tuple(s[k] for s in said) for k in (0, 1))
         p.split = folders.split or next((e.split for e in found if e.split), None)
         p.changed = next((e.changed for e in found if e.changed is not None), None)
         if times[p.id] > 1:

@@ -268,7 +268,7 @@ def _note_lists(findings, left_out, conflicts):
         )
 
 # %% ../../nbs/data/index.ipynb #a770123a
-_INDEX_VERSION = 6  # of what is stored; raise it when the meaning changes
+_INDEX_VERSION = 7  # of what is stored; raise it when the meaning changes
 
 
 def _sizes(source, pair, findings):
@@ -375,6 +375,11 @@ def _choose_own(tables, box_source):
     return (*own[0], "mask") if own and box_source in ("auto", "mask") else None
 
 
+def _choose_answers(tables):
+    "The first table with questions and answers, which train words without boxes; or None."
+    return next(((s, t, "none") for s, t in tables if t.are_answered().any()), None)
+
+
 def _choose(tables, box_source, cache_dir):
     "(source, table, where boxes come from), or None if there are none."
     folders_first = sorted(tables, key=lambda st: st[0].kind == _ROWS)
@@ -453,6 +458,7 @@ def open_data(
     allow_download: bool = False,  # may the network be used?
     max_bad: float = 1.0,  # largest fraction of bad rows in a data file that is passed over, 0 to 1
     prompts: str = "",  # "classes": make sentences from maps of classes
+    answers: bool = False,  # are questions with answers enough, without any boxes?
 ) -> tuple:  # (source, table, "bbox" | "mask" | "diff" | "none": where boxes come from)
     "Find the data and read it into one table; `DatasetError` if it has no boxes as wanted."
     sources = _find_sources(path, allow_download)
@@ -460,6 +466,8 @@ def open_data(
         s.prompts = prompts
     tables = _open_indexes(sources, box_source, cache_dir)
     chosen = _choose_own(tables, box_source) or _choose(tables, box_source, cache_dir)
+    if chosen is None and answers and box_source == "auto":
+        chosen = _choose_answers(tables)
     if chosen is None:
         raise DatasetError(_no_boxes(*tables[0], box_source))
     source, _, kind = chosen

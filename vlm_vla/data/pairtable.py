@@ -252,6 +252,7 @@ class RawPair:
     # for each sentence (format or None, units or None), where the row itself says it
     conventions: tuple = ()
     own_masks: tuple = ()  # for each sentence the locator of a mask of its own; "" if it has none
+    answers: tuple = ()  # for each sentence the answer to it; "" if it is no question
     stamps: tuple = (0, 0)  # versions of the two pictures
     sizes: tuple = (0, 0, 0, 0)  # width and height of the first date, then of the second, in pixels
 
@@ -269,6 +270,7 @@ def _pair_columns(pairs):
     codes = [len(_UNITS) * _FORMATS.index(f) + _UNITS.index(u) for f, u in stated]
     changed = [2 if p.changed is None else int(p.changed) for p in pairs]
     own = [m for p in pairs for m in (p.own_masks or [""] * len(p.captions))]
+    answers = [a for p in pairs for a in (p.answers or [""] * len(p.captions))]
     return dict(
         ids=[p.id for p in pairs],
         t1=[p.t1 for p in pairs],
@@ -276,6 +278,7 @@ def _pair_columns(pairs):
         masks=[p.mask for p in pairs],
         captions=[c for p in pairs for c in p.captions],
         own_masks=own,
+        answers=answers,
         split=np.array([_SPLIT_CODES.index(p.split) for p in pairs], np.uint8),
         changed=np.array(changed, np.uint8),
         size=np.array([p.sizes for p in pairs], np.int32).reshape(-1, 4),
@@ -326,6 +329,11 @@ def count_masks(self: PairTable) -> int:
 @patch
 def count_own_masks(self: PairTable) -> int:
     return _count_filled(self.own_masks)
+
+
+@patch
+def are_answered(self: PairTable) -> np.ndarray:  # (sentences,) bool
+    return np.array([a != b"" for a in self.answers.array.to_pylist()], bool)
 
 
 def _count_filled(texts):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ROW_SUFFIXES', 'SPLITS', 'DatasetError', 'BadRow', 'column_roles', 'iter_rows', 'first_rows', 'is_missing',
-           'read_split', 'read_flag', 'fold_text', 'read_captions', 'read_row']
+           'read_split', 'read_flag', 'fold_text', 'read_captions', 'read_answers', 'read_row']
 
 # %% ../../nbs/data/rows.ipynb #5e3c9476
 import ast
@@ -42,11 +42,12 @@ _ROLES = dict(
     caption="captions sentences caption sentence texts text changecaption changecaptions "
     "description raw",
     prompt="prompt question query expression referringexpression instruction phrase",
+    answer="answer answers",
     box="boxes bboxes bbox box boundingbox boundingboxes",
     mask="changemask mask masks label labels labelrgb changelabel labelpath maskpath gt",
     segmentation="segmentation segmentations rle maskrle polygon polygons",
     split="split subset partition",
-    name="filename imagename name image img file imageid id key",
+    name="filename imagename name image img file imageid imgid id key",
     id="id pairid imgid imageid imagename filename name key",
     changed="changed changeflag ischanged haschange haschanged",
     box_format="bboxformat boxformat",
@@ -65,7 +66,10 @@ def _column_roles(names):
     found = {
         role: [by_fold[k] for k in known.split() if k in by_fold] for role, known in _ROLES.items()
     }
-    return {role: columns[0] for role, columns in found.items() if columns}
+    roles = {role: columns[0] for role, columns in found.items() if columns}
+    if {"prompt", "answer"} <= roles.keys():  # a question is the sentence of its row
+        roles.setdefault("caption", roles["prompt"])
+    return roles
 
 
 def column_roles(
@@ -627,15 +631,49 @@ def _row_captions(value, boxes, text_allowed):
         raise ValueError(f"{len(captions)} captions but {n} boxes; {expected}")
     return list(zip(captions, [boxes] * len(captions) if n < 2 else [[b] for b in boxes]))
 
+# %% ../../nbs/data/rows.ipynb #a2f4c6e1
+def _answer(value):
+    "An answer as text, '' where there is none; `ValueError` if it is neither text nor a number."
+    if value is None or value != value:
+        return ""
+    if not isinstance(value, (str, int, float)):
+        raise ValueError(f"the answer is {value!r:.60} ({type(value).__name__}), not text")
+    is_whole = isinstance(value, float) and value.is_integer()  # as pandas writes them beside NaN
+    text = fold_text(str(int(value) if is_whole else value))
+    if len(text) > _MAX_CAPTION:
+        size = f"{len(text):,} characters, more than {_MAX_CAPTION:,}"
+        raise ValueError(f"the answer has {size}: {text[:40]!r} ...")
+    return "" if text.lower() in _NOTHING else text
+
+
+def read_answers(
+    captions: list,  # of (sentence or `BadRow`, its boxes)
+    row: dict,  # column -> value
+    roles: dict,  # of `column_roles`
+) -> list:  # of (sentence or `BadRow`, its boxes or None: it has no place, its answer or "")
+    "Each sentence with its answer; a question beside a caption is one more, without a place."
+    given, asked, stated = row.get(roles.get("answer")), captions, []
+    answers = [_answer(a) for a in (given if isinstance(given, (list, tuple)) else [given])]
+    if not any(answers):
+        return [(*c, "") for c in captions]
+    if "prompt" in roles and roles["prompt"] != roles.get("caption"):
+        asked = [(q, None) for q in read_captions(row.get(roles["prompt"]))]
+        stated = [] if is_missing(row.get(roles.get("caption"))) else captions
+    if len(asked) != len(answers):
+        found = f"{len(asked)} questions but {len(answers)} answers; expected one for each"
+        raise ValueError(found if asked else f"the answer {answers[0]!r:.40} has no question")
+    return [(*c, "") for c in stated] + [(*q, a) for q, a in zip(asked, answers)]
+
 # %% ../../nbs/data/rows.ipynb #8a0d11e9
 def read_row(
     row: dict,  # column -> value
     roles: dict,  # of `column_roles`
     text_allowed: bool,  # may values be text, as in a CSV file?
-) -> tuple:  # ([(caption or `BadRow`, its boxes), ...], (box format, box units), split, changed)
+) -> tuple:  # (of `read_answers`, (box format, box units), split, changed)
     "What a row says beside its pictures; `ValueError` if a value makes no sense."
     boxes, *convention = _row_boxes(row, roles, text_allowed)
     captions = _row_captions(row.get(roles.get("caption")), boxes, text_allowed)
+    captions = read_answers(captions, row, roles)
     if "caption" in roles and not captions:
         raise ValueError("the caption is missing")
     split, changed = (row.get(roles.get(r)) for r in ("split", "changed"))

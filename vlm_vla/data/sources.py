@@ -28,6 +28,7 @@ from .pairtable import NO_PIXELS, BadSample
 from .rowmasks import DRAWN
 from .rows import SPLITS, DatasetError, read_split
 from vlm_vla.data.targets import (
+    UNKNOWN,
     _decoded,
     difference_of,
     open_verdicts,
@@ -48,8 +49,9 @@ class PairRecord:
     captions: tuple  # of str
     boxes: tuple  # one per caption: (x1, y1, x2, y2) in pixels of the second date, or None
     mask: ImageRef  # change mask, or None
-    changed: bool  # did anything change?
+    changed: bool  # did anything change? None: nobody says
     own_masks: tuple = ()  # one per caption: the mask that it alone means, or None
+    answers: tuple = ()  # one per caption: the answer, if it is a question; else ""
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,13 @@ class Sample:
     caption: str  # the sentence
     box: tuple  # (x1, y1, x2, y2) floats in pixels of the second date, or None
     box_source: str  # "bbox", "mask", "diff" or "none"
-    changed: bool  # does the sentence tell of a change?
+    changed: bool  # does the sentence tell of a change? None: it is a question, and nobody says
     width: int  # pixels, of the second date
     height: int  # pixels, of the second date
     n_regions: int  # separate things that the box covers
     ambiguous: bool  # the sentence means one thing, and there are several
     boxes: tuple = ()  # the boxes that `box` unites, where the data gives several
+    answer: str = ""  # what is to be answered, if the sentence is a question
 
 # %% ../../nbs/data/sources.ipynb #0a466a31
 class _Samples(Sequence):
@@ -157,12 +160,17 @@ def _sample_rows(self: Pairs):
     "Numbers of the sentences that are samples."
     rows = self._sentence_rows()
     rows = rows[self.verdicts["reason"][rows] == 0]
+    if not self.settings.get("answers"):  # of an agent that only points: without those that
+        rows = rows[self.verdicts["changed"][rows] != UNKNOWN]  # have an answer and no place
     if self.per_pair and len(rows):  # the first samples of each pair
         pair = self.table.caption_pair[rows]
         rows = rows[np.arange(len(rows)) - np.searchsorted(pair, pair) < self.per_pair]
     return rows
 
 # %% ../../nbs/data/sources.ipynb #be8df55c
+_CHANGED = (False, True, None)  # by their codes
+
+
 @patch
 def _record(self: Pairs, i):
     if self._last and self._last[0] == i:  # the sentences of a pair are usually asked for in turn
@@ -178,8 +186,9 @@ def _record(self: Pairs, i):
         captions=tuple(t.captions[c] for c in captions),
         boxes=tuple(None if b[0] != b[0] else tuple(b) for b in boxes),  # NaN: no box
         mask=self.source.ref(mask, 0) if mask else None,
-        changed=bool(self.verdicts["pair_changed"][i]),
+        changed=_CHANGED[self.verdicts["pair_changed"][i]],
         own_masks=tuple(self.source.ref(m, 0) if m else None for m in own),
+        answers=tuple(t.answers[c] for c in captions),
     )
     self._last = i, record
     return record
@@ -197,12 +206,13 @@ def _sample(self: Pairs, c):
         caption=pair.captions[k],
         box=pair.boxes[k],
         box_source=self.box_source if pair.boxes[k] else "none",
-        changed=bool(v["changed"][c]),
+        changed=_CHANGED[v["changed"][c]],
         width=width,
         height=height,
         n_regions=int(v["n_regions"][c]),
         ambiguous=bool(v["ambiguous"][c]),
         boxes=self._given_boxes(c, width, height) if v["n_regions"][c] > 1 else (),
+        answer=pair.answers[k],
     )
 
 
@@ -318,7 +328,8 @@ def open_pairs(
         raise ValueError(f"box_source {box_source!r} is unknown; expected {', '.join(known)}")
     max_bad = c.MAX_BAD_FRACTION if c.ON_BAD_SAMPLE == "skip" else 0.0
     # 1. find the data, and read it into one table
-    given = (path, box_source, c.cache_dir, c.ALLOW_DOWNLOAD, max_bad, c.PROMPTS)
+    describes = "describe" in c.TASKS
+    given = (path, box_source, c.cache_dir, c.ALLOW_DOWNLOAD, max_bad, c.PROMPTS, describes)
     source, table, kind = open_data(*given)
     # 2. judge each sentence
     settings = dict(source=kind, region=c.REGION, merge_px=c.MERGE_PX)
@@ -330,6 +341,7 @@ def open_pairs(
     bad = [BadSample(**b) for b in table.meta["bad"] + verdicts.meta["bad"]] + unplaced
     n_bad = table.meta["lost"] + len(verdicts.meta["bad"]) + len(unplaced)
     _check_bad(source, bad, n_bad, table.meta["lost"] + len(table.captions), c)
+    settings = dict(settings, answers=describes)
     pairs = Pairs(source, table, verdicts, splits, settings, bad, per_pair=c.CAPTIONS_PER_PAIR)
     return pairs if split is None else pairs.select(split)
 
@@ -432,6 +444,8 @@ class PairsReport:
     targets: dict  # of `target_statistics`
     regions: dict  # spread of the number of regions in a box
     ambiguous: int  # samples whose sentence means one thing where there are several
+    answers: int  # sentences that are questions with an answer
+    only_answers: int  # questions of these that have no place: they teach words only
     notes: list  # sentences about what was noticed
 
     def to_dict(self) -> dict:
@@ -459,6 +473,14 @@ def _count_splits(pairs):
     }
 
 
+def _count_answers(pairs):
+    "Questions with an answer, and those of them that have no place."
+    rows = pairs._sentence_rows()
+    rows = rows[pairs.table.are_answered()[rows]]
+    only = pairs.verdicts["changed"][rows] == UNKNOWN
+    return dict(answers=len(rows), only_answers=int(only.sum()))
+
+
 def _count(names):
     return dict(Counter(names).most_common())
 
@@ -469,7 +491,6 @@ def report(self: Pairs) -> PairsReport:
     t, v, rows, samples = self.table, self.verdicts, self.rows, self.samples.rows
     sentences, reasons = self._sentence_rows(), v.meta["reasons"]
     left_out = sentences[v["reason"][sentences] > 1]
-    n_changed = int((v["pair_changed"][rows] > 0).sum())
     with_box = samples[~np.isnan(v["box"][samples, 0])]
     origins = (self.box_source, len(with_box)), ("none", len(samples) - len(with_box))
     return PairsReport(
@@ -478,8 +499,8 @@ def report(self: Pairs) -> PairsReport:
         box_source=self.box_source,
         pairs=len(rows),
         samples=len(samples),
-        pairs_changed=n_changed,
-        pairs_unchanged=len(rows) - n_changed,
+        pairs_changed=int((v["pair_changed"][rows] == 1).sum()),
+        pairs_unchanged=int((v["pair_changed"][rows] == 0).sum()),
         splits=_count_splits(self),
         box_sources={k: n for k, n in origins if n},
         left_out=_count(reasons[r] for r in v["reason"][left_out]),
@@ -491,6 +512,7 @@ def report(self: Pairs) -> PairsReport:
         targets=target_statistics(v["box"][with_box], t.size[t.caption_pair[with_box], 2:]),
         regions=spread(v["n_regions"][with_box]),
         ambiguous=int(v["ambiguous"][with_box].sum()),
+        **_count_answers(self),
         notes=_notes(self, t, v),
     )
 
@@ -528,6 +550,10 @@ def _notes(pairs, t, v):
         notes.append("boxes are guesses from the difference of the images, not labels")
     if n := v.meta.get("clipped"):
         notes.append(f"{n} boxes reached over the edge by less than a pixel and were cut off there")
+    if not pairs.settings.get("answers") and (v["changed"] == UNKNOWN).any():
+        notes.append(
+            "questions without a box or a mask are left out: they train TASKS=('point', 'describe')"
+        )
     if pairs.per_pair:
         notes.append(f"at most {pairs.per_pair} samples of each pair (CAPTIONS_PER_PAIR)")
     return notes + pairs.remarks
@@ -567,10 +593,14 @@ def __str__(r: PairsReport):
         f"{n} {why}: {'; '.join(r.left_out_examples[why][:2])}" for why, n in r.left_out.items()
     ]
     bad = [f"{b['id']} ({b['file']}): {b['why']}" for b in r.bad]
+    unknown = r.pairs - r.pairs_changed - r.pairs_unchanged
+    unknown = f", {unknown} of which nobody says" if unknown else ""
+    asked = f"answers  {r.answers} questions have one, {r.only_answers} of them without a place"
     lines = [
         f"{r.root} ({r.kind})",
-        f"pairs    {r.pairs}: {r.pairs_changed} changed, {r.pairs_unchanged} unchanged",
+        f"pairs    {r.pairs}: {r.pairs_changed} changed, {r.pairs_unchanged} unchanged{unknown}",
         f"samples  {r.samples}: boxes {_counts(r.box_sources)}",
+        *([asked] if r.answers else []),
         f"splits   {'; '.join(splits) or 'none'}",
         f"sizes    {sizes}",
         *(_target_lines(r) if r.targets else []),
@@ -629,7 +659,7 @@ def _plot_dates(fig, pairs, i, bottom):
     "Both dates side by side, with the outline of the mask."
     pair, coding = pairs[i], pairs.verdicts.meta["masks"]
     axes = [fig.add_axes((0.01 + 0.5 * k, bottom, 0.48, 0.57)) for k in range(2)]
-    state = "changed" if pair.changed else "unchanged"
+    state = {True: "changed", False: "unchanged", None: "nobody says whether changed"}[pair.changed]
     titles = f"{drawable(pair.id)[0]}, first date", f"second date ({pair.split}, {state})"
     for ax, ref, title in zip(axes, (pair.t1, pair.t2), titles):
         show_image(ax, ref.open()).set_title(title, fontsize=8)

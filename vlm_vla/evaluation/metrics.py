@@ -366,15 +366,18 @@ def _region(x):
     if "region" not in x or "region_true" not in x:
         return {}
     rows = x["has_mask"] if "has_mask" in x else torch.ones(len(x["region"])) > 0
+    if not rows.any():
+        return {}
     threshold, miou = choose_threshold(x["region"][rows].sigmoid(), x["region_true"][rows])
     return dict(region_miou=miou, region_threshold=threshold)
 
 # %% ../../nbs/evaluation/metrics.ipynb #b707dd78
 def _metrics(x):
-    "Grounding of the samples with a box, change score of all."
+    "Grounding of the samples with a box, change score of all of which it is known."
     ok = x["action_vector"].isfinite().all(1).numpy()
     given = (x[k].numpy()[ok] for k in ("action_pred", "bbox", "width", "height"))
-    score, changed = x["change_logit"].numpy(), x["changed"].numpy()
+    judged = x["changed"].isfinite()
+    score, changed = x["change_logit"][judged].numpy(), x["changed"][judged].bool().numpy()
     return dict(
         summarise(ground(*given), _QUICK),
         auroc=auroc(score, changed),
@@ -382,6 +385,12 @@ def _metrics(x):
     )
 
 # %% ../../nbs/evaluation/metrics.ipynb #48bdf44e
+def _lessons(batch):
+    "What the words are judged on: each sentence, or the answer where it is a question."
+    rows = zip(batch["caption"], batch["texts"], batch["answer"])
+    return [lesson("", t, c, a) if a else lesson(c, t) for c, t, a in rows]
+
+
 def quick_metrics(
     model: torch.nn.Module,  # an agent, or one wrapped by accelerate
     loader,  # of batches as `collate` makes them: images or cached features
@@ -395,7 +404,7 @@ def quick_metrics(
         for n, b in enumerate(loader if progress is None else progress(loader)):
             if limit is not None and n >= limit:
                 break
-            more = dict(words=[*map(lesson, b["caption"], b["texts"])]) if describes else {}
+            more = dict(words=_lessons(b)) if describes else {}
             out = model(b["image_t1"], b["image_t2"], b["caption"], **more)
             arrays = {k: out[k].float().cpu() for k in _OUTPUTS if k in out}
             arrays.update({_target_name(k): b[k].cpu() for k in _TARGETS if k in b})

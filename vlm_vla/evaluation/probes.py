@@ -445,7 +445,8 @@ def open_split(
     split: str,  # "train", "val" or "test"
 ) -> tuple:  # (`Pairs` split as in training, `LevirCCActionDataset` of `split`, never augmented)
     "The data of one split, divided as in training."
-    pairs = open_pairs(config.DATASET_PATH, config=config)
+    pointing = config.replace(TASKS=("point",))  # without the questions that have only an answer
+    pairs = open_pairs(config.DATASET_PATH, config=pointing)
     divided = train_and_val(pairs, seed=config.SEED)
     chosen = pairs if split == "test" else divided
     return divided, LevirCCActionDataset(split, config=config, pairs=chosen, augment=False)

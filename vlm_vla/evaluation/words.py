@@ -100,7 +100,8 @@ def describe_pairs(
     first, side = {}, model.config.input_size
     out = {key: [] for key in (*asked, ("plain", "kinds"))}
     for i, sample in enumerate(dataset.samples):
-        first.setdefault(sample.pair_id, i)
+        if not sample.answer:
+            first.setdefault(sample.pair_id, i)
     rows, blank = list(first.values()), model.look(torch.zeros(1, 3, side, side))
     for k in range(0, len(rows), batch_size):
         items = [dataset[i] for i in rows[k : k + batch_size]]
@@ -116,21 +117,25 @@ def describe_pairs(
 @torch.inference_mode()
 def answer_questions(
     model,  # a `VLM_ActionAgent` that describes
-    dataset,  # a `LevirCCActionDataset`, of images
-    seed: int = 0,  # which questions
+    dataset,  # a `LevirCCActionDataset`, of images or of cached features
+    seed: int = 0,  # which questions are made
 ) -> dict:  # first word of the question -> (fraction right, how many)
-    "Exact match of the answers to one question about each pair."
-    first, texts, right = {}, {}, {}
+    "Exact match of the answers to the data's own questions; else to one made for each pair."
+    first, texts, asked, right = {}, {}, {}, {}
     for i, s in enumerate(dataset.samples):
         first.setdefault(s.pair_id, i)
         texts.setdefault(s.pair_id, []).append(s.caption)
-    row = torch.zeros(1, dtype=torch.long, device=model.device)
-    for name, i in first.items():
-        question, answer = question_of(texts[name], random.Random(f"{seed} {name}"))
-        item = dataset[i]
+        if s.answer:
+            asked.setdefault(s.pair_id, []).append((s.caption, s.answer))
+    if not asked:
+        asked = {n: [question_of(t, random.Random(f"{seed} {n}"))] for n, t in texts.items()}
+    for name, pairs in asked.items():
+        questions, rows = [q for q, _ in pairs], torch.zeros(len(pairs), dtype=torch.long)
+        item = dataset[first[name]]
         seen = [model.look(item[k][None]) for k in ("image_t1", "image_t2")]
-        said = model.say(*seen, [question], row)[0]
-        right.setdefault(question.split()[0], []).append(said == answer)
+        said = model.say(*seen, questions, rows.to(model.device))
+        for text, (question, answer) in zip(said, pairs):
+            right.setdefault(question.split()[0].lower(), []).append(text == answer)
     return {kind: (float(np.mean(v)), len(v)) for kind, v in right.items()}
 
 # %% ../../nbs/evaluation/words.ipynb #87d69300
@@ -154,9 +159,10 @@ def evaluate_words(
 ) -> dict:  # row -> name -> score
     "Scores and facts of the agent, its probes, and the most frequent sentence."
     texts, mode = {}, model.training
-    for s in dataset.samples:
+    for s in (s for s in dataset.samples if not s.answer):
         texts.setdefault(s.pair_id, []).append(s.caption)
-    true = list(texts.values())
+    if not (true := list(texts.values())):
+        raise ValueError(f"{dataset.pairs.root} has questions only: use answer_questions")
     common = Counter(t for r in true for t in r).most_common(1)[0][0]
     model.eval()
     said = describe_pairs(model, dataset, **how)

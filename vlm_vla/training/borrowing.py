@@ -34,7 +34,8 @@ class OtherSentences:
 def _borrowed(self: OtherSentences, name, changed, epoch):
     "The sentence that a sample is read with in place of its own; None to keep it."
     c, draw = self.config, random.Random(f"{self.config.SEED} {epoch} {name}")
-    if not self.pool or draw.random() >= (c.FALSE_CAPTIONS if changed else c.BORROWED_CAPTIONS):
+    share = {True: c.FALSE_CAPTIONS, False: c.BORROWED_CAPTIONS}.get(changed, 0)
+    if not self.pool or draw.random() >= share:
         return None
     if not changed:
         return draw.choice(self.pool)

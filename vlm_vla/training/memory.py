@@ -15,6 +15,7 @@ from accelerate.utils import release_memory
 from accelerate.utils.memory import should_reduce_batch_size
 from tqdm import tqdm
 
+from ..nets.losses import is_judged
 from .engine import in_any_process, random_state, set_random_state
 from ..utils import count_parameters
 
@@ -83,17 +84,18 @@ def loss_weights(
     t,  # a `Trainer`
     micro_batches: list,  # of this process, in one optimizer step
 ) -> list:
-    "For each micro-batch: its part of the samples, and of the boxes, in the whole step."
+    "For each micro-batch: its part of what the losses are means over, in the whole step."
 
     def count(b):
         boxes = b["action_vector"].isfinite().all(1).sum().item()
-        return [0, 0] if "filler" in b else [boxes, len(b["caption"])]
+        judged = is_judged(b).sum().item()
+        return [0, 0, 0] if "filler" in b else [boxes, judged, len(b["caption"])]
 
     counts = torch.tensor([count(b) for b in micro_batches], dtype=torch.float64)
     total = counts.sum(0).to(t.accelerator.device, torch.float32)
     total = t.accelerator.reduce(total, "sum").cpu().double().clamp(min=1)
     parts = counts / total * t.world  # accelerate averages over processes; we want the sum
-    return [dict(box=float(b), sample=float(s)) for b, s in parts]
+    return [dict(zip(("box", "sample", "words"), p)) for p in parts.tolist()]
 
 
 def add_losses(

@@ -89,7 +89,8 @@ class EpochBatches:
         self.n, samples = len(dataset), getattr(dataset, "samples", None) if shuffle else None
         if samples is None:
             self.order, samples = "random", ()
-        self.changed = np.array([s.changed for s in samples] or [True] * self.n)
+        # a question of which nobody says whether it is about a change is not left out as unchanged
+        self.changed = np.array([s.changed in (True, None) for s in samples] or [True] * self.n)
         self.lengths = np.array([len(s.caption) for s in samples])
         self.pairs = np.unique([s.pair_id for s in samples], return_inverse=True)[1]
 

@@ -177,7 +177,7 @@ def _split_pairs(
 def _check_training_data(
     t,
 ):
-    "A batch must fit into the data, and some sample must have a box."
+    "A batch must fit into the data, and some sample must have a box or an answer."
     c, many = t.config, f" on each of {t.world} processes" if t.world > 1 else ""
     n = sum(map(len, EpochBatches(t.train_data, 1, **sample_order(t.config)).batches(0)))
     said = f"BATCH_SIZE is {c.BATCH_SIZE}{many}, and an epoch has only {n} samples"
@@ -187,7 +187,7 @@ def _check_training_data(
         raise ValueError(f"{said}; set BATCH_SIZE to {n // t.world} or less")
     if n < c.BATCH_SIZE * t.world:
         warnings.warn(said, stacklevel=2)
-    if not any(s.box is not None for s in t.train_data.samples):
+    if not any(s.box is not None or s.changed is None for s in t.train_data.samples):
         raise ValueError(
             f"{c.DATASET_PATH}: no training sample has a box, so there is nothing to point at"
         )
@@ -252,10 +252,13 @@ def words_to_learn(
     c, out = t.config, []
     if t.model.resampler is None:
         return None
-    for name, caption, texts in zip(batch["id"], batch["caption"], batch["texts"]):
+    columns = (batch[k] for k in ("id", "caption", "texts", "answer"))
+    for name, caption, texts, answer in zip(*columns):
         pair = name.rpartition("#")[0]
         draw = random.Random(f"{c.SEED} {t.state['epoch']} {pair}")
-        if draw.random() < c.QUESTIONS:
+        if answer:
+            caption, said = "", (caption, answer)  # a question tells of nothing
+        elif draw.random() < c.QUESTIONS:
             said = question_of(texts, draw)
         else:
             said = draw.choice([(DESCRIBE, draw.choice(texts)), (LIST, listing(all_facts(texts)))])
@@ -296,11 +299,12 @@ def _machine_lines(t):
 def _work_lines(t):
     c, n = t.config, count_parameters(t.model)
     sizes = c.BATCH_SIZE, t.world, c.GRADIENT_ACCUMULATION_STEPS
-    changed = int(t.loader("train").batch_sampler.changed.sum())
+    asked = sum(s.changed is None for s in t.train_data.samples)
+    asked = f", {asked:,} with only an answer" if asked else ""
     shorter = f", shortened from {c.WARMUP_STEPS} for so short a run"
     return {
-        "data": f"{len(t.train_data):,} samples to train on ({changed:,} with a change), "
-        f"{len(t.val_data):,} to validate",
+        "data": f"{len(t.train_data):,} samples to train on "
+        f"({len(t.others.pool):,} with a change{asked}), {len(t.val_data):,} to validate",
         "": t.train_data.note,
         "batch": f"{' x '.join(map(str, sizes))} = {math.prod(sizes)}; {t.total_steps:,} steps "
         f"in {t.epochs} epoch{'s' * (t.epochs > 1)}",
