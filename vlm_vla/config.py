@@ -116,7 +116,10 @@ class _Model(Settings):
 class _Language(Settings):
     "How the language model is trained."
 
-    USE_LORA = Setting(True, "train LoRA adapters in the language model; False: it is frozen")
+    USE_LORA = Setting(
+        True,
+        "train LoRA in the language model to read; False: it is frozen (to write, it has LoRA)",
+    )
     LORA_R = Setting(8, "rank of the LoRA update", low=1)
     LORA_ALPHA = Setting(16, "LoRA scale: the update is multiplied by alpha / r", low=1)
     LORA_DROPOUT = Setting(0.05, "dropout before the LoRA update", low=0.0, high=1.0)

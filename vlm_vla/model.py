@@ -21,7 +21,7 @@ from .config import Config
 from .nets import checkpoint
 from .nets.base import load_base, quiet, weights_of_base
 from .nets.checkpoint import find_bases, resolve_checkpoint
-from .nets.language import LanguageEncoder, add_lora, load_language, pick_4bit
+from .nets.language import LanguageEncoder, load_language, pick_4bit, with_adapters
 from .nets.losses import LOSSES, action_region, has_box, mse_loss, pick_losses
 from .nets.pointer import FUSIONS, HEADS, PatchPointer, Projector, focus, pick
 from .nets.region import RegionHead
@@ -317,13 +317,9 @@ def weightless(
     pick_losses(config.loss_weights)
     encoder = vision_shape(vision, config)
     with torch.device("meta"), quiet():
-        says = "describe" in config.TASKS
-        kind = AutoModelForCausalLM if says else AutoModel
+        kind = AutoModelForCausalLM if "describe" in config.TASKS else AutoModel
         whole = kind.from_config(language, trust_remote_code=False).requires_grad_(False)
-        body = add_lora(whole.base_model, config) if config.USE_LORA else whole.base_model
-        reading = config.TEXT_POOLING, config.MAX_TEXT_LENGTH
-        reader = LanguageEncoder(body, tokenizer, *reading, causal=whole if says else None)
-        return VLM_ActionAgent(encoder, reader, config)
+        return VLM_ActionAgent(encoder, with_adapters(whole, tokenizer, config), config)
 
 # %% ../nbs/02_model.ipynb #982be116
 @patch

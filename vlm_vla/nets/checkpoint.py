@@ -128,6 +128,15 @@ def _write_card(agent, folder):
     (folder / "agent.json").write_text(json.dumps(card, indent=2), encoding="utf-8")
 
 # %% ../../nbs/nets/checkpoint.ipynb #27bc93d2
+_ADAPTER = "adapter_model.safetensors"
+
+
+def _adapters(agent):
+    "{folder: model} of those parts of the language model that have LoRA."
+    models = dict(adapter=agent.language.model, writer=agent.language.writer)
+    return {name: model for name, model in models.items() if isinstance(model, PeftModel)}
+
+
 def save_agent(
     agent,  # a `VLM_ActionAgent`
     folder,  # where to write it
@@ -135,10 +144,10 @@ def save_agent(
     "Write adapter, our own weights, settings and a model card; megabytes."
 
     def fill(new):
-        if isinstance(agent.language.model, PeftModel):
+        for name, model in _adapters(agent).items():
             with quiet():
-                agent.language.model.save_pretrained(new / "adapter", save_embedding_layers=False)
-            (new / "adapter/README.md").unlink(missing_ok=True)
+                model.save_pretrained(new / name, save_embedding_layers=False)
+            (new / name / "README.md").unlink(missing_ok=True)
         save_file(head_state(agent), new / "head.safetensors")
         paths = {k: Path(getattr(agent.config, k)) for k in ("CLIP_PATH", "LLM_PATH")}
         found = {k: str(p.absolute()) for k, p in paths.items() if p.exists()}
@@ -236,7 +245,7 @@ def check_agent(
     "`ValueError` if a file of the agent is not as it was written; very old ones have no list."
     card, sealed = read_card(folder), folder / SEAL
     files = {**(card.get("files") or {}), **(read_json(sealed) if sealed.is_file() else {})}
-    names = ["agent.json", "head.safetensors", "adapter/adapter_model.safetensors"]
+    names = ["agent.json", "head.safetensors", *(f"{k}/{_ADAPTER}" for k in ("adapter", "writer"))]
     settings = card.get("settings") or {}
     for name in names if settings else [*names, "config.json"]:
         if name in files and (folder / name).is_file():
@@ -348,15 +357,18 @@ def read_agent(
     check_agent(path)
     _check_hashes(agent, path)
     _load_head(agent, path / "head.safetensors")
-    if isinstance(agent.language.model, PeftModel):
-        file = path / "adapter/adapter_model.safetensors"
-        adapter = dict(model=agent.language.model, save_embedding_layers=False)
-        mine, saved = get_peft_model_state_dict(**adapter), _read_weights(file)
-        wrong = [k for k in mine if k not in saved or saved[k].shape != mine[k].shape]
-        if wrong := wrong + [k for k in saved if k not in mine]:
-            raise ValueError(
-                f"{file} does not fit this agent, first at {wrong[0]}: "
-                "another LORA_R or LORA_TARGET_MODULES"
-            )
-        set_peft_model_state_dict(agent.language.model, saved)
+    for name, model in _adapters(agent).items():
+        _load_adapter(model, path / name / _ADAPTER)
     return agent
+
+
+def _load_adapter(model, file):
+    "LoRA's weights; every name and shape must fit."
+    mine, saved = get_peft_model_state_dict(model, save_embedding_layers=False), _read_weights(file)
+    wrong = [k for k in mine if k not in saved or saved[k].shape != mine[k].shape]
+    if wrong := wrong + [k for k in saved if k not in mine]:
+        raise ValueError(
+            f"{file} does not fit this agent, first at {wrong[0]}: "
+            "another LORA_R or LORA_TARGET_MODULES"
+        )
+    set_peft_model_state_dict(model, saved)

@@ -122,7 +122,7 @@ def word_losses(
     ids, mask, labels = assemble(language, prompts, answers)
     inputs = _inputs(language, vectors, ids, mask)
     where = position_ids(inputs["attention_mask"])
-    hidden = language.model(**inputs, position_ids=where).last_hidden_state
+    hidden = language.writer(**inputs, position_ids=where).last_hidden_state
     longest = (labels >= 0).sum(1).max()
     labels = labels[:, -longest:]
     logits = language.causal.get_output_embeddings()(hidden[:, -longest - 1 : -1]).float()
