@@ -66,6 +66,7 @@ class _Picture(Figure):
 
 # %% ../../nbs/evaluation/plots.ipynb #10be7e8e
 _INK, _AGENT, _PROBE, _PLAIN, _GOOD = "#22303c", "#1b6ca8", "#c8553d", "#9aa5b1", "#4f8a5b"
+_FALSE = "#d9a036"
 _SQUARE = "#ff8c1a"
 
 
@@ -270,15 +271,19 @@ def plot_scores(
     predictions: list,  # of a report
     threshold: float = None,  # chosen on validation
 ):  # Figure
-    "The change score; stock sentences can be told by reading alone, borrowed ones (red) cannot."
+    "The change score; stock sentences can be told by reading alone, borrowed ones cannot."
     fig, ax = _axes("predicted probability of a change", "% of the kind", xlim=(0, 1))
     changed = [p["change"] for p in predictions if p["changed"]]
     own = [p["change"] for p in predictions if not p["changed"]]
-    borrowed = [v for p in predictions if (v := p.get("described_change")) is not None]
+    borrowed, false = (
+        [v for p in predictions if (v := p.get(f"{probe}_change")) is not None]
+        for probe in ("described", "false")
+    )
     for label, color, values in (
         ("changed", _AGENT, changed),
         ("unchanged, its own sentence", _PLAIN, own),
         ("unchanged, a borrowed sentence", _PROBE, borrowed),
+        ("changed, a false sentence", _FALSE, false),
     ):
         if not values:
             continue
