@@ -190,7 +190,7 @@ class _Order(Settings):
     )
     FALSE_CAPTIONS = Setting(
         0.1,
-        "fraction of the others that get a sentence that is not true of them",
+        "fraction of the others that are read once more, with a false sentence",
         low=0.0,
         high=1.0,
     )

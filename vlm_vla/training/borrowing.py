@@ -46,15 +46,25 @@ def _borrowed(self: OtherSentences, name, changed, epoch):
 @patch
 def exchange(
     self: OtherSentences,
-    batch: dict,  # of `collate` or `collate_shared`
+    batch: dict,  # of `collate_shared`
     epoch: int,  # counts from 0
-) -> dict:  # with `read`: the sentences to read; nothing to point at where they are not true
-    "The batch with some sentences exchanged."
-    names = zip(batch["id"], batch["changed"].tolist())
-    lent = [self._borrowed(name, changed, epoch) for name, changed in names]
-    rows = torch.tensor([text is not None for text in lent])
-    empty = dict(changed=False, action_vector=math.nan, region=0, has_mask=True)
-    out = {k: batch[k].clone() for k in empty if k in batch}
-    for k, values in out.items():
-        values[rows] = empty[k]
-    return {**batch, **out, "read": [new or own for new, own in zip(lent, batch["caption"])]}
+) -> dict:  # with `read`: the sentences to read
+    "Unchanged pairs read with borrowed sentences; changed ones once more with false ones."
+    samples = list(zip(batch["caption"], batch["id"], batch["changed"].tolist()))
+    lent = [self._borrowed(name, changed, epoch) for _, name, changed in samples]
+    read = [own if c or new is None else new for (own, _, c), new in zip(samples, lent)]
+    rows = [i for i, new in enumerate(lent) if new is not None and samples[i][2]]
+    return {**_with_false(batch, rows), "read": read + [lent[i] for i in rows]}
+
+
+def _with_false(batch, rows):
+    "The batch with some rows once more, to which the answer is no: no place, an empty region."
+    out, empty = dict(batch), dict(changed=False, action_vector=math.nan, region=0, has_mask=True)
+    for name, values in batch.items():
+        if torch.is_tensor(values) and name not in ("image_t1", "image_t2"):
+            more = values[rows]
+            more = torch.full_like(more, empty[name]) if name in empty else more
+            out[name] = torch.cat([values, more])
+        elif isinstance(values, list):
+            out[name] = values + [values[i] for i in rows]
+    return out
