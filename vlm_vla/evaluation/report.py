@@ -198,14 +198,14 @@ def _change_rows(metrics):
         k: pair(f"change.accuracy_{k}", "pct")
         for k in ("changed", "unchanged", "borrowed", "false")
     }
-    rows.append([f"a true sentence accepted, at {at}", *right["changed"], *[""] * 4])
+    rows.append([f"what is true accepted, at {at}", *right["changed"], *[""] * 4])
     no = (cell for k in ("unchanged", "borrowed", "false") for cell in right[k])
-    rows.append([f"a pair or sentence refused, at {at}", *no])
+    rows.append([f"what is not refused, at {at}", *no])
     wrong = "wrong points, mean over all coverages (AURC), by change score"
     for k, label in (("change", wrong), ("peak", "the same, by peak of attention")):
         if (aurc := lookup(metrics, f"confidence.{k}.aurc")) is not None:
             rows.append([label, number(aurc), *[""] * 5])
-    no = "unchanged pairs with a borrowed sentence", "changed pairs with a false one"
+    no = "unchanged, borrowed sentence", "changed, false sentence"
     return ["", "sentences as they are", "95 %", no[0], "95 %", no[1], "95 %"], rows
 
 # %% ../../nbs/evaluation/report.ipynb #da01db24
