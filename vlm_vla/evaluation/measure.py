@@ -169,7 +169,7 @@ def _change_metrics(
         out["across_halves"] = _across_halves(q, answers)
     return out
 
-
+# %% ../../nbs/evaluation/measure.ipynb #72a03ezz
 def best_threshold(
     q: Questions,  # questions of the validation split
     answers: dict,  # name -> `Answers`

@@ -136,7 +136,7 @@ def _sample(rows, limit, seed):
         return rows
     return np.sort(np.random.default_rng(seed).permutation(rows)[:limit])
 
-
+# %% ../../nbs/evaluation/probes.ipynb #2c39d8zz
 def _captions(kind, q, rows, seed, no_words):
     "(rows, captions): those rows that can be asked with this kind of sentence."
     if kind == "own":

@@ -87,7 +87,7 @@ WORD_PROBES = dict(  # name -> what becomes of the features of both dates, and o
 )
 ASKED = tuple((p, DESCRIBE) for p in ("plain", "blank")) + tuple((p, LIST) for p in WORD_PROBES)
 
-
+# %% ../../nbs/evaluation/words.ipynb #0898c6zz
 @torch.inference_mode()
 def describe_pairs(
     model,  # a `VLM_ActionAgent` that describes

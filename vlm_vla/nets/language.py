@@ -216,7 +216,7 @@ def add_lora(
         except ValueError as e:
             raise ValueError(f"LORA_TARGET_MODULES does not fit this language model: {e}") from e
 
-
+# %% ../../nbs/nets/language.ipynb #bb13a3zz
 def _once_more(model):
     "The same model with modules of its own, for another adapter, and the very same weights."
     return deepcopy(model, {id(t): t for t in (*model.parameters(), *model.buffers())})

@@ -56,7 +56,7 @@ def exchange(
     rows = [i for i, new in enumerate(lent) if new is not None and samples[i][2]]
     return {**_with_false(batch, rows), "read": read + [lent[i] for i in rows]}
 
-
+# %% ../../nbs/training/borrowing.ipynb #b0r000zz
 def _with_false(batch, rows):
     "The batch with some rows once more, to which the answer is no: no place, an empty region."
     out, empty = dict(batch), dict(changed=False, action_vector=math.nan, region=0, has_mask=True)
