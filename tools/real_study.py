@@ -56,7 +56,7 @@ BASE = dict(
 )
 LOSSES = Config.setting("LOSS_WEIGHTS").default
 MODEL = """VISION_FEATURES VISION_LAYERS REGION_HEAD FUSION TEXT_POOLING TILES LOSS_WEIGHTS
-BORROWED_CAPTIONS AUGMENT FEATURE_DROPOUT EMA_DECAY WEIGHT_DECAY"""
+BORROWED_CAPTIONS FALSE_CAPTIONS AUGMENT FEATURE_DROPOUT EMA_DECAY WEIGHT_DECAY"""
 GUIDE = {k: PRESETS["guide"][k] for k in MODEL.split()} | dict(USE_LORA=True)
 # Names in capitals are settings. encoder: random (same shape) or tiny; llm: second or tiny;
 # drawn: drawn scenes trained on first, in a style; real: training pairs used, None: all.

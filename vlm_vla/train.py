@@ -149,11 +149,10 @@ def setup_model(self: Trainer) -> None:
 @patch
 def gradients(
     self: Trainer,
-    group: list,  # batches of one optimizer step
+    group: list,  # batches of one optimizer step, of `OtherSentences.exchange`
 ) -> torch.Tensor:
     "Add up the gradients of a group of batches; the loss of this process's part."
     self.loss_sums, cut = {}, self.state["micro_batches"]
-    group = [self.others.exchange(b, self.state["epoch"]) for b in group]
     inputs = [m for b in group for m in memory.split_batch(b, cut)]
     for k, (b, weights) in enumerate(zip(inputs, memory.loss_weights(self, inputs))):
         images, targets = (b["image_t1"], b["image_t2"]), (b["action_vector"], b["changed"])
@@ -174,6 +173,7 @@ def step(
 ) -> float:
     "One optimizer step over a group of batches; the loss, or NaN when the step was left out."
     c, scaler = self.config, self.accelerator.scaler
+    group = [self.others.exchange(b, self.state["epoch"]) for b in group]
     found = memory.gradients_that_fit(self, group) if c.AUTO_BATCH else self.gradients(group)
     loss = self.accelerator.reduce(found, "mean").item()
     factor = order.lr_factor(self.state["step"], self.total_steps, self.warmup)

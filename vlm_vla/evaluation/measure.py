@@ -27,7 +27,7 @@ from vlm_vla.evaluation.metrics import (
     risk_coverage,
     summarise,
 )
-from .probes import PROBES, Questions
+from .probes import PROBES, UNTRUE, Questions
 
 # %% ../../nbs/evaluation/measure.ipynb #7c1ab37e
 def grounding(
@@ -99,15 +99,12 @@ def points_on_masks(
     return on, near
 
 # %% ../../nbs/evaluation/measure.ipynb #19915448
-_UNTRUE = dict(borrowed="described", false="false")  # probes to which the answer is no
-
-
 def _change_answers(q, answers):
     "{'own', 'borrowed', 'false'}: (rows, logit, changed) that the change score is judged on."
     plain = answers["plain"]
     yes = q.changed[plain.rows]
     out = {"own": (plain.rows, plain.logit, yes)}
-    for name, probe in _UNTRUE.items():
+    for name, probe in UNTRUE.items():
         if probe in answers:
             no = answers[probe]
             out[name] = (
@@ -162,8 +159,8 @@ def _change_metrics(
     yes, said = q.changed[plain.rows], plain.change >= threshold
     out["accuracy_changed"] = _rate(said[yes], weights[:, plain.rows[yes]])
     out["accuracy_unchanged"] = _rate(~said[~yes], weights[:, plain.rows[~yes]])
-    for name in (k for k in _UNTRUE if k in out):
-        no = answers[_UNTRUE[name]]
+    for name in (k for k in UNTRUE if k in out):
+        no = answers[UNTRUE[name]]
         out[f"accuracy_{name}"] = _rate(no.change < threshold, weights[:, no.rows])
     if "borrowed" in out:
         out["across_halves"] = _across_halves(q, answers)
@@ -176,7 +173,7 @@ def best_threshold(
 ) -> tuple:  # (threshold, where it comes from)
     "The change threshold that the validation split suggests."
     logit, changed = answers["plain"].logit, q.changed[answers["plain"].rows]
-    for no in (answers[k] for k in _UNTRUE.values() if k in answers):
+    for no in (answers[k] for k in UNTRUE.values() if k in answers):
         logit = np.concatenate([logit, no.logit])
         changed = np.concatenate([changed, np.zeros(len(no.logit), bool)])
     threshold = pick_threshold(_sigmoid(logit), changed)
@@ -381,6 +378,6 @@ def prediction_rows(
         "places": q.n_places[plain.rows].tolist(),
         **_probe_columns(answers, "shuffled", plain.rows, "caption"),
     }
-    for probe in _UNTRUE.values():
+    for probe in UNTRUE.values():
         columns |= _probe_columns(answers, probe, plain.rows, "caption", "change", "logit")
     return [dict(zip(columns, values)) for values in zip(*columns.values())]

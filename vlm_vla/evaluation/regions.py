@@ -31,6 +31,7 @@ from vlm_vla.evaluation.masks import (
     summarise_places,
 )
 from .metrics import percentiles
+from .probes import PROBES, UNTRUE
 from ..nets.region import at_size
 
 # %% ../../nbs/evaluation/regions.ipynb #d67c620d
@@ -157,7 +158,7 @@ def _judge(dataset, q, answers, threshold):
         if true is None:
             continue
         for who, a in answers.items():
-            if i not in at[who] or (who in ("described", "false") and has_box):
+            if i not in at[who] or (who in UNTRUE.values() and has_box):
                 continue
             region, found = cut_region(a.region[at[who][i]], threshold, *size)
             tally.add(who, i, region, true)
@@ -239,7 +240,7 @@ def region_metrics(
     if not tally.boxes:
         return {}
     rows = tally.rows["square"]
-    w, others = weights[:, rows], [k for k in answers if k not in ("plain", "described", "false")]
+    w, others = weights[:, rows], [k for k in answers if k in PROBES]
     tally.scores["plain"] += tally.scores.get("described", [])
     tally.rows["plain"] += tally.rows.get("described", [])
     oracle = box_iou(action_to_box(q.truth(rows), q.width[rows], q.height[rows]), q.box[rows])

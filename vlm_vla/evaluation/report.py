@@ -198,9 +198,9 @@ def _change_rows(metrics):
         k: pair(f"change.accuracy_{k}", "pct")
         for k in ("changed", "unchanged", "borrowed", "false")
     }
-    rows.append([f"what is true accepted, at {at}", *right["changed"], *[""] * 4])
+    rows.append([f"found where it is there, at {at}", *right["changed"], *[""] * 4])
     no = (cell for k in ("unchanged", "borrowed", "false") for cell in right[k])
-    rows.append([f"what is not refused, at {at}", *no])
+    rows.append([f"not found where it is not, at {at}", *no])
     wrong = "wrong points, mean over all coverages (AURC), by change score"
     for k, label in (("change", wrong), ("peak", "the same, by peak of attention")):
         if (aurc := lookup(metrics, f"confidence.{k}.aurc")) is not None:

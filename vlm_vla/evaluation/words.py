@@ -96,7 +96,7 @@ def describe_pairs(
     batch_size: int = 16,  # pairs at once
     **how,  # of `write`: beams, max_new_tokens
 ) -> dict:  # (probe, prompt) -> a text for each pair
-    "What the agent says about each pair of a dataset, which it encodes once; and is sure of."
+    "What the agent says of each pair with a sentence that is no question, and what it is sure of."
     first, side = {}, model.config.input_size
     out = {key: [] for key in (*asked, ("plain", "kinds"))}
     for i, sample in enumerate(dataset.samples):

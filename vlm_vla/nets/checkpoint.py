@@ -99,7 +99,8 @@ look comes out, as `[cx, cy, scale]`.
 - image encoder: {vision[model_type]}, width {vision[hidden_size]}
   (named {c.VISION_MODEL_NAME} in the settings; frozen, not included)
 - language model: {language[model_type]}, width {language[hidden_size]}
-  (named {c.LLM_MODEL_NAME} in the settings; LoRA adapter in `adapter/`)
+  (named {c.LLM_MODEL_NAME} in the settings; LoRA to read with in
+  `adapter/`, to write with in `writer/`, where it has them)
 - features {c.VISION_FEATURES}, layers {c.VISION_LAYERS}, grid {grid[0]} x {grid[1]},
   fusion {c.FUSION}, sentence pooling {c.TEXT_POOLING}
 
@@ -129,11 +130,12 @@ def _write_card(agent, folder):
 
 # %% ../../nbs/nets/checkpoint.ipynb #27bc93d2
 _ADAPTER = "adapter_model.safetensors"
+_FOLDERS = dict(adapter="model", writer="writer")  # folder -> part of the `LanguageEncoder`
 
 
 def _adapters(agent):
     "{folder: model} of those parts of the language model that have LoRA."
-    models = dict(adapter=agent.language.model, writer=agent.language.writer)
+    models = {name: getattr(agent.language, part) for name, part in _FOLDERS.items()}
     return {name: model for name, model in models.items() if isinstance(model, PeftModel)}
 
 
@@ -245,7 +247,7 @@ def check_agent(
     "`ValueError` if a file of the agent is not as it was written; very old ones have no list."
     card, sealed = read_card(folder), folder / SEAL
     files = {**(card.get("files") or {}), **(read_json(sealed) if sealed.is_file() else {})}
-    names = ["agent.json", "head.safetensors", *(f"{k}/{_ADAPTER}" for k in ("adapter", "writer"))]
+    names = ["agent.json", "head.safetensors", *(f"{k}/{_ADAPTER}" for k in _FOLDERS)]
     settings = card.get("settings") or {}
     for name in names if settings else [*names, "config.json"]:
         if name in files and (folder / name).is_file():

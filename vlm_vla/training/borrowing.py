@@ -32,7 +32,7 @@ class OtherSentences:
 # %% ../../nbs/training/borrowing.ipynb #b0r00007
 @patch
 def _borrowed(self: OtherSentences, name, changed, epoch):
-    "The sentence that a sample is read with in place of its own; None to keep it."
+    "A sentence that is not true of a sample; None where the draw lends none."
     c, draw = self.config, random.Random(f"{self.config.SEED} {epoch} {name}")
     share = {True: c.FALSE_CAPTIONS, False: c.BORROWED_CAPTIONS}.get(changed, 0)
     if not self.pool or draw.random() >= share:
