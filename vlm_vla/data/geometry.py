@@ -294,11 +294,14 @@ def mask_box(
     return np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1], dtype=float) if len(xs) else None
 
 # %% ../../nbs/data/geometry.ipynb #f6e8237e
-def _overlap(cells, size, lo, hi):
-    "(cells, n): the fraction of each of the cells along `size` pixels that lies in [lo, hi)."
-    edges = np.arange(cells + 1)[:, None] * (size / cells)
-    covered = np.minimum(edges[1:], hi) - np.maximum(edges[:-1], lo)
-    return np.clip(covered, 0, None) * (cells / size)
+def _cell_means(m, cells):
+    "(cells, W): means of m (H, W) over equal stretches of its rows."
+    edges = np.linspace(0, len(m), cells + 1)
+    whole = edges.astype(int)
+    m = np.concatenate([m, np.zeros_like(m[:1])])
+    before = m.cumsum(0)[whole] - m[whole]
+    sums = before + (edges - whole)[:, None] * m[whole]
+    return np.diff(sums, axis=0) / (edges[1] - edges[0])
 
 
 def mask_to_grid(
@@ -308,12 +311,16 @@ def mask_to_grid(
 ) -> np.ndarray:  # (rows, cols) float32 in [0, 1]
     "The fraction of each cell of a grid that a mask covers: an exact area average."
     m = (np.asarray(mask) != 0).astype(np.float64)
-    y, x = (
-        _overlap(c, n, np.arange(n), np.arange(1, n + 1)) for c, n in zip((rows, cols), m.shape)
-    )
-    return np.clip(y @ m @ x.T, 0, 1).astype(np.float32)
+    return np.clip(_cell_means(_cell_means(m, rows).T, cols).T, 0, 1).astype(np.float32)
 
 # %% ../../nbs/data/geometry.ipynb #445aad4d
+def _overlap(cells, size, lo, hi):
+    "(cells, 1): the fraction of each of the cells along `size` pixels that lies in [lo, hi)."
+    edges = np.arange(cells + 1)[:, None] * (size / cells)
+    covered = np.minimum(edges[1:], hi) - np.maximum(edges[:-1], lo)
+    return np.clip(covered, 0, None) * (cells / size)
+
+
 def box_to_grid(
     box,  # (4,) xyxy in pixels
     width: float,  # image width in pixels
