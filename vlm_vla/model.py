@@ -26,7 +26,7 @@ from .nets.losses import LOSSES, action_region, has_box, mse_loss, pick_losses
 from .nets.pointer import FUSIONS, HEADS, PatchPointer, Projector, focus, pick
 from .nets.region import RegionHead
 from .nets.vision import VisionEncoder, load_vision, vision_shape
-from .nets.words import Resampler, learn_words, write
+from .nets.words import Resampler, learn_words, with_hints, write
 from .utils import get_device, pick_dtype, set_seed
 
 # %% ../nbs/02_model.ipynb #c03447c0
@@ -303,8 +303,8 @@ def say(
 ) -> list:  # B texts
     "What the language model answers about the pairs."
     with self.autocast():
-        vectors, _ = self._meet(t1, t2)
-        return write(self.language, vectors.index_select(0, rows), prompts, **how)
+        vectors, there = (x.index_select(0, rows) for x in self._meet(t1, t2))
+        return write(self.language, vectors, with_hints(prompts, there.sigmoid()), **how)
 
 # %% ../nbs/02_model.ipynb #d3e22dfa
 def weightless(
