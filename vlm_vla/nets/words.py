@@ -131,11 +131,12 @@ def word_losses(
     inputs = _inputs(language, vectors, ids, mask)
     where = position_ids(inputs["attention_mask"])
     hidden = language.writer(**inputs, position_ids=where).last_hidden_state
-    longest = (labels >= 0).sum(1).max()
-    labels = labels[:, -longest:]
-    logits = language.causal.get_output_embeddings()(hidden[:, -longest - 1 : -1]).float()
-    nll = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
-    return nll.sum(1) / (labels >= 0).sum(1)
+    learned = labels >= 0
+    before = hidden[:, -labels.shape[1] - 1 : -1][learned]  # where each token is predicted
+    logits = language.causal.get_output_embeddings()(before).float()
+    nll = F.cross_entropy(logits, labels[learned], reduction="none")
+    sums = nll.new_zeros(len(labels)).index_add(0, learned.nonzero()[:, 0], nll)
+    return sums / learned.sum(1)
 
 # %% ../../nbs/nets/words.ipynb #d469df57
 def learn_words(
