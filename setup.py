@@ -37,6 +37,7 @@ setup(
         "dev": shlex.split(cfg["dev_requirements"]),
         "gguf": shlex.split(cfg["gguf_requirements"]),
         "caption": shlex.split(cfg["caption_requirements"]),
+        "geo": shlex.split(cfg["geo_requirements"]),
     },
     entry_points={
         "console_scripts": shlex.split(cfg["console_scripts"]),
