@@ -242,23 +242,45 @@ def _write_probability(path, p, valid, crs, affine):
     with rasterio.open(path, "w", **size, **how) as f:
         f.write(percent, 1)
 
-# %% ../../nbs/maps/scan.ipynb #d60047a4
+# %% ../../nbs/maps/scan.ipynb #10e1baaf
+def _raster_path(out, k):
+    "Where the probabilities of sentence `k` go."
+    return out.with_name(f"{out.stem}_{k + 1}.tif")
+
+
+def _kept_path(out):
+    "Where tiles are kept until the result is written."
+    return out.with_name(out.name + ".tiles.sqlite")
+
+
+def _check_out(out, ground, captions):
+    "Errors before anything is looked at: what is asked, and where the answer goes."
+    if not captions or len(set(captions)) < len(captions):
+        raise ValueError(f"{captions}: give at least one sentence, and each once")
+    if out.suffix not in (".gpkg", ".geojson"):
+        raise ValueError(f"{out}: the name must end in .gpkg or .geojson")
+    if not out.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{out}: there is no folder {str(out.parent)!r}")
+    if out.exists() and not _kept_path(out).exists():
+        raise FileExistsError(f"{out} is there already; choose another name, or remove it")
+    rasters = {_raster_path(out, k).absolute() for k in range(len(captions))}
+    if both := rasters & {p.absolute() for p in ground.paths}:
+        raise ValueError(f"{out}: a raster beside it would be written over {both.pop()}")
+
+# %% ../../nbs/maps/scan.ipynb #e75c501f
 class _Scan:
     "Sentences about two maps: tiles, what was seen in them, and what it adds up to."
 
     def __init__(self, ground, captions, out, identity, side, overlap, aoi):
         self.ground, self.captions, self.out, self.side = ground, list(captions), Path(out), side
-        if self.out.suffix not in (".gpkg", ".geojson"):
-            raise ValueError(f"{out}: the name must end in .gpkg or .geojson")
-        if not captions or len(set(captions)) < len(captions):
-            raise ValueError(f"{captions}: give at least one sentence, and each once")
+        _check_out(self.out, ground, captions)
         self.affine = ground.affine * Affine.scale(CELL)
         self.size = math.ceil(ground.height / CELL), math.ceil(ground.width / CELL)
         self.inside = _within(ground, aoi, self.size, self.affine)
         whole = tiles(ground.width, ground.height, side, overlap)
         self.todo = [t for t in whole if self.inside[_cells(t, side)].any()]
         task = _task(ground, self.captions, identity, side=side, overlap=overlap)
-        self.kept = _Kept(self.out.with_name(self.out.name + ".tiles.sqlite"), task)
+        self.kept = _Kept(_kept_path(self.out), task)
         self.unread, self.rest = [], [t for t in self.todo if t not in self.kept.done()]
 
 
@@ -288,8 +310,7 @@ def layer(self: _Scan, k, threshold, change, min_area, more):
     n, g, caption = len(self.captions), self.ground, self.captions[k]
     p, score, valid = _joined(self.kept, self.todo, self.side, k, n, self.size, change)
     valid &= self.inside
-    raster = self.out.with_name(f"{self.out.stem}_{k + 1}.tif")
-    _write_probability(raster, p, valid, g.crs, self.affine)
+    _write_probability(_raster_path(self.out, k), p, valid, g.crs, self.affine)
     found = _at_place(g, caption, _polygons(p * valid, score, threshold, self.affine))
     layer = _layer(found, caption, g.crs, more)
     area = layer["area_px" if g.crs is None else "area_m2"]
