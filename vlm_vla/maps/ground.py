@@ -72,8 +72,8 @@ def _check_bands(source, bands):
         found = tuple(known.index(c) + 1 for c in colours) if named else (1, 2, 3)
     if len(found) != 3 or not all(1 <= b <= source.count for b in found):
         raise ValueError(
-            f"{source.name} has {source.count} bands, and {found} are to be red, green, blue: "
-            "choose three with bands (1, 1, 1 for a grey picture; radar is no picture)"
+            f"{source.name}: bands {found} are to be red, green, blue, and its last is band "
+            f"{source.count}: choose three (1, 1, 1 for a grey picture; radar is no picture)"
         )
     return found
 
@@ -98,8 +98,8 @@ class Ground:
 
     def __init__(
         self,
-        t1,  # path of the first date: anything that GDAL reads
-        t2,  # path of the second date, in any projection
+        t1,  # file of the first date, in any format that GDAL reads
+        t2,  # file of the second date, in any projection
         gsd: float = None,  # metres a pixel to work at; None: the first map's
         bands: tuple = None,  # numbers of red, green, blue, from 1; None: as the files say
         ranges: dict = None,  # of the agent: what it was trained on; see `value_ranges`
@@ -107,9 +107,9 @@ class Ground:
     ):
         self.paths, self.ranges, self.match = (Path(t1), Path(t2)), ranges or {}, None
         with ExitStack() as stack:
-            a, b = self.sources = [_opened(p, stack) for p in self.paths]
-            self._set_grid(a, b, gsd, stack)
-            self.bands = [_check_bands(s, bands) for s in self.sources]
+            sources = [_opened(p, stack) for p in self.paths]
+            self._set_grid(*sources, gsd, stack)
+            self.bands = [_check_bands(s, bands) for s in sources]
             self._stretch()
             self.match = self._histograms() if match else None
             self._files = stack.pop_all()
@@ -154,8 +154,7 @@ def _pixels(self: Ground, date, window=None, shape=None):
     values = np.moveaxis(view.read(bands, **how), 0, -1)
     valid = view.dataset_mask(window=window, out_shape=shape, resampling=Resampling.nearest) > 0
     valid &= np.isfinite(values).all(-1)
-    deep = values if values.dtype in (np.uint8, np.uint16) else values.astype(np.float32)
-    return np.where(valid[..., None], deep, 0), valid
+    return np.where(valid[..., None], values, 0), valid
 
 # %% ../../nbs/maps/ground.ipynb #75935cd1
 @patch
@@ -174,8 +173,9 @@ def _stretch(self: Ground):
     "What becomes 0 and 255 in each date."
     self.stretches = []
     for date in (0, 1):
-        deep = set(self.views[date].dtypes) != {"uint8"}
-        own = value_ranges([self._overview(date)], limit=10**6) if deep else {}
+        dtype = np.result_type(*self.views[date].dtypes)
+        known = dtype == np.uint8 or ("float" if dtype.kind == "f" else "int") in self.ranges
+        own = {} if known else value_ranges([self._overview(date)], limit=10**6)
         self.stretches.append({**own, **self.ranges})
 
 # %% ../../nbs/maps/ground.ipynb #ce15b2e9

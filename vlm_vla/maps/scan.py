@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import rasterio
 import torch
 from fastcore.basics import patch
@@ -23,6 +24,7 @@ from rasterio.errors import RasterioError
 from rasterio.features import rasterize, shapes
 from rasterio.transform import Affine
 from scipy import ndimage
+from shapely import union_all
 from shapely.geometry import Point, shape
 
 from ..data.captions import place_boxes, read_caption
@@ -72,8 +74,7 @@ def look_of(
         raise ValueError("this agent has no region head (REGION_HEAD is False), so it cannot scan")
 
     def look(pictures, captions):
-        scene = agent.encode(*pictures)
-        actions = agent.ask(scene, [0] * len(captions), captions)
+        actions = agent.act(*pictures, captions)
         return [a.change for a in actions], [a.coarse for a in actions]
 
     return look
@@ -151,12 +152,11 @@ def _polygons(probability, change, threshold, affine):
     mask = probability >= threshold
     labels, n = ndimage.label(mask, np.ones((3, 3)))
     means = [ndimage.mean(a, labels, np.arange(1, n + 1)) for a in (probability, change)]
-    out = {}
-    for geometry, label in shapes(labels.astype(np.int32), mask, 8, affine):
-        whole = shape(geometry).buffer(0)
-        out[int(label)] = whole if int(label) not in out else out[int(label)].union(whole)
-    size = abs(affine.determinant) ** 0.5
-    return [(out[k].simplify(size / 2), *(float(m[k - 1]) for m in means)) for k in sorted(out)]
+    parts, size = {}, abs(affine.determinant) ** 0.5
+    for geometry, label in shapes(labels.astype(np.int32), mask, 4, affine):
+        parts.setdefault(int(label), []).append(shape(geometry))
+    whole = [union_all(parts[k]).simplify(size / 2) for k in sorted(parts)]
+    return [(g, *map(float, row)) for g, *row in zip(whole, *means)]
 
 # %% ../../nbs/maps/scan.ipynb #fe67a820
 def _at_place(ground, caption, found):
@@ -196,7 +196,7 @@ def _points(layers, metres):
         middle = (bounds.minx + bounds.maxx) / 2, (bounds.miny + bounds.maxy) / 2
         points = points.set_geometry([Point(xy) for xy in zip(*middle)], crs=layer.crs)
         parts.append(points)
-    return gpd.pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True)
 
 # %% ../../nbs/maps/scan.ipynb #3759e789
 def _within(ground, aoi, size, affine):
@@ -211,7 +211,7 @@ def _within(ground, aoi, size, affine):
 
 def _task(ground, captions, identity, **how):
     "What a scan is about, as text."
-    maps = [[str(p.resolve()), p.stat().st_size] for p in ground.paths]
+    maps = [[str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns] for p in ground.paths]
     grid = [list(ground.affine)[:6], ground.width, ground.height, ground.bands]
     read = [ground.stretches, ground.match is not None]
     about = dict(maps=maps, grid=grid, stretch=read, captions=captions, agent=identity)
@@ -226,8 +226,7 @@ def _write(out, layers, points):
             layer.to_file(out, layer=name, driver="GPKG")
         points.to_file(out, layer="where to look", driver="GPKG")
         return
-    both = {out: gpd.pd.concat(layers.values(), ignore_index=True)}
-    both[out.with_name(f"{out.stem}_points.geojson")] = points
+    both = {out: pd.concat(layers.values(), ignore_index=True), _points_path(out): points}
     for path, table in both.items():
         table = table if table.crs is None else table.to_crs(4326)
         path.unlink(missing_ok=True)
@@ -248,12 +247,17 @@ def _raster_path(out, k):
     return out.with_name(f"{out.stem}_{k + 1}.tif")
 
 
+def _points_path(out):
+    "Where the points go that a GeoJSON file has no second layer for."
+    return out.with_name(f"{out.stem}_points.geojson")
+
+
 def _kept_path(out):
     "Where tiles are kept until the result is written."
     return out.with_name(out.name + ".tiles.sqlite")
 
 
-def _check_out(out, ground, captions):
+def _check_out(out, captions):
     "Errors before anything is looked at: what is asked, and where the answer goes."
     if not captions or len(set(captions)) < len(captions):
         raise ValueError(f"{captions}: give at least one sentence, and each once")
@@ -261,11 +265,11 @@ def _check_out(out, ground, captions):
         raise ValueError(f"{out}: the name must end in .gpkg or .geojson")
     if not out.absolute().parent.is_dir():
         raise FileNotFoundError(f"{out}: there is no folder {str(out.parent)!r}")
-    if out.exists() and not _kept_path(out).exists():
-        raise FileExistsError(f"{out} is there already; choose another name, or remove it")
-    rasters = {_raster_path(out, k).absolute() for k in range(len(captions))}
-    if both := rasters & {p.absolute() for p in ground.paths}:
-        raise ValueError(f"{out}: a raster beside it would be written over {both.pop()}")
+    files = [out, *(_raster_path(out, k) for k in range(len(captions)))]
+    files += [_points_path(out)] if out.suffix == ".geojson" else []
+    there = [f for f in files if f.exists()]
+    if there and not _kept_path(out).exists():
+        raise FileExistsError(f"{there[0]} is there already; choose another name, or remove it")
 
 # %% ../../nbs/maps/scan.ipynb #e75c501f
 class _Scan:
@@ -273,7 +277,7 @@ class _Scan:
 
     def __init__(self, ground, captions, out, identity, side, overlap, aoi):
         self.ground, self.captions, self.out, self.side = ground, list(captions), Path(out), side
-        _check_out(self.out, ground, captions)
+        _check_out(self.out, captions)
         self.affine = ground.affine * Affine.scale(CELL)
         self.size = math.ceil(ground.height / CELL), math.ceil(ground.width / CELL)
         self.inside = _within(ground, aoi, self.size, self.affine)

@@ -76,13 +76,13 @@ def assemble(
     answers: list = None,  # B sentences; None: to be written
 ) -> tuple:
     "(ids, mask, labels), each (B, T): prompt and answer, filled up on the left."
-    tokenizer, cut = language.tokenizer, dict(add_special_tokens=False, truncation=True)
-    limit = language.max_length + _LONGEST
-    asked = tokenizer([f"{p}\n" for p in prompts], **cut, max_length=limit)["input_ids"]
+    tokenizer, limit = language.tokenizer, language.max_length + _LONGEST
+    asked = tokenizer([f"{p}\n" for p in prompts], add_special_tokens=False)["input_ids"]
+    asked = [ids[-limit:] for ids in asked]  # hints may be cut, not what is asked
     said = [[] for _ in asked]
     if answers is not None:
-        found = tokenizer([a.strip() for a in answers], **cut, max_length=_LONGEST)["input_ids"]
-        said = [ids + [tokenizer.eos_token_id] for ids in found]
+        found = tokenizer([a.strip() for a in answers], add_special_tokens=False)["input_ids"]
+        said = [ids[:_LONGEST] + [tokenizer.eos_token_id] for ids in found]
     longest = max(len(a) + len(b) for a, b in zip(asked, said))
 
     def filled(rows, value):
@@ -149,7 +149,8 @@ def learn_words(
     "What the losses of the words and of the facts need. Equal lessons of a pair are read once."
     vectors, *seen = resampler(patches)
     there, where = (x.index_select(0, rows) for x in seen)
-    facts, told = (torch.tensor(x, device=rows.device) for x in zip(*(x[2:] for x in lessons)))
+    facts, told = torch.tensor([[x.facts for x in lessons], [x.told for x in lessons]])
+    facts, told = facts.to(rows.device), told.to(rows.device)
     hints = torch.where(facts.isnan(), there.detach().sigmoid(), facts)
     prompts = with_hints([x.prompt for x in lessons], hints)
     said = list(zip(rows.tolist(), prompts, (x.answer for x in lessons)))
