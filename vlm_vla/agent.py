@@ -27,7 +27,7 @@ from .evaluation.findings import Findings, draw_findings, find
 from vlm_vla.evaluation.jobs import (
     agent_identity,
     as_image,
-    as_pair,
+    placed_pair,
     predict_rows,
 )
 from .evaluation.plots import Case, gallery, zoom_box
@@ -60,6 +60,7 @@ class Action:
     coarse: np.ndarray = field(default=None, repr=False, compare=False)  # (r, r) of the region head
     threshold: float = field(default=0.5, repr=False, compare=False)  # of its probability
     looks: tuple = field(default=(), repr=False, compare=False)  # rollout: (window, `Action`) ...
+    place: object = field(default=None, repr=False, compare=False)  # `maps.ground.Place`; of maps
 
     @property
     def center(self) -> tuple:  # (x, y) pixels
@@ -73,6 +74,12 @@ class Action:
         return tuple(action_to_box(action, self.width, self.height).round(3).tolist())
 
 # %% ../nbs/05_agent.ipynb #139ff660
+@patch(as_prop=True)
+def lonlat(self: Action) -> tuple:  # degrees; None: not asked about two maps
+    "Longitude and latitude of the point."
+    return self.place and self.place.lonlat(*self.center)
+
+
 @patch
 def crop(
     self: Action,
@@ -87,7 +94,7 @@ def crop(
     view = image.crop(zoom_box((self.cx, self.cy, self.scale), *image.size, 1 + 2 * margin))
     return view if size is None else view.resize((size, size), Image.Resampling.BICUBIC)
 
-
+# %% ../nbs/05_agent.ipynb #2df86701
 @patch
 def draw(
     self: Action,
@@ -158,7 +165,7 @@ def save_mask(
     Image.fromarray(self.region.astype(np.uint8) * 255).save(out, "PNG")
     return write_whole(Path(path), out.getvalue())
 
-
+# %% ../nbs/05_agent.ipynb #68921c09
 @patch
 def to_dict(
     self: Action,
@@ -174,6 +181,7 @@ def to_dict(
         bbox=[round(v, 2) for v in self.bbox],
         center=[round(float(v), 2) for v in self.center],
         **(shape if self.coarse is not None else {}),
+        **(dict(lon=self.lonlat[0], lat=self.lonlat[1]) if self.place else {}),
         width=self.width,
         height=self.height,
     )
@@ -188,6 +196,7 @@ class EncodedPairs:
     first: torch.Tensor = field(repr=False)  # (P, N, C) features
     second: torch.Tensor = field(repr=False)  # (P, N, C)
     is_list: bool  # was a list encoded?
+    places: list = field(repr=False)  # `maps.ground.Place` of each, or None
 
     def __len__(self):
         return len(self.t1)
@@ -258,12 +267,12 @@ def encode(
         raise ValueError(f"{n} first dates and {m} second dates: give as many, and at least one")
     pairs = []
     for i, pair in enumerate(zip(t1, t2) if is_list else [(t1, t2)]):
-        pairs.append(as_pair(*pair, self.ranges, f"pair {i}: " if is_list else ""))
-    firsts, seconds = map(list, zip(*pairs))
+        pairs.append(placed_pair(*pair, self.ranges, f"pair {i}: " if is_list else ""))
+    firsts, seconds, places = map(list, zip(*pairs))
     pixels = [self.transform(im) for im in firsts + seconds]
     batches = [pixels[i : i + batch_size] for i in range(0, 2 * n, batch_size)]
     seen = torch.cat([self.model.look(torch.stack(b)) for b in batches])
-    self.scene = EncodedPairs(firsts, seconds, seen[:n], seen[n:], is_list)
+    self.scene = EncodedPairs(firsts, seconds, seen[:n], seen[n:], is_list, places)
     return self.scene
 
 # %% ../nbs/05_agent.ipynb #07c7492c
@@ -317,7 +326,7 @@ def ask(
                 why = "its weights are broken (did training diverge?)"
                 raise ValueError(f"the agent's answer is not a number: {why}")
             images = scene.t1[j], scene.t2[j]
-            more = (attention, images, shape, self.threshold)
+            more = (attention, images, shape, self.threshold, (), scene.places[j])
             actions.append(Action(*row, *images[1].size, caption, *more))
     return actions
 
@@ -382,8 +391,8 @@ def rollout(
     "Point, zoom to the surroundings, look again at full resolution."
     if steps < 1:
         raise ValueError(f"steps is {steps}; it must be at least 1")
-    t1, t2 = as_pair(t1, t2, self.ranges)
-    best = whole = self.act(t1, t2, caption)
+    t1, t2, place = placed_pair(t1, t2, self.ranges)
+    best = whole = replace(self.act(t1, t2, caption), place=place)
     looks, least = [((0, 0, *t2.size), whole)], self.config.input_size // 2
     for _ in range(steps - 1):
         window = zoom_box((best.cx, best.cy, best.scale), *t2.size, context, least)
