@@ -264,7 +264,8 @@ def _scan_parser():
     about = "Two maps and sentences to polygons: what each sentence means, all over the maps."
     parser = _pair_parser("vlm_vla_scan", about)
     add = parser.add_argument
-    add("--caption", action="append", required=True, metavar="TEXT", help="a sentence; repeatable")
+    said = "a sentence; repeatable; none: what the agent says itself"
+    add("--caption", action="append", default=[], metavar="TEXT", help=said)
     layers = "a layer for each sentence, points, and rasters beside it"
     add("--out", default="changes.gpkg", metavar="FILE", help=f".gpkg or .geojson: {layers}")
     add("--gsd", type=float, metavar="METRES", help="a pixel at which the agent looks")
@@ -298,9 +299,10 @@ def scan_command(
     how = dict(threshold=threshold, change=args.change, min_area=args.min_area)
     how |= dict(side=args.tile, overlap=args.overlap, aoi=args.aoi, dates=args.dates)
     seen = dict(gsd=args.gsd, bands=args.bands, ranges=agent.ranges, match=args.match)
-    captions = [agent.check_caption(c) for c in args.caption]
+    captions = [agent.check_caption(c) for c in args.caption] or list(scan.KINDS)
+    how["only_found"] = not args.caption
+    look = (scan.look_of if args.caption else scan.tell_of)(agent)
     with ground.Ground(args.t1, args.t2, **seen) as maps:
-        look = scan.look_of(agent)
         told = scan.scan(maps, look, captions, args.out, agent.identity, **how)
     print(json.dumps(dict(told, out=args.out), ensure_ascii=False))
 
