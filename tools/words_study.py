@@ -9,6 +9,7 @@ Results go to one JSON file, an entry per row, settings and seed; entries that a
 """
 
 import argparse
+import json
 import os
 import tempfile
 import time
@@ -29,7 +30,6 @@ from vlm_vla.evaluation.probes import open_split, random_pairs
 from vlm_vla.evaluation.report import jsonable
 from vlm_vla.evaluation.words import answer_questions
 from vlm_vla.nets.tiny import make_tiny_models, teach_sentences
-from vlm_vla.utils import Stopwatch
 
 SPEAKS = dict(TASKS=("point", "describe"), QUESTIONS=0.2)
 KEY = ("row", "seed", "settings")
@@ -72,9 +72,10 @@ def run_row(args, row, seed):
     data = make_dataset(args.work / "data", args.pairs, 40, 200, seed=0, workers=args.threads)
     run = run_name(" ".join([row, *args.set]), seed)
     config = settings(args, row, data).replace(SEED=seed, RUN_NAME=run)
-    watch, used = Stopwatch(), cpu_seconds()
+    used = cpu_seconds()
     trainer, resumed = train(config)
-    times = dict(seconds=round(watch.seconds, 1), cpu_seconds=round(cpu_seconds() - used, 1))
+    clock = json.loads((trainer.run / "metrics.json").read_text(encoding="utf-8"))["seconds"]
+    times = dict(seconds=round(clock, 1), cpu_seconds=round(cpu_seconds() - used, 1))
     checkpoint = trainer.run / "checkpoints/last"
     how = dict(probe_limit=200, word_pairs=args.judged, replicates=50, progress=False)
     report = evaluate(checkpoint, baselines=(), **how)
