@@ -23,7 +23,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform
 from rasterio.windows import Window
 
-from ..data.images import _check_pixels, to_rgb, value_ranges
+from ..data.images import BadImage, _check_pixels, to_rgb, value_ranges
 
 # %% ../../nbs/maps/ground.ipynb #3aae5838
 GEOD = Geod(ellps="WGS84")
@@ -222,6 +222,13 @@ def _rgb(self: Ground, date, values):
         picture = np.stack([self.match[k][a[..., k]] for k in range(3)], -1)
     return np.asarray(picture)
 
+
+@patch
+def _picture(self: Ground, date, window):
+    "((h, w, 3) uint8: black where it is not valid, (h, w) bool: valid) of one date."
+    values, valid = self._pixels(date, window)
+    return np.where(valid[..., None], self._rgb(date, values), 0).astype(np.uint8), valid
+
 # %% ../../nbs/maps/ground.ipynb #47795db5
 @patch
 def read(
@@ -235,9 +242,8 @@ def read(
     pictures, both = [], np.zeros((side, side), bool)
     both[:h, :w] = True
     for date in (0, 1):
-        values, valid = self._pixels(date, Window(x, y, w, h))
         picture = np.zeros((side, side, 3), np.uint8)
-        picture[:h, :w] = np.where(valid[..., None], self._rgb(date, values), 0)
+        picture[:h, :w], valid = self._picture(date, Window(x, y, w, h))
         pictures.append(picture)
         both[:h, :w] &= valid
     return pictures, both
@@ -256,8 +262,11 @@ def open_maps(
             return None
         if any(s.crs is None or s.count < 3 for s in sources):
             return None
-    with Ground(t1, t2, ranges=ranges) as ground:
-        width, height = _check_pixels(ground.width, ground.height, str(t1))
-        both, _ = ground.read(0, 0, max(width, height))
-        place = Place(ground.crs, ground.affine)
-    return *(Image.fromarray(p[:height, :width]) for p in both), place
+    try:
+        with Ground(t1, t2, ranges=ranges) as ground:
+            size = _check_pixels(ground.width, ground.height, str(t1))
+            both = [ground._picture(date, Window(0, 0, *size))[0] for date in (0, 1)]
+            place = Place(ground.crs, ground.affine)
+    except RasterioError as e:  # a file that is damaged within
+        raise BadImage(f"{t1} and {t2} cannot be read: {e.__cause__ or e}") from None
+    return *map(Image.fromarray, both), place
