@@ -303,7 +303,8 @@ def scan_command(
     how["only_found"] = not args.caption
     look = (scan.look_of if args.caption else scan.tell_of)(agent)
     with ground.Ground(args.t1, args.t2, **seen) as maps:
-        told = scan.scan(maps, look, captions, args.out, agent.identity, **how)
+        identity = agent.identity + " describes" * (not args.caption)
+        told = scan.scan(maps, look, captions, args.out, identity, **how)
     print(json.dumps(dict(told, out=args.out), ensure_ascii=False))
 
 # %% ../nbs/06_cli.ipynb #991808e4

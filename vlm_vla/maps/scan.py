@@ -242,12 +242,13 @@ def _task(ground, captions, identity, **how):
     return json.dumps({**about, **how})
 
 # %% ../../nbs/maps/scan.ipynb #4fed89b3
-def _write(out, layers, points):
+def _write(out, layers, points, only_found):
     "GeoPackage with a layer for each sentence, or GeoJSON in longitude and latitude."
     if out.suffix == ".gpkg":
         out.unlink(missing_ok=True)
         for name, layer in layers.items():
-            layer.to_file(out, layer=name, driver="GPKG")
+            if len(layer) or not only_found:
+                layer.to_file(out, layer=name, driver="GPKG")
         points.to_file(out, layer="where to look", driver="GPKG")
         return
     both = {out: pd.concat(layers.values(), ignore_index=True), _points_path(out): points}
@@ -376,11 +377,11 @@ def scan(
         s.look_at_tiles(look, progress)
         how = threshold, change, min_area, {f"date{k + 1}": d for k, d in enumerate(dates)}
         layers = {c: s.layer(k, *how, only_found) for k, c in enumerate(s.captions)}
-        layers = {c: layer for c, layer in layers.items() if len(layer) or not only_found}
         told = dict(tiles=len(s.todo), empty=s.empty())
     metres = ground.metres / abs(ground.affine.determinant) ** 0.5 if ground.metres else 1.0
-    _write(s.out, layers, _points(layers.values(), metres))
+    _write(s.out, layers, _points(layers.values(), metres), only_found)
     if not s.unread:
         s.kept.path.unlink()
     told |= dict(looked_at=len(s.rest) - len(s.unread), unread=s.unread)
-    return dict(told, found={caption: len(layer) for caption, layer in layers.items()})
+    found = {caption: len(layer) for caption, layer in layers.items()}
+    return dict(told, found={c: n for c, n in found.items() if n or not only_found})
