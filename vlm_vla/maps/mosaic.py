@@ -213,7 +213,7 @@ def _means(things, parts):
             sums += [np.bincount(ids, v, sums.shape[1]) for v in weights]
     return (sums[1:, 1:] / sums[0, 1:]).T
 
-
+# %% ../../nbs/maps/mosaic.ipynb #2d2359a1
 def trace(
     parts,  # function that gives the strips once more each time
     threshold: float,  # from which probability on a cell belongs to a thing
