@@ -74,7 +74,10 @@ def _grid(a, b, places, gsd):
     "(affine, width, height): the first map's grid at `gsd`, cut to what both show."
     first, second = places
     scale = gsd / pixel_metres(first.crs, first.affine, a.width, a.height) if gsd else 1.0
-    affine = first.affine * Affine.scale(scale)
+    affine = first.affine
+    if affine.determinant > 0:  # rows that are counted from the south: they are read from the north
+        affine *= Affine.translation(0, a.height) * Affine.scale(1, -1)
+    affine *= Affine.scale(scale)
     rim = _rim(b, second, first.crs, affine)
     low = np.maximum(np.floor(rim.min(1) + 1e-6), 0)
     high = np.minimum(np.ceil(rim.max(1) - 1e-6), [a.width // scale, a.height // scale])
@@ -143,6 +146,16 @@ class Ground:
         self._files.close()
 
 # %% ../../nbs/maps/ground.ipynb #ae4f5fb6
+def _check_degrees(source, place):
+    "`ValueError` if a map in degrees crosses the 180th: GDAL would show one side of it."
+    left, right = sorted((place.affine * (x, 0))[0] for x in (0, source.width))
+    if place.crs.is_geographic and any(left < d < right for d in (-180, 180)):
+        raise ValueError(
+            f"{source.name} lies in degrees across the 180th (from {left:g} to {right:g}); "
+            "give it a projection in metres, with gdalwarp -t_srs EPSG:32601 for example"
+        )
+
+# %% ../../nbs/maps/ground.ipynb #2317f3f9
 @patch
 def _set_grid(self: Ground, a, b, gsd, stack):
     "Both maps as `views` on one grid."
@@ -159,6 +172,8 @@ def _set_grid(self: Ground, a, b, gsd, stack):
         self.affine, self.metres = Affine.identity(), None
         return
     places = [places[0], places[-1]]  # one that has none lies pixel by pixel on the other
+    for pair in zip((a, b), places):
+        _check_degrees(*pair)
     self.affine, self.width, self.height = grid = _grid(a, b, places, gsd)
     self.metres = pixel_metres(self.crs, *grid)
     self.views = []

@@ -127,6 +127,9 @@ def _points(layers, metres):
     return pd.concat(parts, ignore_index=True)
 
 # %% ../../nbs/maps/scan.ipynb #3759e789
+CACHE = 64 * 2**20  # bytes of the maps that GDAL keeps; by default a twentieth of the memory
+
+
 def _area(ground, aoi):
     "An area of interest in the map's coordinates; None: all of it."
     if aoi is None:
@@ -276,9 +279,6 @@ def layers(self: _Scan, *how):
     return found
 
 # %% ../../nbs/maps/scan.ipynb #c84b46f6
-CACHE = 64 * 2**20  # bytes of the maps that GDAL keeps; by default a twentieth of the memory
-
-
 def scan(
     ground: Ground,  # two maps
     look,  # of `look_of`: (pictures, captions) -> (change scores, probabilities)
