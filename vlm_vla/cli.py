@@ -268,7 +268,8 @@ def _scan_parser():
     add("--caption", action="append", default=[], metavar="TEXT", help=said)
     layers = "a layer for each sentence, points, and rasters beside it"
     add("--out", default="changes.gpkg", metavar="FILE", help=f".gpkg or .geojson: {layers}")
-    add("--gsd", type=float, metavar="METRES", help="a pixel at which the agent looks")
+    finer = "a pixel at which the agent looks, by default the run's GSD; 0: the first map's"
+    add("--gsd", type=float, metavar="METRES", help=finer)
     add("--bands", type=int, nargs=3, metavar="N", help="of red, green, blue, from 1")
     add("--match", action="store_true", help="give the second date the first one's histograms")
     add("--tile", type=int, default=256, metavar="PIXELS", help="side of a tile")
@@ -298,7 +299,8 @@ def scan_command(
     threshold = agent.threshold if args.threshold is None else args.threshold
     how = dict(threshold=threshold, change=args.change, min_area=args.min_area)
     how |= dict(side=args.tile, overlap=args.overlap, aoi=args.aoi, dates=args.dates)
-    seen = dict(gsd=args.gsd, bands=args.bands, ranges=agent.ranges, match=args.match)
+    gsd = agent.config.GSD if args.gsd is None else args.gsd
+    seen = dict(gsd=gsd, bands=args.bands, ranges=agent.ranges, match=args.match)
     captions = [agent.check_caption(c) for c in args.caption] or list(scan.KINDS)
     how["only_found"] = not args.caption
     look = (scan.look_of if args.caption else scan.tell_of)(agent)

@@ -50,6 +50,7 @@ class _Data(Settings):
 
     IMAGE_SIZE = Setting(224, "pixels: side of the square that the image encoder sees", low=16)
     TILES = Setting(2, "n: n x n crops of IMAGE_SIZE, for a grid n times finer", low=1, high=8)
+    GSD = Setting(0.0, "metres a pixel, for scans of maps; 0: not known (LEVIR: 0.5)", low=0.0)
     MAX_TEXT_LENGTH = Setting(128, "tokens: longer captions are cut", low=4)
 
 # %% ../nbs/00_config.ipynb #4fccb0f0

@@ -167,7 +167,10 @@ def _set_grid(self: Ground, a, b, gsd, stack):
         raise ValueError(f"{bare}: no coordinates, and {sizes}: who knows what lies where?")
     if not places:
         if gsd:
-            raise ValueError(f"{a.name} has no coordinates, so gsd={gsd} means nothing for it")
+            how = "give 0 to look at its pixels as they are"
+            raise ValueError(
+                f"{a.name} has no coordinates, so gsd={gsd} means nothing for it; {how}"
+            )
         self.views, (self.height, self.width) = [a, b], a.shape
         self.affine, self.metres = Affine.identity(), None
         return

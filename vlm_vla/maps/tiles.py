@@ -155,7 +155,7 @@ def make_tiles(
     min_area: int = 30,  # pixels, at least, of what a sentence means in a tile
     seed: int = 0,  # of the splits
     progress: bool = True,  # show a bar
-) -> dict:  # how many tiles, rows; `shapes`: how many cannot be used, and why
+) -> dict:  # how many tiles, rows; `shapes`: how many cannot be used, why; `gsd`: the run's GSD
     "Write tiles as pairs, with a row for each sentence in `rows.jsonl`: a DATASET_PATH."
     out, shares = Path(out), shares or dict(train=0.8, val=0.1, test=0.1)
     layer, shapes = _read_changes(ground, changes, text, kind, template)
@@ -168,4 +168,4 @@ def make_tiles(
     rows = [{**row, "split": splits[at]} for at in made.rows for row in made.rows[at]]
     write_whole(out / "rows.jsonl", "".join(json.dumps(r) + "\n" for r in rows).encode())
     by_split = {s: list(splits.values()).count(s) for s in shares}
-    return dict(made.counts, rows=len(rows), shapes=shapes, **by_split)
+    return dict(made.counts, rows=len(rows), shapes=shapes, gsd=ground.metres, **by_split)
