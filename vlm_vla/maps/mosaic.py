@@ -20,7 +20,8 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from fastcore.basics import patch
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.features import rasterize, shapes
 from rasterio.transform import Affine
 from rasterio.windows import Window
@@ -197,7 +198,10 @@ def write_percent(
             write(s, np.where(s.valid, (s.p * 100).round(), 255).astype(np.uint8))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        rasterio.shutil.copy(plain, path, driver="COG", compress="deflate")
+        try:
+            rasterio.shutil.copy(plain, path, driver="COG", compress="deflate")
+        except CPLE_BaseError as e:  # what GDAL says when it cannot
+            raise RasterioError(str(e)) from e
 
 # %% ../../nbs/maps/mosaic.ipynb #b8863020
 def _means(things, parts):
@@ -222,15 +226,20 @@ def trace(
     work: Path,  # folder for what is thrown away afterwards
 ) -> list:  # of (geometry in the map's coordinates, confidence, change score)
     "Each connected thing."
+    cells = 0
     with _raster(work / "mask.tif", size) as write:
         for s in parts():
-            write(s, (s.valid & (s.p >= threshold)).astype(np.uint8))
+            mask = s.valid & (s.p >= threshold)
+            write(s, mask.astype(np.uint8))
+            cells += mask.sum()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(work / "mask.tif") as f:
             band = rasterio.band(f, 1)
             found = shapes(band, band, 8, Affine.identity())
             things = [make_valid(shape(g)) for g, _ in found]
+    if (traced := round(sum(g.area for g in things))) != cells:  # a disk may be full in silence
+        raise RasterioError(f"{work / 'mask.tif'}: {traced} of {cells} cells were read back")
     means = _means(things, parts()) if things else []
     outlines = [affine_transform(g.simplify(0.5), affine.to_shapely()) for g in things]
     return [(g, *map(float, row)) for g, row in zip(outlines, means)]

@@ -9,7 +9,9 @@ __all__ = ['KINDS', 'CACHE', 'look_of', 'tell_of', 'scan']
 import json
 import math
 import shutil
-from contextlib import closing
+import sqlite3
+import warnings
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +21,7 @@ import pandas as pd
 import rasterio
 import torch
 from fastcore.basics import patch
+from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.errors import RasterioError
 from rasterio.features import rasterize
 from rasterio.transform import Affine
@@ -189,7 +192,7 @@ def _points_path(out):
     "Where the points go that a GeoJSON file has no second layer for."
     return out.with_name(f"{out.stem}_points.geojson")
 
-
+# %% ../../nbs/maps/scan.ipynb #8d7f7d2e
 def _work_path(out):
     "Folder for what is thrown away."
     return out.with_name(out.name + ".work")
@@ -198,6 +201,16 @@ def _work_path(out):
 def _kept_path(out):
     "Where tiles are kept until the result is written."
     return out.with_name(out.name + ".tiles.sqlite")
+
+
+@contextmanager
+def _writing(out):
+    "An error of whoever writes becomes a sentence that says how to go on."
+    try:
+        yield
+    except (sqlite3.Error, RasterioError, DataLayerError, DataSourceError) as e:
+        how = "is the disk full? What was seen is kept, and the same command goes on from there"
+        raise OSError(f"{out} cannot be written ({e}): {how}") from e
 
 
 def _check_out(out, captions):
@@ -227,7 +240,8 @@ class _Scan:
         whole = tiles(ground.width, ground.height, side, overlap)
         self.todo = [t for t in whole if _touched(ground, self.area, t, side)]
         task = _task(ground, self.captions, identity, side=side, overlap=overlap)
-        self.answers = Answers(_kept_path(self.out), task)
+        with _writing(self.out):
+            self.answers = Answers(_kept_path(self.out), task)
         done = self.answers.done()
         self.unread, self.rest = [], [t for t in self.todo if t not in done]
 
@@ -239,9 +253,12 @@ def look_at_tiles(self: _Scan, look, progress):
     shown = dict(desc="scan", unit="tile", initial=done, total=len(self.todo))
     for tile in progress_bar(self.rest, disable=not progress, **shown):
         try:
-            self.answers.add(tile, _seen(self.ground, look, tile, self.side, self.captions))
+            seen = _seen(self.ground, look, tile, self.side, self.captions)
         except RasterioError as e:  # a file that is damaged there
             self.unread.append(dict(x=tile.x, y=tile.y, why=str(e.__cause__ or e)))
+            continue
+        with _writing(self.out):
+            self.answers.add(tile, seen)
     unread = {(u["x"], u["y"]) for u in self.unread}
     self.todo = [t for t in self.todo if t not in unread]
 
@@ -252,7 +269,7 @@ def strips(self: _Scan, k, change):
     how = self.todo, self.rows, self.side, self.size, change
     return map(partial(_within, self.area, self.affine), strips(self.answers, k, *how))
 
-
+# %% ../../nbs/maps/scan.ipynb #02016f55
 @patch
 def layer(self: _Scan, k, threshold, change, min_area, more, only_found):
     "What sentence `k` means; its probabilities are written."
@@ -278,6 +295,16 @@ def layers(self: _Scan, *how):
     shutil.rmtree(work)
     return found
 
+
+@patch
+def write(self: _Scan, layers, only_found):
+    "Layers and points."
+    g, unit = self.ground, abs(self.ground.affine.determinant) ** 0.5
+    points = _points(layers.values(), g.metres / unit if g.metres else 1.0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'crs' was not provided")  # the maps have none
+        _write(self.out, layers, points, only_found)
+
 # %% ../../nbs/maps/scan.ipynb #c84b46f6
 def scan(
     ground: Ground,  # two maps
@@ -300,10 +327,10 @@ def scan(
     with closing(s.answers.base), rasterio.Env(GDAL_CACHEMAX=CACHE):
         s.look_at_tiles(look, progress)
         more = {f"date{k + 1}": d for k, d in enumerate(dates)}
-        layers = s.layers(threshold, change, min_area, more, only_found)
+        with _writing(s.out):
+            layers = s.layers(threshold, change, min_area, more, only_found)
+            s.write(layers, only_found)
         told = dict(tiles=len(s.todo), empty=s.answers.empty())
-    metres = ground.metres / abs(ground.affine.determinant) ** 0.5 if ground.metres else 1.0
-    _write(s.out, layers, _points(layers.values(), metres), only_found)
     if not s.unread:
         s.answers.path.unlink()
     told |= dict(looked_at=len(s.rest) - len(s.unread), unread=s.unread)
