@@ -17,7 +17,7 @@ from pathlib import Path
 NBS = Path(__file__).resolve().parent.parent / "nbs"
 PAGES = (
     *("index", "pages/benchmark", "pages/method", "pages/real_weights"),
-    *("pages/regions", "zh/quickstart"),
+    *("pages/regions", "tutorials/maps", "zh/quickstart"),
 )
 
 

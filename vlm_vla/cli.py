@@ -271,6 +271,7 @@ def _scan_parser():
     finer = "a pixel at which the agent looks, by default the run's GSD; 0: the first map's"
     add("--gsd", type=float, metavar="METRES", help=finer)
     add("--bands", type=int, nargs=3, metavar="N", help="of red, green, blue, from 1")
+    add("--nodata", type=float, metavar="VALUE", help="of unseen pixels, if a file names none")
     add("--match", action="store_true", help="give the second date the first one's histograms")
     add("--tile", type=int, default=256, metavar="PIXELS", help="side of a tile")
     add("--overlap", type=int, default=64, metavar="PIXELS", help="that neighbours share")
@@ -300,11 +301,11 @@ def scan_command(
     how = dict(threshold=threshold, change=args.change, min_area=args.min_area)
     how |= dict(side=args.tile, overlap=args.overlap, aoi=args.aoi, dates=args.dates)
     gsd = agent.config.GSD if args.gsd is None else args.gsd
-    seen = dict(gsd=gsd, bands=args.bands, ranges=agent.ranges, match=args.match)
+    seen = dict(gsd=gsd, bands=args.bands, nodata=args.nodata, match=args.match)
     captions = [agent.check_caption(c) for c in args.caption] or list(scan.KINDS)
     how["only_found"] = not args.caption
     look = (scan.look_of if args.caption else scan.tell_of)(agent)
-    with ground.Ground(args.t1, args.t2, **seen) as maps:
+    with ground.Ground(args.t1, args.t2, ranges=agent.ranges, **seen) as maps:
         identity = agent.identity + " describes" * (not args.caption)
         told = scan.scan(maps, look, captions, args.out, identity, **how)
     print(json.dumps(dict(told, out=args.out), ensure_ascii=False))

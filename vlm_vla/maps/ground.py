@@ -109,13 +109,15 @@ def _opened(path, stack):
         return stack.enter_context(rasterio.open(path))
 
 
-def _warped(source, own, crs, affine, width, height, shrinks, stack):
+def _warped(source, own, crs, affine, width, height, shrinks, nodata, stack):
     "A map, which lies at `own`, on another grid; with an alpha band if it has no other."
-    opaque = source.nodata is None and ColorInterp.alpha not in source.colorinterp
+    nodata = nodata if source.nodata is None else source.nodata
+    opaque = nodata is None and ColorInterp.alpha not in source.colorinterp
     how = Resampling.average if shrinks else Resampling.bilinear
     grid = dict(crs=crs, transform=affine, width=width, height=height)
     grid |= dict(src_crs=own.crs, src_transform=own.affine)
-    return stack.enter_context(WarpedVRT(source, **grid, resampling=how, add_alpha=opaque))
+    grid |= dict(resampling=how, add_alpha=opaque, src_nodata=nodata, nodata=nodata)
+    return stack.enter_context(WarpedVRT(source, **grid))
 
 # %% ../../nbs/maps/ground.ipynb #ae8ed6d1
 class Ground:
@@ -129,8 +131,10 @@ class Ground:
         bands: tuple = None,  # numbers of red, green, blue, from 1; None: as the files say
         ranges: dict = None,  # of the agent: what it was trained on; see `value_ranges`
         match: bool = False,  # give the second date the first one's histograms
+        nodata: float = None,  # value of pixels that were not seen, where a file names none
     ):
         self.paths, self.ranges, self.match = (Path(t1), Path(t2)), ranges or {}, None
+        self.nodata = nodata
         with ExitStack() as stack:
             sources = [_opened(p, stack) for p in self.paths]
             self._set_grid(*sources, gsd, stack)
@@ -183,7 +187,7 @@ def _set_grid(self: Ground, a, b, gsd, stack):
     for s, own in zip((a, b), places):
         metres = pixel_metres(own.crs, own.affine, s.width, s.height)
         shrinks = self.metres > 1.5 * metres
-        self.views.append(_warped(s, own, self.crs, *grid, shrinks, stack))
+        self.views.append(_warped(s, own, self.crs, *grid, shrinks, self.nodata, stack))
 
 # %% ../../nbs/maps/ground.ipynb #e810fa5c
 @patch
@@ -195,6 +199,8 @@ def _pixels(self: Ground, date, window=None, shape=None):
     values = np.moveaxis(view.read(bands, **how), 0, -1)
     valid = view.dataset_mask(window=window, out_shape=shape, resampling=Resampling.nearest) > 0
     valid &= np.isfinite(values).all(-1)
+    if self.nodata is not None:
+        valid &= (values != self.nodata).any(-1)
     return np.where(valid[..., None], values, 0), valid
 
 # %% ../../nbs/maps/ground.ipynb #75935cd1
@@ -206,7 +212,14 @@ def _overview(self: Ground, date, side=1024):
     values, valid = self._pixels(date, None, shape)
     if not valid.any():
         raise ValueError(f"{self.paths[date]} has no valid pixel on the common ground")
-    return values[valid][:, None]
+    seen = values[valid]
+    if self.nodata is None and (black := (seen == 0).all(-1).mean()) > 0.02:
+        warnings.warn(
+            f"{self.paths[date]}: {black:.0%} of its pixels are 0 in all bands; if nothing was "
+            "seen there, say so: nodata=0 (--nodata 0)",
+            stacklevel=4,
+        )
+    return seen[:, None]
 
 
 @patch

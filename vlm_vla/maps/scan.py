@@ -163,7 +163,7 @@ def _task(ground, captions, identity, **how):
     "What a scan is about, as text."
     maps = [[str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns] for p in ground.paths]
     grid = [list(ground.affine)[:6], ground.width, ground.height, ground.bands]
-    read = [ground.stretches, ground.match is not None]
+    read = [ground.stretches, ground.match is not None, ground.nodata]
     about = dict(maps=maps, grid=grid, stretch=read, captions=captions, agent=identity)
     return json.dumps({**about, **how})
 
