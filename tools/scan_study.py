@@ -14,11 +14,13 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import geopandas as gpd
@@ -37,7 +39,7 @@ from vlm_vla.data.facts import Fact, say
 from vlm_vla.data.scenes import make_scene
 from vlm_vla.evaluation.windows import without_place
 from vlm_vla.maps.ground import Ground
-from vlm_vla.maps.mosaic import CELL, Strip, trace
+from vlm_vla.maps.mosaic import CELL, Strip, tiles, trace
 from vlm_vla.maps.scan import look_of
 from vlm_vla.nets.region import at_size
 from vlm_vla.utils import progress_bar
@@ -104,7 +106,7 @@ def matched(found: list, true: list) -> dict:
 
 def in_own_tiles(agent, ground, truth: dict) -> dict:
     "The same changes, each whole in a tile of its own."
-    look, total, rng = look_of(agent), dict(true=0, found=0), random.Random(0)
+    look, found, rng = look_of(agent), {s: dict(true=0, found=0) for s in truth}, random.Random(0)
     cells = TILE // CELL
     with tempfile.TemporaryDirectory() as work:
         for sentence, things in truth.items():
@@ -118,18 +120,28 @@ def in_own_tiles(agent, ground, truth: dict) -> dict:
                 strip = Strip(0, p * (change >= 0.5), p, np.ones_like(p, bool))
                 at = Affine.translation(x, y) * Affine.scale(CELL)
                 parts = trace(lambda s=strip: [s], agent.threshold, p.shape, at, Path(work))
-                total["true"] += 1
-                total["found"] += matched([q for q, *_ in parts], [g])["found"]
-    return total
+                found[sentence]["true"] += 1
+                found[sentence]["found"] += matched([q for q, *_ in parts], [g])["found"]
+    return dict(found, **total(found.values()))
+
+
+SCAN = """
+import re, sys
+from pathlib import Path
+from vlm_vla.cli import scan_command
+code = scan_command(sys.argv[2:])
+peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
+Path(sys.argv[1]).write_text(peak)
+sys.exit(code)
+"""  # Linux: the peak of the memory of this process alone, in KiB
 
 
 def command(run: str, folder: Path, out: Path, overlap: int) -> list:
-    "A scan of a map."
+    "A scan of a map that leaves its peak of memory in peak.txt."
     asked = [word for s in SENTENCES for word in ("--caption", s)]
     maps = ["--t1", str(folder / "t1.tif"), "--t2", str(folder / "t2.tif")]
-    go = "from vlm_vla.cli import scan_command; import sys; sys.exit(scan_command(sys.argv[1:]))"
     more = ["--overlap", str(overlap), "--out", str(out)]
-    return [sys.executable, "-c", go, run, *maps, *asked, *more]
+    return [sys.executable, "-c", SCAN, str(folder / "peak.txt"), run, *maps, *asked, *more]
 
 
 def remove(out: Path):
@@ -143,37 +155,51 @@ def scanned(run: str, folder: Path, name: str, overlap: int, truth: dict = None)
     "Seconds and memory of a scan, and what it found."
     out = folder / f"{name}.gpkg"
     remove(out)
-    start, job = time.perf_counter(), subprocess.Popen(command(run, folder, out, overlap))
-    _, status, used = os.wait4(job.pid, 0)
-    if status:
-        raise RuntimeError(f"the scan of {folder} ended with status {status}")
+    start = time.perf_counter()
+    subprocess.run(command(run, folder, out, overlap), check=True)
     with rasterio.open(folder / "t1.tif") as f:
         km2 = f.width * f.height * METRES**2 / 1e6
-    row = dict(seconds=time.perf_counter() - start, mib=used.ru_maxrss / 1024, km2=km2)
+    row = dict(seconds=time.perf_counter() - start, km2=km2)
+    row["mib"] = int((folder / "peak.txt").read_text()) / 1024
     if truth is None:
         return row
     to = ~from_origin(*CORNER, METRES, METRES)
     for sentence, things in truth.items():
         layer = gpd.read_file(out, layer=sentence)
-        counts = matched(list(layer.geometry.affine_transform(to.to_shapely())), things)
-        row |= {k: row.get(k, 0) + v for k, v in counts.items()}
-    return row
+        row[sentence] = matched(list(layer.geometry.affine_transform(to.to_shapely())), things)
+    return dict(row, **total(row[s] for s in truth))
 
 
-def killed(run: str, folder: Path, times: int, seconds: float) -> dict:
-    "Is a scan that is killed again and again the same as one that was not?"
-    out, rng, kills = folder / "killed.gpkg", random.Random(0), 0
-    remove(out)
-    while True:
-        job = subprocess.Popen(command(run, folder, out, 64))
+def total(counts) -> dict:
+    "Counts of all sentences together."
+    counts = list(counts)
+    return {k: sum(c[k] for c in counts) for k in counts[0]}
+
+
+def n_seen(out: Path) -> int:
+    "How many tiles an unfinished scan has kept."
+    path = out.with_name(out.name + ".tiles.sqlite")
+    if not path.is_file():
+        return 0
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as base:
         try:
-            if job.wait(rng.uniform(0.3, 0.6) * seconds if kills < times else None):
-                raise RuntimeError("a scan that was gone on with failed")
-            break
-        except subprocess.TimeoutExpired:
-            job.send_signal(signal.SIGKILL)
-            job.wait()
-            kills += 1
+            return base.execute("select count(*) from seen where k = 0").fetchone()[0]
+        except sqlite3.OperationalError:  # not there yet, or being written
+            return 0
+
+
+def killed(run: str, folder: Path, n_tiles: int, times: int) -> dict:
+    "Is a scan that is killed again and again the same as one that was not?"
+    out, kills = folder / "killed.gpkg", 0
+    remove(out)
+    for least in sorted(random.Random(0).sample(range(1, n_tiles), times)):
+        job = subprocess.Popen(command(run, folder, out, 64))
+        while job.poll() is None and n_seen(out) < least:
+            time.sleep(0.02)
+        kills += job.poll() is None
+        job.send_signal(signal.SIGKILL)
+        job.wait()
+    subprocess.run(command(run, folder, out, 64), check=True)
     whole = folder / "whole.gpkg"
     for layer in gpd.list_layers(whole).name:
         a, b = (gpd.read_file(p, layer=layer) for p in (whole, out))
@@ -210,7 +236,9 @@ def main():
         with Ground(large / "t1.tif", large / "t2.tif") as ground:
             told["own tile"] = in_own_tiles(agent, ground, truth)
         told["small"] = scanned(args.run, small, "whole", 64)
-        told["killed"] = killed(args.run, small, args.kills, told["small"]["seconds"])
+        with rasterio.open(small / "t1.tif") as f:
+            n_tiles = len(tiles(f.width, f.height))
+        told["killed"] = killed(args.run, small, n_tiles, args.kills)
         told["overlap 64"] = scanned(args.run, large, "overlap64", 64, truth)
         told["overlap 0"] = scanned(args.run, large, "overlap0", 0, truth)
         told |= dict(sentences=list(SENTENCES), pixels=args.scenes * SCENE, metres=METRES)
