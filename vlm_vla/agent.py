@@ -387,12 +387,14 @@ def rollout(
     steps: int = 2,  # looks, the first one included
     context: float = 2.5,  # side of the window in sides of the square
     keep: float = 0.5,  # least change score of a further look, relative to the one before
+    scene: EncodedPairs = None,  # of the same pair, so that the first look needs no encoding
 ) -> Action:
     "Point, zoom to the surroundings, look again at full resolution."
     if steps < 1:
         raise ValueError(f"steps is {steps}; it must be at least 1")
     t1, t2, place = placed_pair(t1, t2, self.ranges)
-    best = whole = replace(self.act(t1, t2, caption), place=place)
+    first = self.act(caption, scene=scene) if scene else self.act(t1, t2, caption)
+    best = whole = replace(first, place=place)
     looks, least = [((0, 0, *t2.size), whole)], self.config.input_size // 2
     for _ in range(steps - 1):
         window = zoom_box((best.cx, best.cy, best.scale), *t2.size, context, least)
