@@ -6,7 +6,7 @@
 __all__ = ['MAX_BYTES', 'MAX_PIXELS', 'SHOWN', 'check_file', 'without_folders', 'explain', 'Pair', 'open_pair', 'draw_examples',
            'Answer', 'ask_agent', 'Desk', 'shown', 'sketch', 'look_closer', 'heat', 'HeldFiles']
 
-# %% ../../nbs/app/answers.ipynb #9592f756
+# %% ../../nbs/app/answers.ipynb #08c954dd
 import io
 import json
 import re
@@ -29,17 +29,15 @@ from ..data.scenes import make_scene
 from ..evaluation.findings import Finding, Findings, draw_findings, each_place, find
 from ..evaluation.jobs import placed_pair
 
-# %% ../../nbs/app/answers.ipynb #3506ef8d
+# %% ../../nbs/app/answers.ipynb #dee6f8f6
 MAX_BYTES = 64 * 2**20  # of a file
 MAX_PIXELS = 2**24  # of a picture: 4096 x 4096
 
 
 def check_file(
-    path,  # of a picture; None: there is none
+    path,  # of a picture
 ) -> Path:
     "A picture's file, or the `Trouble` that it is."
-    if not path:
-        raise Trouble("two")
     path = Path(path)
     if not path.is_file():
         raise Trouble("gone", name=path.name)
@@ -53,7 +51,7 @@ def check_file(
         raise Trouble("pixels_limit", name=path.name, **limits)
     return path
 
-# %% ../../nbs/app/answers.ipynb #5c8b242e
+# %% ../../nbs/app/answers.ipynb #22dd0c32
 _FOLDERS = re.compile(r"(?<![\w.:/])(?:[A-Za-z]:)?[\\/](?:[^\s\\/:'\"]+[\\/])*")
 
 
@@ -78,7 +76,7 @@ def explain(
     why = without_folders(str(problem), *files).rstrip(". ")
     return text("picture" if isinstance(problem, BadImage) else "refused", language, why=why)
 
-# %% ../../nbs/app/answers.ipynb #8a7128d2
+# %% ../../nbs/app/answers.ipynb #0d383d45
 @dataclass
 class Pair:
     "What a visitor asks about."
@@ -101,6 +99,8 @@ def open_pair(
     t2,  # file of the second date
 ) -> Pair:
     "Read both dates."
+    if not (t1 and t2):
+        raise Trouble("two")
     files = tuple(str(check_file(f)) for f in (t1, t2))
     if Path(files[0]).suffix.lower() not in (".tif", ".tiff"):  # maps may have other sizes
         first, second = (ImageRef(f, Path(f), Path(f).name).size for f in files)
@@ -110,7 +110,7 @@ def open_pair(
     *images, place = placed_pair(*files, agent.ranges)
     return Pair(files, tuple(images), place)
 
-# %% ../../nbs/app/answers.ipynb #c71cefa4
+# %% ../../nbs/app/answers.ipynb #b4ff4e02
 _DRAWN = ((1007, 2), (1001, 0), (1005, 1), (1006, 1))  # seed, number of the sentence
 
 
@@ -127,7 +127,7 @@ def draw_examples(
         said = said or out[0][2]
     return out
 
-# %% ../../nbs/app/answers.ipynb #c4fb401c
+# %% ../../nbs/app/answers.ipynb #5b6e9802
 @dataclass
 class Answer:
     "What is shown of a question."
@@ -153,7 +153,7 @@ class Answer:
         "Where the pictures lie on the ground."
         return self.found[0].action.place if self.found else None
 
-# %% ../../nbs/app/answers.ipynb #46de462b
+# %% ../../nbs/app/answers.ipynb #9ba84f66
 @patch
 def verdict(
     self: Answer,
@@ -182,7 +182,7 @@ def timing(
         return text("again", language, answering=answering)
     return text("encoded", language, answering=answering, encoding=encoding)
 
-# %% ../../nbs/app/answers.ipynb #84c7cf72
+# %% ../../nbs/app/answers.ipynb #4d3da211
 @patch
 def table(
     self: Answer,
@@ -202,7 +202,7 @@ def table(
         rows.append([{**cells, "closer": f.closer}[n] for n in names])
     return [text(n, language) for n in names], rows
 
-# %% ../../nbs/app/answers.ipynb #29eb347c
+# %% ../../nbs/app/answers.ipynb #93876795
 def _ask_kinds(agent, scene, least):
     "`Finding`s of an agent that cannot write, the surest first."
     actions, out = agent.act(list(KINDS), scene=scene), []
@@ -245,7 +245,7 @@ def ask_agent(
     found = [Finding(action.caption, facts_of(sentence), a) for a in each_place(action)]
     return replace(out, kind="found", found=found, whole=action)
 
-# %% ../../nbs/app/answers.ipynb #2baf7ccb
+# %% ../../nbs/app/answers.ipynb #159bd101
 class Desk:
     "An agent and what its visitors ask about."
 
@@ -279,7 +279,7 @@ class Desk:
         pair = self._pairs.get(visitor)
         return pair and pair.answer
 
-# %% ../../nbs/app/answers.ipynb #528ea764
+# %% ../../nbs/app/answers.ipynb #e5ca8614
 @patch
 def pair(
     self: Desk,
@@ -326,7 +326,7 @@ def ask(
     pair.answer = replace(answer, seconds=seconds)
     return pair.answer
 
-# %% ../../nbs/app/answers.ipynb #4d055cfe
+# %% ../../nbs/app/answers.ipynb #9428dba9
 SHOWN = 768  # pixels: the longer side of a picture on the page
 _CYAN, _ORANGE = "#19e3e3", "#ff8c1a"
 
@@ -351,7 +351,7 @@ def _frame(draw, box, colour, width=3):
     x1, y1, x2, y2 = box
     _line(draw, [(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)], colour, width)
 
-# %% ../../nbs/app/answers.ipynb #778cfe84
+# %% ../../nbs/app/answers.ipynb #cb9a846b
 def sketch(
     answer: Answer,  # to a question
     side: int = SHOWN,  # pixels: longer side
@@ -388,7 +388,7 @@ def look_closer(
     action = answer.whole if number == 0 and answer.whole else answer.found[number].action
     return shown(action.crop(answer.images[1], margin=0.1), side)
 
-# %% ../../nbs/app/answers.ipynb #0cf1f22d
+# %% ../../nbs/app/answers.ipynb #24046213
 def heat(
     answer: Answer,  # to a question
     side: int = SHOWN,  # pixels: longer side
@@ -405,7 +405,7 @@ def heat(
     part = np.clip(a, 0, 1)[..., None] ** 0.5 * 0.85
     return Image.fromarray((part * colour + (1 - part) * grey).astype(np.uint8))
 
-# %% ../../nbs/app/answers.ipynb #51656e4c
+# %% ../../nbs/app/answers.ipynb #f3ea564c
 def _ring(place, points, is_hole):
     "A ring in degrees."
     out = [place.lonlat(*p) for p in points]
@@ -436,7 +436,7 @@ def geojson(self: Answer) -> dict:  # None: the pictures have no place
             features.append(dict(type="Feature", properties=about, geometry=geometry))
     return dict(type="FeatureCollection", features=features)
 
-# %% ../../nbs/app/answers.ipynb #96fc815e
+# %% ../../nbs/app/answers.ipynb #2948ba75
 @patch
 def to_dict(self: Answer) -> dict:
     "For JSON: positions in pixels of the second date."
@@ -470,7 +470,7 @@ def files(
     data = {k: json.dumps(v, ensure_ascii=False).encode() for k, v in out.items() if v}
     return {**data, **(dict(png=self.picture(language)) if self.found else {})}
 
-# %% ../../nbs/app/answers.ipynb #6377f9fc
+# %% ../../nbs/app/answers.ipynb #1a9dac36
 class HeldFiles:
     "Which visitors hold which files; a file that nobody holds is deleted."
 
