@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LINE', 'Training', 'Page', 'serve']
 
-# %% ../../nbs/app/page.ipynb #563c0d7f
+# %% ../../nbs/app/page.ipynb #ab540473
 import html
 import logging
 import os
@@ -38,7 +38,7 @@ from vlm_vla.app.answers import (
 )
 from .words import LANGUAGES, text
 
-# %% ../../nbs/app/page.ipynb #556f8064
+# %% ../../nbs/app/page.ipynb #0482e5dc
 _DEMO = "import sys; from vlm_vla.cli import demo; sys.exit(demo())"
 
 
@@ -86,17 +86,25 @@ class Training:
         if self.code:
             raise RuntimeError(self.lines[-1] if self.lines else f"exit code {self.code}")
 
-# %% ../../nbs/app/page.ipynb #840878c3
-_ABOUT = dict(css=".gradio-container {max-width: 1240px !important; margin: auto}")
-_ABOUT["css"] += """
+# %% ../../nbs/app/page.ipynb #f7c7d77d
+_ABOUT = dict(
+    css="""
+.gradio-container {max-width: 1240px !important; width: 100%; margin: auto}
+#language {min-width: 210px}
+#language .wrap {flex-wrap: nowrap; justify-content: flex-end}
 .verdict {font-size: 1.15em; font-weight: 600; padding: .6em .8em; border-radius: 8px;
   border-left: 6px solid #9aa5b1; background: var(--background-fill-secondary);
   overflow-wrap: anywhere}
 .verdict.found, .verdict.listed, .verdict.said {border-color: #2e8b57}
 .verdict.problem {border-color: #c8553d}
-.timing {color: var(--body-text-color-subdued); font-size: .85em; margin: .3em 0 0 .9em}
-button.example img {object-fit: cover}
+.below {opacity: .8; font-size: .9em; margin: .4em 0 0 .9em}
+#examples .thumbnail-lg {aspect-ratio: 2 / 1}
+#pair, #marked, #crop, #heat, #examples {padding-top: 30px}
+#t1 .file-preview, #t2 .file-preview {font-size: .8em}
+#t1 .download, #t2 .download {display: none}
+#table * {font-family: var(--font); word-break: normal; overflow-wrap: normal}
 """
+)
 _FONTS = "system-ui Segoe_UI Roboto Noto_Sans PingFang_SC Microsoft_YaHei Noto_Sans_CJK_SC"
 _FONTS = [f.replace("_", " ") for f in _FONTS.split()] + ["sans-serif"]
 _ABOUT["theme"] = gr.themes.Default(primary_hue="cyan", font=_FONTS, font_mono=["monospace"])
@@ -105,9 +113,10 @@ _LABELS = dict(  # part: what its words are
     **dict(t1="label", t2="label", sentence="label", ask="value", options="label", least="label"),
     **dict(attention="label", pair="label", marked="label", legend="value", crop="label"),
     **dict(heat="label", table="label", pixels="value", foot="value"),
+    **dict(png="label", json="label", geojson="label"),
 )
 
-# %% ../../nbs/app/page.ipynb #a7ce9d38
+# %% ../../nbs/app/page.ipynb #049b4909
 def _part(kind, name, **how):
     "A component with its words."
     words = {_LABELS[name]: text(name, name="-")} if name in _LABELS else {}
@@ -127,11 +136,11 @@ def _thumbs(examples):
 
 def _question_parts(examples):
     "What is asked: named components."
-    still = dict(allow_preview=False, buttons=[], interactive=False, object_fit="cover")
+    still = dict(allow_preview=False, buttons=[], interactive=False, height="auto")
     p = _part(gr.Gallery, "examples", value=_thumbs(examples), columns=2, **still)
     with gr.Row():
         for name in ("t1", "t2"):
-            p |= _part(gr.File, name, height=130, min_width=140)
+            p |= _part(gr.File, name, height=150, min_width=130)
     more = dict(lines=1, max_lines=3, max_length=1000, placeholder=text("placeholder"))
     p |= _part(gr.Textbox, "sentence", **more)
     p |= _part(gr.Button, "ask", variant="primary")
@@ -152,16 +161,16 @@ def _answer_parts():
     p |= _part(gr.Dataframe, "table", interactive=False, wrap=True, visible=False, buttons=[])
     with gr.Row():
         for name in ("crop", "heat"):
-            p |= _part(gr.Image, name, visible=False, **still)
+            p |= _part(gr.Image, name, visible=False, height=340, **still)
     with gr.Row():
         for name in _FILES:
-            p |= _part(gr.DownloadButton, name, label=name.upper(), size="sm", visible=False)
+            p |= _part(gr.DownloadButton, name, size="sm", visible=False)
     return p | _part(gr.Markdown, "pixels", visible=False)
 
 
 _FILES = ("png", "json", "geojson")
 
-# %% ../../nbs/app/page.ipynb #d82638d7
+# %% ../../nbs/app/page.ipynb #52250753
 class Page:
     "The page, its agent and its visitors."
 
@@ -196,21 +205,21 @@ class Page:
                 p |= _answer_parts()
         return p | _part(gr.Markdown, "foot")
 
-# %% ../../nbs/app/page.ipynb #27832423
+# %% ../../nbs/app/page.ipynb #b58cb103
 def _said(sentence, kind, below=""):
     "A sentence of the answer as HTML."
-    below = f'<div class="timing">{html.escape(below)}</div>' if below else ""
+    below = f'<div class="below">{html.escape(below)}</div>' if below else ""
     return f'<div class="verdict {kind}" role="status">{html.escape(sentence)}</div>{below}'
 
 
 def _of_answer(answer, language):
     "Updates of the parts of an answer that have words."
     headers, rows = answer.table(language)
-    verdict = _said(answer.verdict(language), answer.kind, answer.timing(language))
+    verdict = _said(answer.verdict(language), answer.kind, answer.note(language))
     table = dict(value=dict(headers=headers, data=rows), label=text("table", language))
     return dict(verdict=gr.update(value=verdict), table=gr.update(**table, visible=bool(rows)))
 
-# %% ../../nbs/app/page.ipynb #c9ea017d
+# %% ../../nbs/app/page.ipynb #e908600a
 @patch
 def words(
     self: Page,
@@ -247,7 +256,7 @@ def switch(
     "The page in another language."
     return self.words(LANGUAGES[language], request.session_hash)
 
-# %% ../../nbs/app/page.ipynb #83ff9704
+# %% ../../nbs/app/page.ipynb #980eb4ac
 @patch
 def keep(
     self: Page,
@@ -282,7 +291,7 @@ def attempt(
         logging.getLogger(__name__).exception("the page has failed")
         return None, _said(text("failed", language), "problem")
 
-# %% ../../nbs/app/page.ipynb #ed08b35e
+# %% ../../nbs/app/page.ipynb #7df96be3
 _ANSWER = "verdict marked legend table crop heat png json geojson pixels".split()
 
 
@@ -316,7 +325,7 @@ def give(
         out["pair"] = gr.update(value=[self.keep(visitor, shown(im)) for im in pair.images])
     return out | (dict(verdict=gr.update(value=problem)) if problem else {})
 
-# %% ../../nbs/app/page.ipynb #7d404254
+# %% ../../nbs/app/page.ipynb #5695f48f
 @patch
 def ask(
     self: Page,
@@ -363,7 +372,7 @@ def answered(
         out["pair"] = gr.update(value=both)
     return out | _of_answer(answer, language)
 
-# %% ../../nbs/app/page.ipynb #d83c2fcf
+# %% ../../nbs/app/page.ipynb #b79edb2a
 @patch
 def look(
     self: Page,
@@ -402,7 +411,7 @@ def leave(
     self.given.pop(request.session_hash, None)
     self.files.leave(request.session_hash)
 
-# %% ../../nbs/app/page.ipynb #e24675ba
+# %% ../../nbs/app/page.ipynb #f0c27af2
 @patch
 def train(
     self: Page,
@@ -424,7 +433,7 @@ def train(
     out = dict(agent=gr.update(visible=True), no_agent=gr.update(visible=False))
     yield self.words(LANGUAGES[language]) | out
 
-# %% ../../nbs/app/page.ipynb #d6b51c9f
+# %% ../../nbs/app/page.ipynb #002db198
 @patch
 def _by_part(self: Page, f):
     "A function that gives updates by name as one that gives them by component."
@@ -453,7 +462,7 @@ def _connect(self: Page):
 
     p["train"].click(train, p["language"], every, api_visibility="private", concurrency_limit=20)
 
-# %% ../../nbs/app/page.ipynb #7b57a47b
+# %% ../../nbs/app/page.ipynb #23c96448
 @patch
 def _connect_files(self: Page):
     p, seen = self.parts, [self.parts[k] for k in (*_ANSWER, "pair")]
@@ -493,7 +502,7 @@ def _connect_questions(self: Page):
     choice = p["examples"].select(choose, None, chosen, api_visibility="private")
     choice.then(*question, api_visibility="private", **how)
 
-# %% ../../nbs/app/page.ipynb #9eafa514
+# %% ../../nbs/app/page.ipynb #244f37d5
 LINE = 64  # questions that may wait; who comes then is asked to try again
 
 

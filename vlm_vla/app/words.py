@@ -5,26 +5,26 @@
 # %% auto #0
 __all__ = ['LANGUAGES', 'KINDS', 'text', 'Trouble']
 
-# %% ../../nbs/app/words.ipynb #644736da
+# %% ../../nbs/app/words.ipynb #5d95c9cb
 from ..data.facts import FACTS, Fact, say
 
-# %% ../../nbs/app/words.ipynb #febf450b
+# %% ../../nbs/app/words.ipynb #e7c34487
 LANGUAGES = {"English": "en", "中文": "zh"}  # as the switch on the page calls them
 _TEXTS = dict(  # key: English, Chinese
     title=("Two dates, one sentence: where is it?", "两期影像，一句话：变化在哪里？"),
     intro=(
-        "Give two pictures of one place and say what changed. The agent shows where. "
-        "Without a sentence it looks for changes itself.",
-        "上传同一地点两个时期的影像，再用一句话说明什么变了，模型会指出变化的位置。"
-        "不写句子时，模型会自己寻找变化。",
+        "Give two pictures of one place (PNG, JPEG or GeoTIFF) and say what changed. The agent "
+        "shows where. Without a sentence it looks for changes itself.",
+        "上传同一地点两个时期的影像（PNG、JPEG 或 GeoTIFF），再用一句话说明什么变了，"
+        "模型会指出变化的位置。不写句子时，模型会自己寻找变化。",
     ),
     examples=("Try an example", "试试示例"),
-    t1=("First date (PNG, JPEG or GeoTIFF)", "第一期影像（PNG、JPEG 或 GeoTIFF）"),
-    t2=("Second date (PNG, JPEG or GeoTIFF)", "第二期影像（PNG、JPEG 或 GeoTIFF）"),
+    t1=("First date", "第一期影像"),
+    t2=("Second date", "第二期影像"),
     sentence=("What changed? In English, or empty", "什么变了？请用英文填写，也可以留空"),
     placeholder=(
         "a villa was built in the top-left corner",
-        "例如：a villa was built in the top-left corner（左上角新建了一栋别墅）",
+        "例如：a house was built on the left",
     ),
     ask=("Show me where", "指给我看"),
     options=("Options", "选项"),
@@ -37,7 +37,7 @@ _TEXTS = dict(  # key: English, Chinese
     ),
 )
 
-# %% ../../nbs/app/words.ipynb #b4cbb4cb
+# %% ../../nbs/app/words.ipynb #feed36bd
 _TEXTS |= dict(
     pair=("Both dates: move the line", "两期影像：拖动中间的分隔线"),
     marked=("The answer, on the second date", "答案（画在第二期影像上）"),
@@ -48,6 +48,9 @@ _TEXTS |= dict(
     crop=("A closer look", "近看"),
     heat=("Attention: where the agent looked", "注意力：模型看了哪里"),
     table=("Findings: choose a row to look closer", "发现的变化：点选一行可以近看"),
+    png=("Download PNG", "下载 PNG"),
+    json=("Download JSON", "下载 JSON"),
+    geojson=("Download GeoJSON", "下载 GeoJSON"),
     number=("No.", "序号"),
     statement=("What", "内容"),
     score=("Change score", "变化分数"),
@@ -62,7 +65,7 @@ _TEXTS |= dict(
     ),
 )
 
-# %% ../../nbs/app/words.ipynb #2d24036e
+# %% ../../nbs/app/words.ipynb #38ca7dbf
 _TEXTS |= dict(
     found=("Found. Change score {score}.", "找到了。变化分数为 {score}。"),
     not_found=(
@@ -87,7 +90,7 @@ _TEXTS |= dict(
     ),
 )
 
-# %% ../../nbs/app/words.ipynb #3f1ed1a6
+# %% ../../nbs/app/words.ipynb #e442abe2
 _TEXTS |= dict(
     two=("Give the pictures of both dates first.", "请先提供两期影像。"),
     gone=("{name} is no longer here: give it again.", "{name} 已被删除，请重新上传。"),
@@ -122,7 +125,7 @@ _TEXTS |= dict(
     training_failed=("The training has failed: {why}", "训练失败：{why}"),
 )
 
-# %% ../../nbs/app/words.ipynb #137c3506
+# %% ../../nbs/app/words.ipynb #44f05fdc
 def text(
     key: str,  # which text
     language: str = "en",  # "en" or "zh"
@@ -133,7 +136,7 @@ def text(
         raise ValueError(f"language is {language!r}; choose 'en' or 'zh'")
     return _TEXTS[key]["en zh".split().index(language)].format(**values)
 
-# %% ../../nbs/app/words.ipynb #c6f95285
+# %% ../../nbs/app/words.ipynb #2867406b
 class Trouble(ValueError):
     "A problem that the page can tell in each of its languages."
 
@@ -152,6 +155,6 @@ class Trouble(ValueError):
         "The problem as a sentence."
         return text(self.key, language, **self.values)
 
-# %% ../../nbs/app/words.ipynb #d83b1a51
+# %% ../../nbs/app/words.ipynb #3ddce933
 _COMMON = "building road tree water field parking sport".split()
 KINDS = {say(f): f for f in (Fact(*x) for x in FACTS if x[0] in _COMMON and x[1] != "replaced")}
