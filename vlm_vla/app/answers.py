@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['MAX_BYTES', 'MAX_PIXELS', 'SHOWN', 'check_file', 'without_folders', 'explain', 'Pair', 'open_pair', 'draw_examples',
-           'Answer', 'ask_agent', 'Desk', 'shown', 'sketch', 'look_closer', 'heat', 'HeldFiles']
+           'Answer', 'ask_agent', 'Desk', 'shown', 'sketch', 'look_closer', 'heat', 'encoded', 'HeldFiles']
 
-# %% ../../nbs/app/answers.ipynb #71aefaa2
+# %% ../../nbs/app/answers.ipynb #97fad03b
 import io
 import json
 import re
@@ -19,17 +19,19 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from fastcore.basics import patch
-from PIL import Image, ImageDraw
+from matplotlib.font_manager import FontProperties, findfont
+from PIL import Image, ImageDraw, ImageFont
 
 from .words import KINDS, Trouble, text
+from ..data.drawing import drawable, wrap
 from ..data.facts import facts_of
 from ..data.geometry import box_iou
 from ..data.images import BadImage, ImageRef
 from ..data.scenes import make_scene
-from ..evaluation.findings import Finding, Findings, draw_findings, each_place, find
+from ..evaluation.findings import Finding, Findings, each_place, find
 from ..evaluation.jobs import placed_pair
 
-# %% ../../nbs/app/answers.ipynb #90c31e20
+# %% ../../nbs/app/answers.ipynb #ca19b644
 MAX_BYTES = 64 * 2**20  # of a file
 MAX_PIXELS = 2**24  # of a picture: 4096 x 4096
 
@@ -51,7 +53,7 @@ def check_file(
         raise Trouble("pixels_limit", name=path.name, **limits)
     return path
 
-# %% ../../nbs/app/answers.ipynb #194626c4
+# %% ../../nbs/app/answers.ipynb #eb4292e3
 _FOLDERS = re.compile(r"(?<![\w.:/])(?:[A-Za-z]:)?[\\/](?:[^\s\\/:'\"]+[\\/])*")
 
 
@@ -76,7 +78,7 @@ def explain(
     why = without_folders(str(problem), *files).rstrip(". ")
     return text("picture" if isinstance(problem, BadImage) else "refused", language, why=why)
 
-# %% ../../nbs/app/answers.ipynb #9b6a4764
+# %% ../../nbs/app/answers.ipynb #0bf2b0bb
 @dataclass
 class Pair:
     "What a visitor asks about."
@@ -110,7 +112,7 @@ def open_pair(
     *images, place = placed_pair(*files, agent.ranges)
     return Pair(files, tuple(images), place)
 
-# %% ../../nbs/app/answers.ipynb #f17da2a6
+# %% ../../nbs/app/answers.ipynb #91ee1d7a
 _DRAWN = ((1010, 3), (1026, 1), (1019, 0), (1025, 0))  # seed, number of the sentence
 
 
@@ -127,7 +129,7 @@ def draw_examples(
         said = said or out[0][2]
     return out
 
-# %% ../../nbs/app/answers.ipynb #db3508eb
+# %% ../../nbs/app/answers.ipynb #e5858337
 @dataclass
 class Answer:
     "What is shown of a question."
@@ -153,7 +155,7 @@ class Answer:
         "Where the pictures lie on the ground."
         return self.found[0].action.place if self.found else None
 
-# %% ../../nbs/app/answers.ipynb #2aa6286b
+# %% ../../nbs/app/answers.ipynb #80e7fd22
 @patch
 def verdict(
     self: Answer,
@@ -180,7 +182,7 @@ def note(
     out = text(key, language, answering=answering, encoding=encoding)
     return out if self.sentence or self.can_write else f"{text('guessed', language)} {out}"
 
-# %% ../../nbs/app/answers.ipynb #9dfb7170
+# %% ../../nbs/app/answers.ipynb #d2b31449
 @patch
 def table(
     self: Answer,
@@ -200,7 +202,7 @@ def table(
         rows.append([{**cells, "closer": f.closer}[n] for n in names])
     return [text(n, language) for n in names], rows
 
-# %% ../../nbs/app/answers.ipynb #9b2da5a4
+# %% ../../nbs/app/answers.ipynb #f41128ed
 def _ask_kinds(agent, scene, least):
     "`Finding`s of an agent that cannot write, the surest first."
     actions, out = agent.act(list(KINDS), scene=scene), []
@@ -243,7 +245,7 @@ def ask_agent(
     found = [Finding(action.caption, facts_of(sentence), a) for a in each_place(action)]
     return replace(out, kind="found", found=found, whole=action)
 
-# %% ../../nbs/app/answers.ipynb #cb6e7bc6
+# %% ../../nbs/app/answers.ipynb #c4e7c3cb
 class Desk:
     "An agent and what its visitors ask about."
 
@@ -279,7 +281,7 @@ class Desk:
         pair = self._pairs.get(visitor)
         return pair and pair.answer
 
-# %% ../../nbs/app/answers.ipynb #c40956bc
+# %% ../../nbs/app/answers.ipynb #8d828751
 @patch
 def pair(
     self: Desk,
@@ -326,7 +328,7 @@ def ask(
     pair.answer = replace(answer, seconds=seconds)
     return pair.answer
 
-# %% ../../nbs/app/answers.ipynb #6fb36246
+# %% ../../nbs/app/answers.ipynb #adfaea04
 SHOWN = 768  # pixels: the longer side of a picture on the page
 _CYAN, _ORANGE = "#19e3e3", "#ff8c1a"
 
@@ -341,17 +343,18 @@ def shown(
     return image.resize(size, Image.Resampling.BICUBIC)
 
 
-def _line(draw, points, colour, width=4):
-    "A line with a dark rim, so that it shows on any ground."
+def _lines(draw, colour, *lines, width=4):
+    "Lines with a dark rim, so that they show on any ground."
     for ink, w in (("black", width + 2), (colour, width)):
-        draw.line(points, fill=ink, width=w, joint="curve")
+        for points in lines:
+            draw.line(points, fill=ink, width=w, joint="curve")
 
 
-def _frame(draw, box, colour, width=4):
+def _rim(box):
     x1, y1, x2, y2 = box
-    _line(draw, [(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)], colour, width)
+    return [(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)]
 
-# %% ../../nbs/app/answers.ipynb #48e5776a
+# %% ../../nbs/app/answers.ipynb #d4abed52
 def sketch(
     answer: Answer,  # to a question
     side: int = SHOWN,  # pixels: longer side
@@ -360,18 +363,16 @@ def sketch(
     picture = shown(answer.images[1], side)
     draw, (w, h) = ImageDraw.Draw(picture), picture.size
     for action in (replace(a, width=w, height=h) for a in answer.shown):
-        for polygon in action.polygons:
-            for ring in polygon:
-                _line(draw, [*ring, ring[0]], _CYAN)
-        for *box, _ in action.boxes:
-            _frame(draw, box, _CYAN, 2)
-        _frame(draw, action.bbox, _ORANGE)
-        x, y = action.center
-        _line(draw, [(x - 12, y), (x + 12, y)], _ORANGE)
-        _line(draw, [(x, y - 12), (x, y + 12)], _ORANGE)
+        half, (x, y) = replace(action, width=w // 2, height=h // 2), action.center
+        rings = [[*ring, ring[0]] for polygon in half.polygons for ring in polygon]
+        boxes = [_rim(box[:4]) for box in half.boxes]
+        _lines(draw, _CYAN, *((2 * np.array(r)).ravel().tolist() for r in rings))
+        _lines(draw, _CYAN, *((2 * np.array(r)).ravel().tolist() for r in boxes), width=2)
+        cross = [(x - 16, y), (x + 16, y)], [(x, y - 16), (x, y + 16)]
+        _lines(draw, _ORANGE, _rim(action.bbox), *cross)
     for k, f in enumerate(answer.found, 1) if len(answer.found) > 1 else ():
         x, y = np.array(f.action.box[:2]) * w / f.action.width
-        label = dict(text=str(k), font_size=22, anchor="lt")
+        label = dict(text=str(k), font_size=32, anchor="lt")
         draw.rectangle(draw.textbbox((x + 4, y + 4), **label), "black", "black", 4)
         draw.text((x + 4, y + 4), fill="white", **label)
     return picture
@@ -388,7 +389,7 @@ def look_closer(
     action = answer.whole if number == 0 and answer.whole else answer.found[number].action
     return shown(action.crop(answer.images[1], margin=0.1), side)
 
-# %% ../../nbs/app/answers.ipynb #303fb1b3
+# %% ../../nbs/app/answers.ipynb #187ab1a4
 def heat(
     answer: Answer,  # to a question
     side: int = SHOWN,  # pixels: longer side
@@ -405,7 +406,7 @@ def heat(
     part = np.clip(a, 0, 1)[..., None] ** 0.5 * 0.85
     return Image.fromarray((part * colour + (1 - part) * grey).astype(np.uint8))
 
-# %% ../../nbs/app/answers.ipynb #0ea1d47c
+# %% ../../nbs/app/answers.ipynb #2e5af730
 def _ring(place, points, is_hole):
     "A ring in degrees."
     out = [place.lonlat(*p) for p in points]
@@ -436,7 +437,7 @@ def geojson(self: Answer) -> dict:  # None: the pictures have no place
             features.append(dict(type="Feature", properties=about, geometry=geometry))
     return dict(type="FeatureCollection", features=features)
 
-# %% ../../nbs/app/answers.ipynb #2543f266
+# %% ../../nbs/app/answers.ipynb #702e3fc7
 @patch
 def to_dict(self: Answer) -> dict:
     "For JSON: positions in pixels of the second date."
@@ -448,15 +449,41 @@ def to_dict(self: Answer) -> dict:
     return dict(out, change=score, least=self.least, findings=rows)
 
 
+def _caption(lines, width, size=20):
+    "A band of text, in whatever script a font is installed for."
+    lines, fonts = drawable("\n".join(wrap(line, width // 11) for line in lines))
+    font = ImageFont.truetype(findfont(FontProperties(family=fonts[-1:])), size)
+    band = Image.new("RGB", (width, (lines.count("\n") + 1) * (size + 8) + 16), "white")
+    ImageDraw.Draw(band).multiline_text((8, 8), lines, "black", font, spacing=8)
+    return band
+
+
 @patch
 def picture(
     self: Answer,
     language: str = "en",  # "en" or "zh"
-) -> bytes:  # of a PNG file
-    "Both dates, what was found, and the sentence."
-    out, found = io.BytesIO(), Findings(self.said, self.found, self.images, language)
-    figure = self.whole.draw() if self.whole else draw_findings(found)
-    figure.savefig(out, format="png")
+    side: int = 480,  # pixels: longer side of each picture
+) -> Image.Image:
+    "Both dates, the first finding from close by, and what was found."
+    rows = self.table(language)[1]
+    lines = [f"{self.sentence}  {self.verdict(language)}".strip()]
+    lines += [f"{row[0]}  {row[1]} [{row[4]}] {row[2]}" for row in rows]
+    parts = [shown(self.images[0], side), sketch(self, side), look_closer(self, 0, side)]
+    band = _caption(lines, sum(p.width for p in parts) + 16)
+    out = Image.new("RGB", (band.width, parts[0].height + band.height), "white")
+    for k, part in enumerate(parts):
+        out.paste(part, (sum(p.width + 8 for p in parts[:k]), 0))
+    out.paste(band, (0, parts[0].height))
+    return out
+
+
+def encoded(
+    picture: Image.Image,  # of the page
+    format: str = "JPEG",  # or "PNG"
+) -> bytes:
+    "A picture as a file, quickly."
+    out = io.BytesIO()
+    picture.save(out, format, **(dict(quality=90) if format == "JPEG" else dict(compress_level=1)))
     return out.getvalue()
 
 
@@ -468,9 +495,9 @@ def files(
     "What can be taken away: png and json, and geojson for maps; without a finding json only."
     out = dict(json=self.to_dict(), geojson=self.geojson())
     data = {k: json.dumps(v, ensure_ascii=False).encode() for k, v in out.items() if v}
-    return {**data, **(dict(png=self.picture(language)) if self.found else {})}
+    return {**data, **(dict(png=encoded(self.picture(language), "PNG")) if self.found else {})}
 
-# %% ../../nbs/app/answers.ipynb #af316d05
+# %% ../../nbs/app/answers.ipynb #c2814dbf
 class HeldFiles:
     "Which visitors hold which files; a file that nobody holds is deleted."
 

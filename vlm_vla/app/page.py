@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LINE', 'Training', 'Page', 'serve']
 
-# %% ../../nbs/app/page.ipynb #ab540473
+# %% ../../nbs/app/page.ipynb #c1c9b5aa
 import html
 import logging
 import os
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import gradio as gr
 from fastcore.basics import patch
-from gradio.processing_utils import save_bytes_to_cache, save_pil_to_cache
+from gradio.processing_utils import save_bytes_to_cache
 from PIL import Image
 
 from ..agent import ChangeAgent
@@ -29,6 +29,7 @@ from vlm_vla.app.answers import (
     HeldFiles,
     check_file,
     draw_examples,
+    encoded,
     explain,
     heat,
     look_closer,
@@ -38,7 +39,7 @@ from vlm_vla.app.answers import (
 )
 from .words import LANGUAGES, text
 
-# %% ../../nbs/app/page.ipynb #0482e5dc
+# %% ../../nbs/app/page.ipynb #2782e934
 _DEMO = "import sys; from vlm_vla.cli import demo; sys.exit(demo())"
 
 
@@ -86,12 +87,13 @@ class Training:
         if self.code:
             raise RuntimeError(self.lines[-1] if self.lines else f"exit code {self.code}")
 
-# %% ../../nbs/app/page.ipynb #f7c7d77d
+# %% ../../nbs/app/page.ipynb #d3608860
 _ABOUT = dict(
     css="""
 .gradio-container {max-width: 1240px !important; width: 100%; margin: auto}
 #language {min-width: 210px}
 #language .wrap {flex-wrap: nowrap; justify-content: flex-end}
+#language label {white-space: nowrap}
 .verdict {font-size: 1.15em; font-weight: 600; padding: .6em .8em; border-radius: 8px;
   border-left: 6px solid #9aa5b1; background: var(--background-fill-secondary);
   overflow-wrap: anywhere}
@@ -99,6 +101,7 @@ _ABOUT = dict(
 .verdict.problem {border-color: #c8553d}
 .below {opacity: .8; font-size: .9em; margin: .4em 0 0 .9em}
 #examples .thumbnail-lg {aspect-ratio: 2 / 1}
+#examples .grid-wrap {min-height: 0 !important}
 #pair, #marked, #crop, #heat, #examples {padding-top: 30px}
 #t1 .file-preview, #t2 .file-preview {font-size: .8em}
 #t1 .download, #t2 .download {display: none}
@@ -116,7 +119,7 @@ _LABELS = dict(  # part: what its words are
     **dict(png="label", json="label", geojson="label"),
 )
 
-# %% ../../nbs/app/page.ipynb #049b4909
+# %% ../../nbs/app/page.ipynb #e0ce671e
 def _part(kind, name, **how):
     "A component with its words."
     words = {_LABELS[name]: text(name, name="-")} if name in _LABELS else {}
@@ -170,7 +173,7 @@ def _answer_parts():
 
 _FILES = ("png", "json", "geojson")
 
-# %% ../../nbs/app/page.ipynb #52250753
+# %% ../../nbs/app/page.ipynb #3cd298a1
 class Page:
     "The page, its agent and its visitors."
 
@@ -205,7 +208,7 @@ class Page:
                 p |= _answer_parts()
         return p | _part(gr.Markdown, "foot")
 
-# %% ../../nbs/app/page.ipynb #b58cb103
+# %% ../../nbs/app/page.ipynb #2b0baee2
 def _said(sentence, kind, below=""):
     "A sentence of the answer as HTML."
     below = f'<div class="below">{html.escape(below)}</div>' if below else ""
@@ -219,7 +222,7 @@ def _of_answer(answer, language):
     table = dict(value=dict(headers=headers, data=rows), label=text("table", language))
     return dict(verdict=gr.update(value=verdict), table=gr.update(**table, visible=bool(rows)))
 
-# %% ../../nbs/app/page.ipynb #e908600a
+# %% ../../nbs/app/page.ipynb #823e3dd5
 @patch
 def words(
     self: Page,
@@ -256,21 +259,19 @@ def switch(
     "The page in another language."
     return self.words(LANGUAGES[language], request.session_hash)
 
-# %% ../../nbs/app/page.ipynb #980eb4ac
+# %% ../../nbs/app/page.ipynb #22b2b96c
 @patch
 def keep(
     self: Page,
     visitor: str,  # who may see it
     picture,  # PIL image, or bytes of a file; None: nothing
-    name: str = "picture",  # of the file
+    name: str = "picture.jpg",  # of the file
 ) -> str:  # its path
     "Write what is shown to a file that is deleted when its visitor leaves."
-    folder = self.blocks.GRADIO_CACHE
     if picture is None:
         return None
-    is_image = isinstance(picture, Image.Image)
-    save = save_pil_to_cache if is_image else save_bytes_to_cache
-    path = save(picture, folder) if is_image else save(picture, name, folder)
+    data = encoded(picture) if isinstance(picture, Image.Image) else picture
+    path = save_bytes_to_cache(data, name, self.blocks.GRADIO_CACHE)
     self.files.hold(visitor, path)
     return path
 
@@ -291,7 +292,7 @@ def attempt(
         logging.getLogger(__name__).exception("the page has failed")
         return None, _said(text("failed", language), "problem")
 
-# %% ../../nbs/app/page.ipynb #7df96be3
+# %% ../../nbs/app/page.ipynb #9ef2d235
 _ANSWER = "verdict marked legend table crop heat png json geojson pixels".split()
 
 
@@ -325,7 +326,7 @@ def give(
         out["pair"] = gr.update(value=[self.keep(visitor, shown(im)) for im in pair.images])
     return out | (dict(verdict=gr.update(value=problem)) if problem else {})
 
-# %% ../../nbs/app/page.ipynb #5695f48f
+# %% ../../nbs/app/page.ipynb #33550a4d
 @patch
 def ask(
     self: Page,
@@ -372,7 +373,7 @@ def answered(
         out["pair"] = gr.update(value=both)
     return out | _of_answer(answer, language)
 
-# %% ../../nbs/app/page.ipynb #b79edb2a
+# %% ../../nbs/app/page.ipynb #f1e97603
 @patch
 def look(
     self: Page,
@@ -411,7 +412,7 @@ def leave(
     self.given.pop(request.session_hash, None)
     self.files.leave(request.session_hash)
 
-# %% ../../nbs/app/page.ipynb #f0c27af2
+# %% ../../nbs/app/page.ipynb #cc9fda66
 @patch
 def train(
     self: Page,
@@ -433,7 +434,7 @@ def train(
     out = dict(agent=gr.update(visible=True), no_agent=gr.update(visible=False))
     yield self.words(LANGUAGES[language]) | out
 
-# %% ../../nbs/app/page.ipynb #002db198
+# %% ../../nbs/app/page.ipynb #7d907a64
 @patch
 def _by_part(self: Page, f):
     "A function that gives updates by name as one that gives them by component."
@@ -462,7 +463,7 @@ def _connect(self: Page):
 
     p["train"].click(train, p["language"], every, api_visibility="private", concurrency_limit=20)
 
-# %% ../../nbs/app/page.ipynb #23c96448
+# %% ../../nbs/app/page.ipynb #08d2100f
 @patch
 def _connect_files(self: Page):
     p, seen = self.parts, [self.parts[k] for k in (*_ANSWER, "pair")]
@@ -502,7 +503,7 @@ def _connect_questions(self: Page):
     choice = p["examples"].select(choose, None, chosen, api_visibility="private")
     choice.then(*question, api_visibility="private", **how)
 
-# %% ../../nbs/app/page.ipynb #244f37d5
+# %% ../../nbs/app/page.ipynb #de5394ec
 LINE = 64  # questions that may wait; who comes then is asked to try again
 
 

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['LANGUAGES', 'KINDS', 'text', 'Trouble']
 
-# %% ../../nbs/app/words.ipynb #5d95c9cb
+# %% ../../nbs/app/words.ipynb #27e98047
 from ..data.facts import FACTS, Fact, say
 
-# %% ../../nbs/app/words.ipynb #e7c34487
+# %% ../../nbs/app/words.ipynb #f5314600
 LANGUAGES = {"English": "en", "中文": "zh"}  # as the switch on the page calls them
 _TEXTS = dict(  # key: English, Chinese
     title=("Two dates, one sentence: where is it?", "两期影像，一句话：变化在哪里？"),
@@ -37,7 +37,7 @@ _TEXTS = dict(  # key: English, Chinese
     ),
 )
 
-# %% ../../nbs/app/words.ipynb #feed36bd
+# %% ../../nbs/app/words.ipynb #31ddebd1
 _TEXTS |= dict(
     pair=("Both dates: move the line", "两期影像：拖动中间的分隔线"),
     marked=("The answer, on the second date", "答案（画在第二期影像上）"),
@@ -65,7 +65,7 @@ _TEXTS |= dict(
     ),
 )
 
-# %% ../../nbs/app/words.ipynb #38ca7dbf
+# %% ../../nbs/app/words.ipynb #7f9c6856
 _TEXTS |= dict(
     found=("Found. Change score {score}.", "找到了。变化分数为 {score}。"),
     not_found=(
@@ -90,7 +90,7 @@ _TEXTS |= dict(
     ),
 )
 
-# %% ../../nbs/app/words.ipynb #e442abe2
+# %% ../../nbs/app/words.ipynb #fcaa8409
 _TEXTS |= dict(
     two=("Give the pictures of both dates first.", "请先提供两期影像。"),
     gone=("{name} is no longer here: give it again.", "{name} 已被删除，请重新上传。"),
@@ -102,7 +102,7 @@ _TEXTS |= dict(
         "{name} has {found} million pixels, and the limit is {limit} million: cut it into tiles.",
         "{name} 有 {found} 百万像素，超过了 {limit} 百万像素的上限，请先裁剪。",
     ),
-    picture=("This is no picture that can be read: {why}.", "这不是可以读取的影像：{why}。"),
+    picture=("This picture cannot be used: {why}.", "这个文件不能用作影像：{why}。"),
     sizes=(
         "The first date has {first} pixels and the second {second}: they must show the same "
         "ground pixel by pixel.",
@@ -125,7 +125,7 @@ _TEXTS |= dict(
     training_failed=("The training has failed: {why}", "训练失败：{why}"),
 )
 
-# %% ../../nbs/app/words.ipynb #44f05fdc
+# %% ../../nbs/app/words.ipynb #6c99571f
 def text(
     key: str,  # which text
     language: str = "en",  # "en" or "zh"
@@ -136,7 +136,7 @@ def text(
         raise ValueError(f"language is {language!r}; choose 'en' or 'zh'")
     return _TEXTS[key]["en zh".split().index(language)].format(**values)
 
-# %% ../../nbs/app/words.ipynb #2867406b
+# %% ../../nbs/app/words.ipynb #e17e11ec
 class Trouble(ValueError):
     "A problem that the page can tell in each of its languages."
 
@@ -155,6 +155,6 @@ class Trouble(ValueError):
         "The problem as a sentence."
         return text(self.key, language, **self.values)
 
-# %% ../../nbs/app/words.ipynb #3ddce933
+# %% ../../nbs/app/words.ipynb #9e752e2c
 _COMMON = "building road tree water field parking sport".split()
 KINDS = {say(f): f for f in (Fact(*x) for x in FACTS if x[0] in _COMMON and x[1] != "replaced")}
