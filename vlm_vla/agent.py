@@ -6,6 +6,7 @@
 __all__ = ['Action', 'EncodedPairs', 'ChangeAgent']
 
 # %% ../nbs/05_agent.ipynb #57e16988
+import importlib
 import io
 import math
 import reprlib
@@ -488,3 +489,19 @@ def findings(
     "Say what changed, point at each of it, drop what is not found, and look again from close by."
     scene = self._scene_of((t1, t2), None)
     return find(self, scene, least, context, language)
+
+# %% ../nbs/05_agent.ipynb #fb077931
+@patch
+def widget(
+    self: ChangeAgent,
+    t1,  # path, PIL image or array, first date
+    t2,  # the same of the second date
+    language: str = "en",  # "en" or "zh"
+):  # an ipywidgets box
+    "Ask about two dates in a notebook."
+    try:
+        module = importlib.import_module("vlm_vla.app.widget")
+    except ImportError as e:
+        why = "the widget needs more packages: pip install 'vlm_vla[app]'"
+        raise ImportError(f"{e}; {why}") from e
+    return module.Widget(self, t1, t2, language)

@@ -6,7 +6,7 @@
 __all__ = ['MAX_BYTES', 'MAX_PIXELS', 'SHOWN', 'check_file', 'without_folders', 'explain', 'Pair', 'open_pair', 'draw_examples',
            'Answer', 'ask_agent', 'Desk', 'shown', 'sketch', 'look_closer', 'heat', 'encoded', 'HeldFiles']
 
-# %% ../../nbs/app/answers.ipynb #97fad03b
+# %% ../../nbs/app/answers.ipynb #48763bf4
 import io
 import json
 import re
@@ -31,7 +31,7 @@ from ..data.scenes import make_scene
 from ..evaluation.findings import Finding, Findings, each_place, find
 from ..evaluation.jobs import placed_pair
 
-# %% ../../nbs/app/answers.ipynb #ca19b644
+# %% ../../nbs/app/answers.ipynb #5be247f7
 MAX_BYTES = 64 * 2**20  # of a file
 MAX_PIXELS = 2**24  # of a picture: 4096 x 4096
 
@@ -53,7 +53,7 @@ def check_file(
         raise Trouble("pixels_limit", name=path.name, **limits)
     return path
 
-# %% ../../nbs/app/answers.ipynb #eb4292e3
+# %% ../../nbs/app/answers.ipynb #d9e0c786
 _FOLDERS = re.compile(r"(?<![\w.:/])(?:[A-Za-z]:)?[\\/](?:[^\s\\/:'\"]+[\\/])*")
 
 
@@ -78,7 +78,7 @@ def explain(
     why = without_folders(str(problem), *files).rstrip(". ")
     return text("picture" if isinstance(problem, BadImage) else "refused", language, why=why)
 
-# %% ../../nbs/app/answers.ipynb #0bf2b0bb
+# %% ../../nbs/app/answers.ipynb #a11aa8cf
 @dataclass
 class Pair:
     "What a visitor asks about."
@@ -112,7 +112,7 @@ def open_pair(
     *images, place = placed_pair(*files, agent.ranges)
     return Pair(files, tuple(images), place)
 
-# %% ../../nbs/app/answers.ipynb #91ee1d7a
+# %% ../../nbs/app/answers.ipynb #8f3e120d
 _DRAWN = ((1010, 3), (1026, 1), (1019, 0), (1025, 0))  # seed, number of the sentence
 
 
@@ -129,7 +129,7 @@ def draw_examples(
         said = said or out[0][2]
     return out
 
-# %% ../../nbs/app/answers.ipynb #e5858337
+# %% ../../nbs/app/answers.ipynb #b0f09e8e
 @dataclass
 class Answer:
     "What is shown of a question."
@@ -155,7 +155,7 @@ class Answer:
         "Where the pictures lie on the ground."
         return self.found[0].action.place if self.found else None
 
-# %% ../../nbs/app/answers.ipynb #80e7fd22
+# %% ../../nbs/app/answers.ipynb #c7593fbf
 @patch
 def verdict(
     self: Answer,
@@ -182,7 +182,7 @@ def note(
     out = text(key, language, answering=answering, encoding=encoding)
     return out if self.sentence or self.can_write else f"{text('guessed', language)} {out}"
 
-# %% ../../nbs/app/answers.ipynb #d2b31449
+# %% ../../nbs/app/answers.ipynb #0c4b18c5
 @patch
 def table(
     self: Answer,
@@ -202,7 +202,7 @@ def table(
         rows.append([{**cells, "closer": f.closer}[n] for n in names])
     return [text(n, language) for n in names], rows
 
-# %% ../../nbs/app/answers.ipynb #f41128ed
+# %% ../../nbs/app/answers.ipynb #37758c6e
 def _ask_kinds(agent, scene, least):
     "`Finding`s of an agent that cannot write, the surest first."
     actions, out = agent.act(list(KINDS), scene=scene), []
@@ -245,7 +245,7 @@ def ask_agent(
     found = [Finding(action.caption, facts_of(sentence), a) for a in each_place(action)]
     return replace(out, kind="found", found=found, whole=action)
 
-# %% ../../nbs/app/answers.ipynb #c4e7c3cb
+# %% ../../nbs/app/answers.ipynb #1ce5c5e1
 class Desk:
     "An agent and what its visitors ask about."
 
@@ -281,7 +281,7 @@ class Desk:
         pair = self._pairs.get(visitor)
         return pair and pair.answer
 
-# %% ../../nbs/app/answers.ipynb #8d828751
+# %% ../../nbs/app/answers.ipynb #a6c68419
 @patch
 def pair(
     self: Desk,
@@ -294,15 +294,25 @@ def pair(
         kept = self._pairs.get(visitor)
     if kept is None or kept.files != (str(t1), str(t2)):
         kept = open_pair(self.agent, t1, t2)
+    return self.take(visitor, kept)
+
+
+@patch
+def take(
+    self: Desk,
+    visitor: str,  # who asks
+    pair: Pair,  # that was read
+) -> Pair:
+    "Keep a visitor's pair; the oldest ones make room."
+    pixels, visitors = self.limits
     with self._room:
-        self._pairs[visitor] = kept
+        self._pairs[visitor] = pair
         self._pairs.move_to_end(visitor)
-        pixels, visitors = self.limits
         while len(self._pairs) > 1 and (
             len(self._pairs) > visitors or sum(p.pixels for p in self._pairs.values()) > pixels
         ):
             self._pairs.popitem(last=False)
-    return kept
+    return pair
 
 
 @patch
@@ -328,7 +338,7 @@ def ask(
     pair.answer = replace(answer, seconds=seconds)
     return pair.answer
 
-# %% ../../nbs/app/answers.ipynb #adfaea04
+# %% ../../nbs/app/answers.ipynb #1a6662fb
 SHOWN = 768  # pixels: the longer side of a picture on the page
 _CYAN, _ORANGE = "#19e3e3", "#ff8c1a"
 
@@ -354,7 +364,7 @@ def _rim(box):
     x1, y1, x2, y2 = box
     return [(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)]
 
-# %% ../../nbs/app/answers.ipynb #d4abed52
+# %% ../../nbs/app/answers.ipynb #b838c519
 def sketch(
     answer: Answer,  # to a question
     side: int = SHOWN,  # pixels: longer side
@@ -389,7 +399,7 @@ def look_closer(
     action = answer.whole if number == 0 and answer.whole else answer.found[number].action
     return shown(action.crop(answer.images[1], margin=0.1), side)
 
-# %% ../../nbs/app/answers.ipynb #187ab1a4
+# %% ../../nbs/app/answers.ipynb #9301719a
 def heat(
     answer: Answer,  # to a question
     side: int = SHOWN,  # pixels: longer side
@@ -406,7 +416,7 @@ def heat(
     part = np.clip(a, 0, 1)[..., None] ** 0.5 * 0.85
     return Image.fromarray((part * colour + (1 - part) * grey).astype(np.uint8))
 
-# %% ../../nbs/app/answers.ipynb #2e5af730
+# %% ../../nbs/app/answers.ipynb #5d0c3143
 def _ring(place, points, is_hole):
     "A ring in degrees."
     out = [place.lonlat(*p) for p in points]
@@ -437,7 +447,7 @@ def geojson(self: Answer) -> dict:  # None: the pictures have no place
             features.append(dict(type="Feature", properties=about, geometry=geometry))
     return dict(type="FeatureCollection", features=features)
 
-# %% ../../nbs/app/answers.ipynb #702e3fc7
+# %% ../../nbs/app/answers.ipynb #802ed6ef
 @patch
 def to_dict(self: Answer) -> dict:
     "For JSON: positions in pixels of the second date."
@@ -462,7 +472,7 @@ def _caption(lines, width, size=20):
 def picture(
     self: Answer,
     language: str = "en",  # "en" or "zh"
-    side: int = 480,  # pixels: longer side of each picture
+    side: int = 400,  # pixels: longer side of each picture
 ) -> Image.Image:
     "Both dates, the first finding from close by, and what was found."
     rows = self.table(language)[1]
@@ -497,7 +507,7 @@ def files(
     data = {k: json.dumps(v, ensure_ascii=False).encode() for k, v in out.items() if v}
     return {**data, **(dict(png=encoded(self.picture(language), "PNG")) if self.found else {})}
 
-# %% ../../nbs/app/answers.ipynb #c2814dbf
+# %% ../../nbs/app/answers.ipynb #4e7e06ca
 class HeldFiles:
     "Which visitors hold which files; a file that nobody holds is deleted."
 
@@ -513,6 +523,17 @@ class HeldFiles:
         with self._lock:
             for file in filter(None, files):
                 self._holders.setdefault(str(file), set()).add(visitor)
+
+    def hold_new(
+        self,
+        visitor: str,  # who needs it
+        make,  # function that gives a file; perhaps one that is there and held already
+    ) -> str:
+        "Keep what a function gives; nobody's leaving comes between."
+        with self._lock:
+            file = make()
+            self._holders.setdefault(str(file), set()).add(visitor)
+        return str(file)
 
     def leave(
         self,

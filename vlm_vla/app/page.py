@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LINE', 'Training', 'Page', 'serve']
 
-# %% ../../nbs/app/page.ipynb #c1c9b5aa
+# %% ../../nbs/app/page.ipynb #665c83a3
 import html
 import logging
 import os
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import gradio as gr
 from fastcore.basics import patch
-from gradio.processing_utils import save_bytes_to_cache
+from gradio.processing_utils import save_file_to_cache
 from PIL import Image
 
 from ..agent import ChangeAgent
@@ -39,7 +39,7 @@ from vlm_vla.app.answers import (
 )
 from .words import LANGUAGES, text
 
-# %% ../../nbs/app/page.ipynb #2782e934
+# %% ../../nbs/app/page.ipynb #7b250cb2
 _DEMO = "import sys; from vlm_vla.cli import demo; sys.exit(demo())"
 
 
@@ -87,7 +87,7 @@ class Training:
         if self.code:
             raise RuntimeError(self.lines[-1] if self.lines else f"exit code {self.code}")
 
-# %% ../../nbs/app/page.ipynb #d3608860
+# %% ../../nbs/app/page.ipynb #6a8345ab
 _ABOUT = dict(
     css="""
 .gradio-container {max-width: 1240px !important; width: 100%; margin: auto}
@@ -119,7 +119,7 @@ _LABELS = dict(  # part: what its words are
     **dict(png="label", json="label", geojson="label"),
 )
 
-# %% ../../nbs/app/page.ipynb #e0ce671e
+# %% ../../nbs/app/page.ipynb #f58a1925
 def _part(kind, name, **how):
     "A component with its words."
     words = {_LABELS[name]: text(name, name="-")} if name in _LABELS else {}
@@ -173,7 +173,7 @@ def _answer_parts():
 
 _FILES = ("png", "json", "geojson")
 
-# %% ../../nbs/app/page.ipynb #3cd298a1
+# %% ../../nbs/app/page.ipynb #c453a386
 class Page:
     "The page, its agent and its visitors."
 
@@ -208,7 +208,7 @@ class Page:
                 p |= _answer_parts()
         return p | _part(gr.Markdown, "foot")
 
-# %% ../../nbs/app/page.ipynb #2b0baee2
+# %% ../../nbs/app/page.ipynb #088b2e07
 def _said(sentence, kind, below=""):
     "A sentence of the answer as HTML."
     below = f'<div class="below">{html.escape(below)}</div>' if below else ""
@@ -222,7 +222,7 @@ def _of_answer(answer, language):
     table = dict(value=dict(headers=headers, data=rows), label=text("table", language))
     return dict(verdict=gr.update(value=verdict), table=gr.update(**table, visible=bool(rows)))
 
-# %% ../../nbs/app/page.ipynb #823e3dd5
+# %% ../../nbs/app/page.ipynb #0583e607
 @patch
 def words(
     self: Page,
@@ -259,7 +259,7 @@ def switch(
     "The page in another language."
     return self.words(LANGUAGES[language], request.session_hash)
 
-# %% ../../nbs/app/page.ipynb #22b2b96c
+# %% ../../nbs/app/page.ipynb #c49c2e6f
 @patch
 def keep(
     self: Page,
@@ -270,10 +270,11 @@ def keep(
     "Write what is shown to a file that is deleted when its visitor leaves."
     if picture is None:
         return None
-    data = encoded(picture) if isinstance(picture, Image.Image) else picture
-    path = save_bytes_to_cache(data, name, self.blocks.GRADIO_CACHE)
-    self.files.hold(visitor, path)
-    return path
+    with tempfile.TemporaryDirectory() as folder:  # equal answers share a file: never rewritten
+        file = Path(folder) / name
+        file.write_bytes(encoded(picture) if isinstance(picture, Image.Image) else picture)
+        cache = self.blocks.GRADIO_CACHE
+        return self.files.hold_new(visitor, lambda: save_file_to_cache(file, cache))
 
 
 @patch
@@ -292,7 +293,7 @@ def attempt(
         logging.getLogger(__name__).exception("the page has failed")
         return None, _said(text("failed", language), "problem")
 
-# %% ../../nbs/app/page.ipynb #9ef2d235
+# %% ../../nbs/app/page.ipynb #514ccdbf
 _ANSWER = "verdict marked legend table crop heat png json geojson pixels".split()
 
 
@@ -326,7 +327,7 @@ def give(
         out["pair"] = gr.update(value=[self.keep(visitor, shown(im)) for im in pair.images])
     return out | (dict(verdict=gr.update(value=problem)) if problem else {})
 
-# %% ../../nbs/app/page.ipynb #33550a4d
+# %% ../../nbs/app/page.ipynb #fc58c9e1
 @patch
 def ask(
     self: Page,
@@ -373,7 +374,7 @@ def answered(
         out["pair"] = gr.update(value=both)
     return out | _of_answer(answer, language)
 
-# %% ../../nbs/app/page.ipynb #f1e97603
+# %% ../../nbs/app/page.ipynb #283b81a4
 @patch
 def look(
     self: Page,
@@ -412,7 +413,7 @@ def leave(
     self.given.pop(request.session_hash, None)
     self.files.leave(request.session_hash)
 
-# %% ../../nbs/app/page.ipynb #cc9fda66
+# %% ../../nbs/app/page.ipynb #c1f62986
 @patch
 def train(
     self: Page,
@@ -434,7 +435,7 @@ def train(
     out = dict(agent=gr.update(visible=True), no_agent=gr.update(visible=False))
     yield self.words(LANGUAGES[language]) | out
 
-# %% ../../nbs/app/page.ipynb #7d907a64
+# %% ../../nbs/app/page.ipynb #e1a27347
 @patch
 def _by_part(self: Page, f):
     "A function that gives updates by name as one that gives them by component."
@@ -463,7 +464,7 @@ def _connect(self: Page):
 
     p["train"].click(train, p["language"], every, api_visibility="private", concurrency_limit=20)
 
-# %% ../../nbs/app/page.ipynb #08d2100f
+# %% ../../nbs/app/page.ipynb #c0a0bc0a
 @patch
 def _connect_files(self: Page):
     p, seen = self.parts, [self.parts[k] for k in (*_ANSWER, "pair")]
@@ -503,7 +504,7 @@ def _connect_questions(self: Page):
     choice = p["examples"].select(choose, None, chosen, api_visibility="private")
     choice.then(*question, api_visibility="private", **how)
 
-# %% ../../nbs/app/page.ipynb #de5394ec
+# %% ../../nbs/app/page.ipynb #1f85e244
 LINE = 64  # questions that may wait; who comes then is asked to try again
 
 

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['LANGUAGES', 'KINDS', 'text', 'Trouble']
 
-# %% ../../nbs/app/words.ipynb #27e98047
+# %% ../../nbs/app/words.ipynb #594e2031
 from ..data.facts import FACTS, Fact, say
 
-# %% ../../nbs/app/words.ipynb #f5314600
+# %% ../../nbs/app/words.ipynb #d9544f19
 LANGUAGES = {"English": "en", "中文": "zh"}  # as the switch on the page calls them
 _TEXTS = dict(  # key: English, Chinese
     title=("Two dates, one sentence: where is it?", "两期影像，一句话：变化在哪里？"),
@@ -30,6 +30,10 @@ _TEXTS = dict(  # key: English, Chinese
     options=("Options", "选项"),
     least=("Least change score of an answer", "变化分数达到多少才算找到"),
     attention=("Show the attention", "显示注意力"),
+    save=("Save the answer", "保存结果"),
+    saved=("Saved: {names}.", "已保存：{names}。"),
+    line=("Line", "分隔线"),
+    closer_look=("Finding", "第几处"),
     foot=(
         "Agent: {name}. Pictures stay on the computer that shows this page and are deleted when "
         "the page is closed.",
@@ -37,7 +41,7 @@ _TEXTS = dict(  # key: English, Chinese
     ),
 )
 
-# %% ../../nbs/app/words.ipynb #31ddebd1
+# %% ../../nbs/app/words.ipynb #fd35e63a
 _TEXTS |= dict(
     pair=("Both dates: move the line", "两期影像：拖动中间的分隔线"),
     marked=("The answer, on the second date", "答案（画在第二期影像上）"),
@@ -65,7 +69,7 @@ _TEXTS |= dict(
     ),
 )
 
-# %% ../../nbs/app/words.ipynb #7f9c6856
+# %% ../../nbs/app/words.ipynb #1a54de05
 _TEXTS |= dict(
     found=("Found. Change score {score}.", "找到了。变化分数为 {score}。"),
     not_found=(
@@ -90,7 +94,7 @@ _TEXTS |= dict(
     ),
 )
 
-# %% ../../nbs/app/words.ipynb #fcaa8409
+# %% ../../nbs/app/words.ipynb #966aeffa
 _TEXTS |= dict(
     two=("Give the pictures of both dates first.", "请先提供两期影像。"),
     gone=("{name} is no longer here: give it again.", "{name} 已被删除，请重新上传。"),
@@ -125,7 +129,7 @@ _TEXTS |= dict(
     training_failed=("The training has failed: {why}", "训练失败：{why}"),
 )
 
-# %% ../../nbs/app/words.ipynb #6c99571f
+# %% ../../nbs/app/words.ipynb #9b16b850
 def text(
     key: str,  # which text
     language: str = "en",  # "en" or "zh"
@@ -136,7 +140,7 @@ def text(
         raise ValueError(f"language is {language!r}; choose 'en' or 'zh'")
     return _TEXTS[key]["en zh".split().index(language)].format(**values)
 
-# %% ../../nbs/app/words.ipynb #e17e11ec
+# %% ../../nbs/app/words.ipynb #7821d375
 class Trouble(ValueError):
     "A problem that the page can tell in each of its languages."
 
@@ -155,6 +159,6 @@ class Trouble(ValueError):
         "The problem as a sentence."
         return text(self.key, language, **self.values)
 
-# %% ../../nbs/app/words.ipynb #9e752e2c
+# %% ../../nbs/app/words.ipynb #f8d8508b
 _COMMON = "building road tree water field parking sport".split()
 KINDS = {say(f): f for f in (Fact(*x) for x in FACTS if x[0] in _COMMON and x[1] != "replaced")}
