@@ -23,6 +23,7 @@ import tempfile
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync
@@ -152,6 +153,11 @@ class Visitor:
     def seen(self, name):
         return self.page.locator(f"#{name}").is_visible()
 
+    def shows(self, *names):
+        "Wait until these parts are visible."
+        for name in names:
+            self.page.locator(f"#{name}").wait_for()
+
     def taken(self, name):
         "The bytes behind a download button."
         with self.page.expect_download() as download:
@@ -175,7 +181,8 @@ def asks_and_asks_again(browser, address, pairs, home, shots):
     v.upload(*pairs[0][:2])
     first = v.ask(pairs[0][2])
     assert not any(a in first for a in AGAIN), first
-    assert v.seen("marked") and v.seen("pair") and v.page.locator("#pair img").count() >= 2
+    v.shows("marked", "pair", "json")
+    v.page.locator("#pair img").nth(1).wait_for()
     v.shot("answer")
     second = v.ask("a road was removed on the right", AGAIN[0])  # the pair was not encoded again
     said = json.loads(v.taken("json"))
@@ -196,13 +203,14 @@ def says_no_below_the_threshold(browser, address, pairs, home, shots):
     v.page.locator("#least input[type=number]").fill("1")
     v.page.locator("#least input[type=number]").press("Tab")
     said = v.ask(pairs[0][2], "I do not find that change")
-    assert not v.seen("table") and not v.seen("png") and v.seen("json")
+    v.shows("json")
+    assert not v.seen("table") and not v.seen("png")
     v.shot("not_found")
     v.page.locator("#least input[type=number]").fill("0")
     v.page.locator("#least input[type=number]").press("Tab")
     v.page.locator("#attention input").check()
     v.ask(pairs[0][2], "Found")
-    assert v.seen("heat") and v.seen("crop") and v.seen("table") and v.seen("legend")
+    v.shows("heat", "crop", "table", "legend")
     assert v.taken("png")[:4] == b"\x89PNG"
     v.shot("attention")
     v.leave()
@@ -428,8 +436,10 @@ def main():
     if args.people:
         return crowd(args)
     chromium = next(filter(None, map(shutil.which, NAMES)), None)
-    if chromium is None:
-        print(f"skipped: there is no Chromium here ({', '.join(NAMES)})")
+    lacking = [] if chromium else [f"Chromium ({', '.join(NAMES)})"]
+    lacking += [] if find_spec("playwright") else ["the package playwright"]
+    if lacking:
+        print(f"skipped: there is no {' and no '.join(lacking)} here")
         return 1 if args.must else 0
     visit(chromium, args)
     if args.train:

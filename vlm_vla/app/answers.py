@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['MAX_BYTES', 'MAX_PIXELS', 'CUT', 'SHOWN', 'check_file', 'without_folders', 'explain', 'Pair', 'open_pair',
-           'draw_examples', 'place_of', 'Answer', 'ask_agent', 'Desk', 'shown', 'sketch', 'look_closer', 'heat',
-           'encoded', 'HeldFiles']
+           'draw_examples', 'place_of', 'Answer', 'ask_agent', 'Desk', 'shown', 'encoded', 'sketch', 'look_closer',
+           'heat', 'HeldFiles']
 
-# %% ../../nbs/app/answers.ipynb #d6c2d505
+# %% ../../nbs/app/answers.ipynb #caa068e5
 import io
 import json
 import re
@@ -33,7 +33,7 @@ from ..data.scenes import make_scene
 from ..evaluation.findings import Finding, each_place, find
 from ..evaluation.jobs import placed_pair
 
-# %% ../../nbs/app/answers.ipynb #95ee3baa
+# %% ../../nbs/app/answers.ipynb #48098c60
 MAX_BYTES = 64 * 2**20  # of a file
 MAX_PIXELS = 2**24  # of a picture: 4096 x 4096
 
@@ -55,7 +55,7 @@ def check_file(
         raise Trouble("pixels_limit", name=path.name, **limits)
     return path
 
-# %% ../../nbs/app/answers.ipynb #64bb2d93
+# %% ../../nbs/app/answers.ipynb #3dffb434
 _FOLDERS = re.compile(r"(?<![\w.:/])(?:[A-Za-z]:)?[\\/](?:[^\s\\/:'\"]+[\\/])*")
 
 
@@ -80,7 +80,7 @@ def explain(
     why = without_folders(str(problem), *files).rstrip(". ")
     return text("picture" if isinstance(problem, BadImage) else "refused", language, why=why)
 
-# %% ../../nbs/app/answers.ipynb #cb70d78c
+# %% ../../nbs/app/answers.ipynb #0d2e7ffd
 @dataclass
 class Pair:
     "What a visitor asks about."
@@ -114,7 +114,7 @@ def open_pair(
     *images, place = placed_pair(*files, agent.ranges)
     return Pair(files, tuple(images), place)
 
-# %% ../../nbs/app/answers.ipynb #4164d38c
+# %% ../../nbs/app/answers.ipynb #6f585fa5
 _DRAWN = ((1010, 3), (1026, 1), (1019, 0), (1025, 0))  # seed, number of the sentence
 
 
@@ -131,7 +131,7 @@ def draw_examples(
         said = said or out[0][2]
     return out
 
-# %% ../../nbs/app/answers.ipynb #504d9bab
+# %% ../../nbs/app/answers.ipynb #89854bc3
 CUT = 1024  # pixels: longer side of the frame in which regions are cut
 
 
@@ -168,7 +168,7 @@ def place_of(
         out.update(zip(("lon", "lat"), action.lonlat))
     return out
 
-# %% ../../nbs/app/answers.ipynb #09e904c6
+# %% ../../nbs/app/answers.ipynb #ee250874
 @dataclass
 class Answer:
     "What is shown of a question."
@@ -199,7 +199,7 @@ class Answer:
         "Each finding in pixels."
         return [place_of(f.action) for f in self.found]
 
-# %% ../../nbs/app/answers.ipynb #721a448a
+# %% ../../nbs/app/answers.ipynb #cda3509b
 @patch
 def verdict(
     self: Answer,
@@ -226,7 +226,7 @@ def note(
     out = text(key, language, answering=answering, encoding=encoding)
     return out if self.sentence or self.can_write else f"{text('guessed', language)} {out}"
 
-# %% ../../nbs/app/answers.ipynb #28ea7d2c
+# %% ../../nbs/app/answers.ipynb #5bc78b9d
 @patch
 def table(
     self: Answer,
@@ -246,7 +246,7 @@ def table(
         rows.append([cells[n] for n in names])
     return [text(n, language) for n in names], rows
 
-# %% ../../nbs/app/answers.ipynb #2c8bb1a9
+# %% ../../nbs/app/answers.ipynb #832fb215
 def _ask_kinds(agent, scene, least):
     "`Finding`s of an agent that cannot write, the surest first."
     actions, out, boxes = agent.act(list(KINDS), scene=scene), [], []
@@ -290,7 +290,7 @@ def ask_agent(
     found = [Finding(action.caption, facts_of(sentence), a) for a in _each_place(action)]
     return replace(out, kind="found", found=found, whole=action)
 
-# %% ../../nbs/app/answers.ipynb #348b1300
+# %% ../../nbs/app/answers.ipynb #b37621be
 class Desk:
     "An agent and what its visitors ask about."
 
@@ -326,7 +326,7 @@ class Desk:
         pair = self._pairs.get(visitor)
         return pair and pair.answer
 
-# %% ../../nbs/app/answers.ipynb #27a5497a
+# %% ../../nbs/app/answers.ipynb #f1f0381c
 @patch
 def pair(
     self: Desk,
@@ -383,7 +383,7 @@ def ask(
     pair.answer = replace(answer, seconds=seconds)
     return pair.answer
 
-# %% ../../nbs/app/answers.ipynb #acb0f57d
+# %% ../../nbs/app/answers.ipynb #205f09c6
 SHOWN = 768  # pixels: the longer side of a picture on the page
 _CYAN, _ORANGE = "#19e3e3", "#ff8c1a"
 
@@ -398,6 +398,16 @@ def shown(
     return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
+def encoded(
+    picture: Image.Image,  # of the page
+    format: str = "JPEG",  # or "PNG"
+) -> bytes:
+    "A picture as a file, quickly."
+    out = io.BytesIO()
+    picture.save(out, format, **(dict(quality=90) if format == "JPEG" else dict(compress_level=1)))
+    return out.getvalue()
+
+
 def _lines(draw, colour, *lines, width=4):
     "Lines with a dark rim, so that they show on any ground."
     for ink, w in (("black", width + 2), (colour, width)):
@@ -409,7 +419,7 @@ def _rim(box):
     x1, y1, x2, y2 = box
     return [(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)]
 
-# %% ../../nbs/app/answers.ipynb #efeb71bb
+# %% ../../nbs/app/answers.ipynb #13946e08
 def sketch(
     answer: Answer,  # to a question
     side: int = SHOWN,  # pixels: longer side
@@ -444,7 +454,7 @@ def look_closer(
     action = answer.whole if number == 0 and answer.whole else answer.found[number].action
     return shown(action.crop(answer.images[1], margin=0.1), side)
 
-# %% ../../nbs/app/answers.ipynb #35e4b6a8
+# %% ../../nbs/app/answers.ipynb #a57217c4
 def heat(
     answer: Answer,  # to a question
     side: int = SHOWN,  # pixels: longer side
@@ -461,7 +471,7 @@ def heat(
     part = np.clip(a, 0, 1)[..., None] ** 0.5 * 0.85
     return Image.fromarray((part * colour + (1 - part) * grey).astype(np.uint8))
 
-# %% ../../nbs/app/answers.ipynb #70440ec0
+# %% ../../nbs/app/answers.ipynb #9e210057
 def _ring(place, points, is_hole):
     "A ring in degrees."
     out = [place.lonlat(*p) for p in points]
@@ -492,7 +502,7 @@ def geojson(self: Answer) -> dict:  # None: the pictures have no place
             features.append(dict(type="Feature", properties=about, geometry=geometry))
     return dict(type="FeatureCollection", features=features)
 
-# %% ../../nbs/app/answers.ipynb #f20bb7b7
+# %% ../../nbs/app/answers.ipynb #b6ac76d1
 @patch
 def to_dict(self: Answer) -> dict:
     "For JSON: positions in pixels of the second date."
@@ -531,16 +541,6 @@ def picture(
     return out
 
 
-def encoded(
-    picture: Image.Image,  # of the page
-    format: str = "JPEG",  # or "PNG"
-) -> bytes:
-    "A picture as a file, quickly."
-    out = io.BytesIO()
-    picture.save(out, format, **(dict(quality=90) if format == "JPEG" else dict(compress_level=1)))
-    return out.getvalue()
-
-
 @patch
 def files(
     self: Answer,
@@ -551,7 +551,7 @@ def files(
     data = {k: json.dumps(v, ensure_ascii=False).encode() for k, v in out.items() if v}
     return {**data, **(dict(png=encoded(self.picture(language), "PNG")) if self.found else {})}
 
-# %% ../../nbs/app/answers.ipynb #44404597
+# %% ../../nbs/app/answers.ipynb #b0cbeae1
 class HeldFiles:
     "Which visitors hold which files; a file that nobody holds is deleted."
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SIDE', 'Widget']
 
-# %% ../../nbs/app/widget.ipynb #9735690c
+# %% ../../nbs/app/widget.ipynb #3afc39fc
 import html
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from .words import LANGUAGES, text
 from ..base.files import write_whole
 from ..evaluation.jobs import placed_pair
 
-# %% ../../nbs/app/widget.ipynb #b99b5ae2
+# %% ../../nbs/app/widget.ipynb #fb540d88
 SIDE = 400  # pixels: longer side of a picture
 
 
@@ -39,7 +39,7 @@ def _table(answer, language):
     lines = ("</td><td style='padding:0 .8em 0 0'>".join(row) for row in cells)
     return f"<table><tr><td>{'</td></tr><tr><td>'.join(lines)}</td></tr></table>" if rows else ""
 
-# %% ../../nbs/app/widget.ipynb #1fc94a0a
+# %% ../../nbs/app/widget.ipynb #42bf7a5e
 class Widget(w.VBox):
     "Two dates, a sentence, and an answer, in a notebook."
 
@@ -86,7 +86,7 @@ class Widget(w.VBox):
         closer = w.HBox([w.VBox([self.crop, self.number]), self.heat], layout=wrapped)
         return [self.switch, asks, self.verdict, both, self.table, closer, self.save]
 
-# %% ../../nbs/app/widget.ipynb #7ff585e3
+# %% ../../nbs/app/widget.ipynb #9887ac0b
 @patch
 def _set_words(self: Widget):
     "Write the words of all parts."
@@ -122,7 +122,7 @@ def _draw(self: Widget):
     self.heat.layout.display = "" if picture else "none"
     self.heat.value = encoded(picture) if picture else b""
 
-# %% ../../nbs/app/widget.ipynb #f9c693e3
+# %% ../../nbs/app/widget.ipynb #9c272154
 @patch
 def show(self: Widget):
     "Ask what is typed, and show the answer."
