@@ -80,7 +80,7 @@ def explain(
     why = without_folders(str(problem), *files).rstrip(". ")
     return text("picture" if isinstance(problem, BadImage) else "refused", language, why=why)
 
-# %% ../../nbs/app/answers.ipynb #0d2e7ffd
+# %% ../../nbs/app/answers.ipynb #55a2d105
 @dataclass
 class Pair:
     "What a visitor asks about."
@@ -96,7 +96,7 @@ class Pair:
         "Of both dates."
         return sum(im.width * im.height for im in self.images)
 
-
+# %% ../../nbs/app/answers.ipynb #0d2e7ffd
 def open_pair(
     agent,  # a `ChangeAgent`
     t1,  # file of the first date
@@ -131,7 +131,7 @@ def draw_examples(
         said = said or out[0][2]
     return out
 
-# %% ../../nbs/app/answers.ipynb #89854bc3
+# %% ../../nbs/app/answers.ipynb #25f9b840
 CUT = 1024  # pixels: longer side of the frame in which regions are cut
 
 
@@ -154,7 +154,7 @@ def _scaled(value, k):
         return [_scaled(v, k) for v in value]
     return round(value * k, 2)
 
-
+# %% ../../nbs/app/answers.ipynb #89854bc3
 def place_of(
     action,  # an `Action`
 ) -> dict:  # as `Action.to_dict(polygons=True)`
@@ -168,7 +168,7 @@ def place_of(
         out.update(zip(("lon", "lat"), action.lonlat))
     return out
 
-# %% ../../nbs/app/answers.ipynb #ee250874
+# %% ../../nbs/app/answers.ipynb #2061af0f
 @dataclass
 class Answer:
     "What is shown of a question."
@@ -184,20 +184,22 @@ class Answer:
     can_write: bool = False  # does the agent write?
     seconds: tuple = (0.0, 0.0)  # to encode the pictures (0: they were already), to answer
 
-    @property
-    def shown(self) -> list:  # of `Action`
-        "What is drawn."
-        return [self.whole] if self.whole else [f.action for f in self.found]
-
-    @property
-    def place(self):  # `maps.ground.Place`, or None
-        "Where the pictures lie on the ground."
-        return self.found[0].action.place if self.found else None
-
     @cached_property
     def places(self) -> list:  # of dicts, see `place_of`
         "Each finding in pixels."
         return [place_of(f.action) for f in self.found]
+
+
+@patch(as_prop=True)
+def shown(self: Answer) -> list:  # of `Action`
+    "What is drawn."
+    return [self.whole] if self.whole else [f.action for f in self.found]
+
+# %% ../../nbs/app/answers.ipynb #ee250874
+@patch(as_prop=True)
+def place(self: Answer):  # `maps.ground.Place`, or None
+    "Where the pictures lie on the ground."
+    return self.found[0].action.place if self.found else None
 
 # %% ../../nbs/app/answers.ipynb #cda3509b
 @patch
@@ -246,7 +248,7 @@ def table(
         rows.append([cells[n] for n in names])
     return [text(n, language) for n in names], rows
 
-# %% ../../nbs/app/answers.ipynb #832fb215
+# %% ../../nbs/app/answers.ipynb #e11bb6fa
 def _ask_kinds(agent, scene, least):
     "`Finding`s of an agent that cannot write, the surest first."
     actions, out, boxes = agent.act(list(KINDS), scene=scene), [], []
@@ -264,7 +266,7 @@ def _ask_sentence(agent, pair, sentence):
     action = agent.rollout(*pair.images, sentence, scene=pair.scene)
     return replace(action, place=pair.place, looks=())
 
-
+# %% ../../nbs/app/answers.ipynb #832fb215
 def ask_agent(
     agent,  # a `ChangeAgent`
     pair: Pair,  # that was encoded
@@ -326,7 +328,7 @@ class Desk:
         pair = self._pairs.get(visitor)
         return pair and pair.answer
 
-# %% ../../nbs/app/answers.ipynb #f1f0381c
+# %% ../../nbs/app/answers.ipynb #b938ff50
 @patch
 def pair(
     self: Desk,
@@ -341,7 +343,7 @@ def pair(
         kept = open_pair(self.agent, t1, t2)
     return self.take(visitor, kept)
 
-
+# %% ../../nbs/app/answers.ipynb #dc4767ab
 @patch
 def take(
     self: Desk,
@@ -359,7 +361,7 @@ def take(
             self._pairs.popitem(last=False)
     return pair
 
-
+# %% ../../nbs/app/answers.ipynb #f1f0381c
 @patch
 def ask(
     self: Desk,
@@ -383,7 +385,7 @@ def ask(
     pair.answer = replace(answer, seconds=seconds)
     return pair.answer
 
-# %% ../../nbs/app/answers.ipynb #205f09c6
+# %% ../../nbs/app/answers.ipynb #70ad39e9
 SHOWN = 768  # pixels: the longer side of a picture on the page
 _CYAN, _ORANGE = "#19e3e3", "#ff8c1a"
 
@@ -407,7 +409,7 @@ def encoded(
     picture.save(out, format, **(dict(quality=90) if format == "JPEG" else dict(compress_level=1)))
     return out.getvalue()
 
-
+# %% ../../nbs/app/answers.ipynb #205f09c6
 def _lines(draw, colour, *lines, width=4):
     "Lines with a dark rim, so that they show on any ground."
     for ink, w in (("black", width + 2), (colour, width)):
@@ -419,7 +421,7 @@ def _rim(box):
     x1, y1, x2, y2 = box
     return [(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)]
 
-# %% ../../nbs/app/answers.ipynb #13946e08
+# %% ../../nbs/app/answers.ipynb #ab022d24
 def sketch(
     answer: Answer,  # to a question
     side: int = SHOWN,  # pixels: longer side
@@ -442,7 +444,7 @@ def sketch(
         draw.text((x + 4, y + 4), fill="white", **label)
     return picture
 
-
+# %% ../../nbs/app/answers.ipynb #13946e08
 def look_closer(
     answer: Answer,  # to a question
     number: int = 0,  # of the finding, from 0
@@ -502,7 +504,7 @@ def geojson(self: Answer) -> dict:  # None: the pictures have no place
             features.append(dict(type="Feature", properties=about, geometry=geometry))
     return dict(type="FeatureCollection", features=features)
 
-# %% ../../nbs/app/answers.ipynb #b6ac76d1
+# %% ../../nbs/app/answers.ipynb #6ff62cc9
 @patch
 def to_dict(self: Answer) -> dict:
     "For JSON: positions in pixels of the second date."
@@ -521,7 +523,7 @@ def _caption(lines, width, size=20):
     ImageDraw.Draw(band).multiline_text((8, 8), lines, "black", font, spacing=8)
     return band
 
-
+# %% ../../nbs/app/answers.ipynb #b6ac76d1
 @patch
 def picture(
     self: Answer,
@@ -579,14 +581,16 @@ class HeldFiles:
             self._holders.setdefault(str(file), set()).add(visitor)
         return str(file)
 
-    def leave(
-        self,
-        visitor: str,  # who goes away
-    ):
-        "Delete what only this visitor held."
-        with self._lock:
-            for file in [f for f, who in self._holders.items() if visitor in who]:
-                self._holders[file].discard(visitor)
-                if not self._holders[file]:
-                    del self._holders[file]
-                    Path(file).unlink(missing_ok=True)
+# %% ../../nbs/app/answers.ipynb #b67380ea
+@patch
+def leave(
+    self: HeldFiles,
+    visitor: str,  # who goes away
+):
+    "Delete what only this visitor held."
+    with self._lock:
+        for file in [f for f, who in self._holders.items() if visitor in who]:
+            self._holders[file].discard(visitor)
+            if not self._holders[file]:
+                del self._holders[file]
+                Path(file).unlink(missing_ok=True)

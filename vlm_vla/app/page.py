@@ -39,7 +39,7 @@ from vlm_vla.app.answers import (
 )
 from .words import LANGUAGES, text
 
-# %% ../../nbs/app/page.ipynb #07370169
+# %% ../../nbs/app/page.ipynb #62970f17
 _DEMO = "import sys; from vlm_vla.cli import demo; sys.exit(demo())"
 
 
@@ -60,32 +60,38 @@ class Training:
         "Is it running?"
         return self._thread is not None and self._thread.is_alive()
 
-    def start(self):
-        "Begin, unless it is running."
-        with self._lock:
-            if not self.goes_on:
-                self.lines, self.code = [], None
-                self._thread = threading.Thread(target=self._work, daemon=True)
-                self._thread.start()
+# %% ../../nbs/app/page.ipynb #4d6da5a1
+@patch
+def start(self: Training):
+    "Begin, unless it is running."
+    with self._lock:
+        if not self.goes_on:
+            self.lines, self.code = [], None
+            self._thread = threading.Thread(target=self._work, daemon=True)
+            self._thread.start()
 
-    def _work(self):
-        how = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8")
-        more = dict(os.environ, PYTHONUNBUFFERED="1", PYTHONIOENCODING="utf-8")
-        with subprocess.Popen(self._command, env=more, **how) as process:
-            for line in process.stdout:
-                self.lines.append(without_folders(line.split("\r")[-1].rstrip()))
-        self.code = process.returncode
 
-    def watch(
-        self,
-        seconds: float = 0.5,  # between two looks
-    ):  # iterator of texts: the last lines
-        "What it prints, until it ends; `RuntimeError` if it fails."
-        while self.goes_on:
-            yield "\n".join(self.lines[-12:])
-            self._thread.join(seconds)
-        if self.code:
-            raise RuntimeError(self.lines[-1] if self.lines else f"exit code {self.code}")
+@patch
+def _work(self: Training):
+    how = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8")
+    more = dict(os.environ, PYTHONUNBUFFERED="1", PYTHONIOENCODING="utf-8")
+    with subprocess.Popen(self._command, env=more, **how) as process:
+        for line in process.stdout:
+            self.lines.append(without_folders(line.split("\r")[-1].rstrip()))
+    self.code = process.returncode
+
+# %% ../../nbs/app/page.ipynb #07370169
+@patch
+def watch(
+    self: Training,
+    seconds: float = 0.5,  # between two looks
+):  # iterator of texts: the last lines
+    "What it prints, until it ends; `RuntimeError` if it fails."
+    while self.goes_on:
+        yield "\n".join(self.lines[-12:])
+        self._thread.join(seconds)
+    if self.code:
+        raise RuntimeError(self.lines[-1] if self.lines else f"exit code {self.code}")
 
 # %% ../../nbs/app/page.ipynb #e095612e
 _ABOUT = dict(
@@ -119,7 +125,7 @@ _LABELS = dict(  # part: what its words are
     **dict(png="label", json="label", geojson="label"),
 )
 
-# %% ../../nbs/app/page.ipynb #cf168758
+# %% ../../nbs/app/page.ipynb #31fafacb
 def _part(kind, name, **how):
     "A component with its words."
     words = {_LABELS[name]: text(name, name="-")} if name in _LABELS else {}
@@ -136,7 +142,7 @@ def _thumbs(examples):
         out.append((strip, sentence))
     return out
 
-
+# %% ../../nbs/app/page.ipynb #32bc32b1
 def _question_parts(examples):
     "What is asked: named components."
     still = dict(allow_preview=False, buttons=[], interactive=False, height="auto")
@@ -153,7 +159,7 @@ def _question_parts(examples):
         p |= _part(gr.Checkbox, "attention", value=False)
     return p | options
 
-
+# %% ../../nbs/app/page.ipynb #cf168758
 def _answer_parts():
     "What is answered: named components; most are hidden until there is an answer."
     p, still = _part(gr.HTML, "verdict"), dict(interactive=False, min_width=280, buttons=[])
@@ -173,7 +179,7 @@ def _answer_parts():
 
 _FILES = ("png", "json", "geojson")
 
-# %% ../../nbs/app/page.ipynb #0d4881bf
+# %% ../../nbs/app/page.ipynb #ce858250
 class Page:
     "The page, its agent and its visitors."
 
@@ -190,23 +196,25 @@ class Page:
             self.parts = self._build()
             self._connect()
 
-    def _build(self):
-        "All components by their names."
-        with gr.Row():
-            gr.Markdown("# vlm_vla")
-            switch = dict(value="English", show_label=False, container=False, scale=0)
-            p = _part(gr.Radio, "language", choices=list(LANGUAGES), min_width=180, **switch)
-        p |= _part(gr.Markdown, "intro")
-        with gr.Column(visible=self.desk is None) as p["no_agent"]:
-            p |= _part(gr.Markdown, "offer")
-            p |= _part(gr.Button, "train", variant="primary")
-            p |= _part(gr.Textbox, "progress", lines=12, visible=False)
-        with gr.Row(visible=self.desk is not None) as p["agent"]:
-            with gr.Column(scale=2, min_width=300):
-                p |= _question_parts(self.examples)
-            with gr.Column(scale=3, min_width=300):
-                p |= _answer_parts()
-        return p | _part(gr.Markdown, "foot")
+# %% ../../nbs/app/page.ipynb #0d4881bf
+@patch
+def _build(self: Page):
+    "All components by their names."
+    with gr.Row():
+        gr.Markdown("# vlm_vla")
+        switch = dict(value="English", show_label=False, container=False, scale=0)
+        p = _part(gr.Radio, "language", choices=list(LANGUAGES), min_width=180, **switch)
+    p |= _part(gr.Markdown, "intro")
+    with gr.Column(visible=self.desk is None) as p["no_agent"]:
+        p |= _part(gr.Markdown, "offer")
+        p |= _part(gr.Button, "train", variant="primary")
+        p |= _part(gr.Textbox, "progress", lines=12, visible=False)
+    with gr.Row(visible=self.desk is not None) as p["agent"]:
+        with gr.Column(scale=2, min_width=300):
+            p |= _question_parts(self.examples)
+        with gr.Column(scale=3, min_width=300):
+            p |= _answer_parts()
+    return p | _part(gr.Markdown, "foot")
 
 # %% ../../nbs/app/page.ipynb #2246530c
 def _said(sentence, kind, below=""):
@@ -222,7 +230,7 @@ def _of_answer(answer, language):
     table = dict(value=dict(headers=headers, data=rows), label=text("table", language))
     return dict(verdict=gr.update(value=verdict), table=gr.update(**table, visible=bool(rows)))
 
-# %% ../../nbs/app/page.ipynb #48391e7a
+# %% ../../nbs/app/page.ipynb #312fdde8
 @patch
 def words(
     self: Page,
@@ -249,7 +257,7 @@ def arrive(
     out = dict(agent=gr.update(visible=here), no_agent=gr.update(visible=not here))
     return self.words(language) | out | dict(language=gr.update(value=named[language]))
 
-
+# %% ../../nbs/app/page.ipynb #48391e7a
 @patch
 def switch(
     self: Page,
@@ -259,7 +267,7 @@ def switch(
     "The page in another language."
     return self.words(LANGUAGES[language], request.session_hash)
 
-# %% ../../nbs/app/page.ipynb #60808937
+# %% ../../nbs/app/page.ipynb #87ddf2a8
 @patch
 def keep(
     self: Page,
@@ -276,7 +284,7 @@ def keep(
         cache = self.blocks.GRADIO_CACHE
         return self.files.hold_new(visitor, lambda: save_file_to_cache(file, cache))
 
-
+# %% ../../nbs/app/page.ipynb #60808937
 @patch
 def attempt(
     self: Page,
@@ -293,7 +301,7 @@ def attempt(
         logging.getLogger(__name__).exception("the page has failed")
         return None, _said(text("failed", language), "problem")
 
-# %% ../../nbs/app/page.ipynb #b683cb3c
+# %% ../../nbs/app/page.ipynb #56d56cc5
 MOST = 1000  # visitors at once
 _ANSWER = "verdict marked legend table crop heat png json geojson pixels".split()
 
@@ -303,7 +311,7 @@ def _no_answer():
     hidden = {k: gr.update(visible=False) for k in _ANSWER[2:]}
     return dict(verdict=gr.update(value=""), marked=gr.update(value=None), **hidden)
 
-
+# %% ../../nbs/app/page.ipynb #b683cb3c
 @patch
 def give(
     self: Page,
@@ -330,7 +338,7 @@ def give(
         out["pair"] = gr.update(value=[self.keep(visitor, shown(im)) for im in pair.images])
     return out | (dict(verdict=gr.update(value=problem)) if problem else {})
 
-# %% ../../nbs/app/page.ipynb #87c1f191
+# %% ../../nbs/app/page.ipynb #058a18f9
 @patch
 def ask(
     self: Page,
@@ -352,7 +360,7 @@ def ask(
         return _no_answer() | dict(verdict=gr.update(value=problem))
     return found[1]
 
-
+# %% ../../nbs/app/page.ipynb #87c1f191
 @patch
 def answered(
     self: Page,
@@ -377,7 +385,7 @@ def answered(
         out["pair"] = gr.update(value=both)
     return out | _of_answer(answer, language)
 
-# %% ../../nbs/app/page.ipynb #da478da8
+# %% ../../nbs/app/page.ipynb #69f7af88
 @patch
 def look(
     self: Page,
@@ -404,7 +412,7 @@ def show_heat(
     path = self.keep(request.session_hash, picture)
     return dict(heat=gr.update(value=path, visible=path is not None))
 
-
+# %% ../../nbs/app/page.ipynb #da478da8
 @patch
 def leave(
     self: Page,
@@ -467,7 +475,7 @@ def _connect(self: Page):
 
     p["train"].click(train, p["language"], every, api_visibility="private", concurrency_limit=20)
 
-# %% ../../nbs/app/page.ipynb #bb15eb11
+# %% ../../nbs/app/page.ipynb #c33d611c
 @patch
 def _connect_files(self: Page):
     p, seen = self.parts, [self.parts[k] for k in (*_ANSWER, "pair")]
@@ -484,7 +492,7 @@ def _connect_files(self: Page):
         p[name].upload(self._by_part(given), inputs, seen, api_name=name, **how)
         p[name].clear(self._by_part(taken), p["language"], seen, api_visibility="private")
 
-
+# %% ../../nbs/app/page.ipynb #bb15eb11
 @patch
 def _connect_questions(self: Page):
     p, seen = self.parts, [self.parts[k] for k in (*_ANSWER, "pair")]
@@ -507,7 +515,7 @@ def _connect_questions(self: Page):
     choice = p["examples"].select(choose, None, chosen, api_visibility="private")
     choice.then(*question, api_visibility="private", **how)
 
-# %% ../../nbs/app/page.ipynb #68746677
+# %% ../../nbs/app/page.ipynb #8c1ac22f
 LINE = 64  # questions that may wait; who comes then is asked to try again
 
 
@@ -526,7 +534,7 @@ def launch(
     self.blocks.queue(max_size=LINE, api_open=False)
     return self.blocks.launch(**how, state_session_capacity=MOST, **more)
 
-
+# %% ../../nbs/app/page.ipynb #68746677
 def serve(
     agent=None,  # a `ChangeAgent`, or a run; None: offer to train one
     name: str = "",  # of the agent; empty: the run's name

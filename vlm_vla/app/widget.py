@@ -39,7 +39,7 @@ def _table(answer, language):
     lines = ("</td><td style='padding:0 .8em 0 0'>".join(row) for row in cells)
     return f"<table><tr><td>{'</td></tr><tr><td>'.join(lines)}</td></tr></table>" if rows else ""
 
-# %% ../../nbs/app/widget.ipynb #42bf7a5e
+# %% ../../nbs/app/widget.ipynb #54ebf061
 class Widget(w.VBox):
     "Two dates, a sentence, and an answer, in a notebook."
 
@@ -65,28 +65,32 @@ class Widget(w.VBox):
         "'en' or 'zh'."
         return LANGUAGES[self.switch.value]
 
-    def _make_parts(self):
-        self.sentence, self.ask = w.Text(layout=w.Layout(width="420px")), w.Button()
-        self.least = w.FloatSlider(0.5, min=0, max=1, step=0.05)
-        self.attention, self.verdict, self.table = w.Checkbox(False), w.HTML(), w.HTML()
-        self.line = w.FloatSlider(0.5, min=0, max=1, step=0.02, readout=False)
-        self.number = w.BoundedIntText(1, min=1, max=1)
-        self.pair, self.marked, self.crop, self.heat = (w.Image(format="jpeg") for _ in range(4))
-        self.save, self.ask.button_style = w.Button(), "primary"
-        self.ask.on_click(lambda _: self.show())
-        self.save.on_click(lambda _: self.write())
-        for part in (self.line, self.number, self.attention):
-            part.observe(lambda _: self._draw(), "value")
-        self.switch.observe(lambda _: self._set_words(), "value")
+# %% ../../nbs/app/widget.ipynb #42bf7a5e
+@patch
+def _make_parts(self: Widget):
+    self.sentence, self.ask = w.Text(layout=w.Layout(width="420px")), w.Button()
+    self.least = w.FloatSlider(0.5, min=0, max=1, step=0.05)
+    self.attention, self.verdict, self.table = w.Checkbox(False), w.HTML(), w.HTML()
+    self.line = w.FloatSlider(0.5, min=0, max=1, step=0.02, readout=False)
+    self.number = w.BoundedIntText(1, min=1, max=1)
+    self.pair, self.marked, self.crop, self.heat = (w.Image(format="jpeg") for _ in range(4))
+    self.save, self.ask.button_style = w.Button(), "primary"
+    self.ask.on_click(lambda _: self.show())
+    self.save.on_click(lambda _: self.write())
+    for part in (self.line, self.number, self.attention):
+        part.observe(lambda _: self._draw(), "value")
+    self.switch.observe(lambda _: self._set_words(), "value")
 
-    def _rows(self):
-        wrapped = w.Layout(flex_flow="row wrap")
-        asks = w.HBox([self.sentence, self.ask, self.least, self.attention], layout=wrapped)
-        both = w.HBox([w.VBox([self.pair, self.line]), self.marked], layout=wrapped)
-        closer = w.HBox([w.VBox([self.crop, self.number]), self.heat], layout=wrapped)
-        return [self.switch, asks, self.verdict, both, self.table, closer, self.save]
 
-# %% ../../nbs/app/widget.ipynb #9887ac0b
+@patch
+def _rows(self: Widget):
+    wrapped = w.Layout(flex_flow="row wrap")
+    asks = w.HBox([self.sentence, self.ask, self.least, self.attention], layout=wrapped)
+    both = w.HBox([w.VBox([self.pair, self.line]), self.marked], layout=wrapped)
+    closer = w.HBox([w.VBox([self.crop, self.number]), self.heat], layout=wrapped)
+    return [self.switch, asks, self.verdict, both, self.table, closer, self.save]
+
+# %% ../../nbs/app/widget.ipynb #4b658950
 @patch
 def _set_words(self: Widget):
     "Write the words of all parts."
@@ -106,7 +110,7 @@ def _say(self: Widget, problem: str = ""):
     self.verdict.value = f"<b>{html.escape(said)}</b><br>{html.escape(below)}"
     self.table.value = _table(answer, self.language) if answer else ""
 
-
+# %% ../../nbs/app/widget.ipynb #9887ac0b
 @patch
 def _draw(self: Widget):
     "The pictures of the answer."

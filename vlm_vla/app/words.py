@@ -8,7 +8,7 @@ __all__ = ['LANGUAGES', 'KINDS', 'text', 'Trouble']
 # %% ../../nbs/app/words.ipynb #594e2031
 from ..data.facts import FACTS, Fact, say
 
-# %% ../../nbs/app/words.ipynb #d9544f19
+# %% ../../nbs/app/words.ipynb #81f7e054
 LANGUAGES = {"English": "en", "中文": "zh"}  # as the switch on the page calls them
 _TEXTS = dict(  # key: English, Chinese
     title=("Two dates, one sentence: where is it?", "两期影像，一句话：变化在哪里？"),
@@ -21,6 +21,10 @@ _TEXTS = dict(  # key: English, Chinese
     examples=("Try an example", "试试示例"),
     t1=("First date", "第一期影像"),
     t2=("Second date", "第二期影像"),
+)
+
+# %% ../../nbs/app/words.ipynb #d9544f19
+_TEXTS |= dict(
     sentence=("What changed? In English, or empty", "什么变了？请用英文填写，也可以留空"),
     placeholder=(
         "a villa was built in the top-left corner",
@@ -94,7 +98,7 @@ _TEXTS |= dict(
     ),
 )
 
-# %% ../../nbs/app/words.ipynb #966aeffa
+# %% ../../nbs/app/words.ipynb #c1bc983f
 _TEXTS |= dict(
     two=("Give the pictures of both dates first.", "请先提供两期影像。"),
     gone=("{name} is no longer here: give it again.", "{name} 已被删除，请重新上传。"),
@@ -112,6 +116,10 @@ _TEXTS |= dict(
         "ground pixel by pixel.",
         "第一期影像为 {first} 像素，第二期为 {second} 像素：两期影像必须逐像素对应同一地面。",
     ),
+)
+
+# %% ../../nbs/app/words.ipynb #966aeffa
+_TEXTS |= dict(
     refused=("This cannot be answered: {why}.", "无法回答：{why}。"),
     failed=(
         "Something went wrong here, and it is not your fault. The log of the server says more.",
