@@ -435,7 +435,7 @@ def train(
     yield dict(progress=gr.update(visible=True), train=gr.update(interactive=False))
     try:
         for lines in self.training.watch():
-            yield dict(progress=gr.update(value=lines))
+            yield dict(progress=gr.update(value=lines or "..."))
         with self._lock:
             run = self.training.run
             self.desk = self.desk or Desk(ChangeAgent.from_pretrained(run), run.name)
@@ -473,7 +473,7 @@ def _connect(self: Page):
     def train(language):
         yield from ({p[k]: v for k, v in step.items()} for step in self.train(language))
 
-    p["train"].click(train, p["language"], every, api_visibility="private", concurrency_limit=20)
+    p["train"].click(train, p["language"], every, **quiet, concurrency_limit=20)
 
 # %% ../../nbs/app/page.ipynb #c33d611c
 @patch
