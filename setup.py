@@ -38,6 +38,7 @@ setup(
         "gguf": shlex.split(cfg["gguf_requirements"]),
         "caption": shlex.split(cfg["caption_requirements"]),
         "geo": shlex.split(cfg["geo_requirements"]),
+        "app": shlex.split(cfg["app_requirements"]),
     },
     entry_points={
         "console_scripts": shlex.split(cfg["console_scripts"]),

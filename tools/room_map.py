@@ -18,7 +18,7 @@ BEGIN, END = "<!-- rooms: written by tools/room_map.py -->", "<!-- end of rooms 
 # From the ground up; a room may import from its own stage and from those before it.
 STAGES = (
     "base config utils data maps.ground training.order dataset nets model evaluation.metrics"
-    " training train evaluation eval agent maps commands cli"
+    " training train evaluation eval agent maps app commands cli"
 ).split()
 
 

@@ -6,6 +6,7 @@
 __all__ = ['Action', 'EncodedPairs', 'ChangeAgent']
 
 # %% ../nbs/05_agent.ipynb #57e16988
+import importlib
 import io
 import math
 import reprlib
@@ -387,12 +388,14 @@ def rollout(
     steps: int = 2,  # looks, the first one included
     context: float = 2.5,  # side of the window in sides of the square
     keep: float = 0.5,  # least change score of a further look, relative to the one before
+    scene: EncodedPairs = None,  # of the same pair, so that the first look needs no encoding
 ) -> Action:
     "Point, zoom to the surroundings, look again at full resolution."
     if steps < 1:
         raise ValueError(f"steps is {steps}; it must be at least 1")
     t1, t2, place = placed_pair(t1, t2, self.ranges)
-    best = whole = replace(self.act(t1, t2, caption), place=place)
+    first = self.act(caption, scene=scene) if scene else self.act(t1, t2, caption)
+    best = whole = replace(first, place=place)
     looks, least = [((0, 0, *t2.size), whole)], self.config.input_size // 2
     for _ in range(steps - 1):
         window = zoom_box((best.cx, best.cy, best.scale), *t2.size, context, least)
@@ -486,3 +489,19 @@ def findings(
     "Say what changed, point at each of it, drop what is not found, and look again from close by."
     scene = self._scene_of((t1, t2), None)
     return find(self, scene, least, context, language)
+
+# %% ../nbs/05_agent.ipynb #fb077931
+@patch
+def widget(
+    self: ChangeAgent,
+    t1,  # path, PIL image or array, first date
+    t2,  # the same of the second date
+    language: str = "en",  # "en" or "zh"
+):  # an ipywidgets box
+    "Ask about two dates in a notebook."
+    try:
+        module = importlib.import_module("vlm_vla.app.widget")
+    except ImportError as e:
+        why = "the widget needs more packages: pip install 'vlm_vla[app]'"
+        raise ImportError(f"{e}; {why}") from e
+    return module.Widget(self, t1, t2, language)
