@@ -141,7 +141,12 @@ class Visitor:
         "The sentence of the answer, once it has one of these words."
         some = re.compile("|".join(map(re.escape, words)))
         found = self.page.locator("#verdict", has_text=some)
-        found.wait_for()
+        try:
+            found.wait_for()
+        except sys.modules["playwright.sync_api"].TimeoutError as e:
+            self.shot("failed")
+            shown = self.page.locator("#verdict").inner_text()
+            raise AssertionError(f"{words} was awaited and {shown!r} is shown") from e
         return found.inner_text()
 
     def ask(self, sentence, *words):
@@ -149,6 +154,16 @@ class Visitor:
         self.page.locator("#ask").click()
         self.page.wait_for_timeout(400)
         return self.verdict(*(words or ANSWERED))
+
+    def needs(self, least):
+        "Set the least change score of an answer."
+        number = self.page.locator("#least input[type=number]")
+        if not number.is_visible():
+            self.page.locator("#options button").first.click()
+            self.page.wait_for_timeout(1000)  # it unfolds; what is typed before that may be lost
+        number.fill(str(least))
+        number.press("Tab")
+        self.page.wait_for_timeout(300)
 
     def seen(self, name):
         return self.page.locator(f"#{name}").is_visible()
@@ -199,15 +214,12 @@ def asks_and_asks_again(browser, address, pairs, home, shots):
 def says_no_below_the_threshold(browser, address, pairs, home, shots):
     v = Visitor(browser, address, shots)
     v.upload(*pairs[0][:2])
-    v.page.locator("#options button").first.click()
-    v.page.locator("#least input[type=number]").fill("1")
-    v.page.locator("#least input[type=number]").press("Tab")
+    v.needs(1)
     said = v.ask(pairs[0][2], "I do not find that change")
     v.shows("json")
     assert not v.seen("table") and not v.seen("png")
     v.shot("not_found")
-    v.page.locator("#least input[type=number]").fill("0")
-    v.page.locator("#least input[type=number]").press("Tab")
+    v.needs(0)
     v.page.locator("#attention input").check()
     v.ask(pairs[0][2], "Found")
     v.shows("heat", "crop", "table", "legend")
@@ -291,9 +303,7 @@ def has_a_narrow_window(browser, address, pairs, home, shots):
 def gives_maps(browser, address, pairs, home, shots):
     v = Visitor(browser, address, shots)
     v.upload(*draw_maps(home, pairs[0][:2]))
-    v.page.locator("#options button").first.click()
-    v.page.locator("#least input[type=number]").fill("0")
-    v.page.locator("#least input[type=number]").press("Tab")
+    v.needs(0)
     v.ask(pairs[0][2], "Found")
     layer = json.loads(v.taken("geojson"))
     lon, lat = layer["features"][1]["geometry"]["coordinates"]

@@ -476,10 +476,13 @@ def _connect(self: Page):
     p["train"].click(train, p["language"], every, **quiet, concurrency_limit=20)
 
 # %% ../../nbs/app/page.ipynb #c33d611c
+_IN_TURN = dict(concurrency_limit=1, concurrency_id="agent")  # a picture, then the question
+
+
 @patch
 def _connect_files(self: Page):
     p, seen = self.parts, [self.parts[k] for k in (*_ANSWER, "pair")]
-    how = dict(show_progress_on=self.parts["verdict"], api_visibility="undocumented")
+    how = dict(show_progress_on=self.parts["verdict"], api_visibility="undocumented", **_IN_TURN)
     for date, name in enumerate(("t1", "t2")):
 
         def given(file, language, request: gr.Request, date=date):
@@ -490,7 +493,8 @@ def _connect_files(self: Page):
 
         inputs = [p[name], p["language"]]
         p[name].upload(self._by_part(given), inputs, seen, api_name=name, **how)
-        p[name].clear(self._by_part(taken), p["language"], seen, api_visibility="private")
+        private = dict(api_visibility="private", **_IN_TURN)
+        p[name].clear(self._by_part(taken), p["language"], seen, **private)
 
 # %% ../../nbs/app/page.ipynb #bb15eb11
 @patch
@@ -507,7 +511,7 @@ def _connect_questions(self: Page):
         return *files, sentence
 
     inputs = [p[k] for k in ("sentence", "least", "attention", "language")]
-    how = dict(concurrency_limit=1, concurrency_id="agent", show_progress_on=p["verdict"])
+    how = dict(show_progress_on=p["verdict"], **_IN_TURN)
     question = (self._by_part(ask), inputs, seen)
     for event in (p["ask"].click, p["sentence"].submit):
         event(*question, api_name="ask", api_visibility="undocumented", **how)
