@@ -138,11 +138,13 @@ def _print_several(reports, runs, out):
         write_files(out, {"runs.md": text, "runs.json": values})
 
 # %% ../nbs/06_cli.ipynb #d5f43b5c
+_RUN = "a run's folder, or a checkpoint; by default the newest run in OUTPUT_DIR"
+
+
 def _pair_parser(command, about):
     "A parser of a run and two dates."
     parser = argparse.ArgumentParser(prog=command, description=about)
-    run = "a run's folder, or a checkpoint; by default the newest run in OUTPUT_DIR"
-    parser.add_argument("run", nargs="?", help=run)
+    parser.add_argument("run", nargs="?", help=_RUN)
     parser.add_argument("--t1", metavar="IMAGE", help="first date")
     parser.add_argument("--t2", metavar="IMAGE", help="second date")
     return parser
@@ -315,8 +317,7 @@ def _app_parser():
     about = "A page in the browser: two dates and a sentence in, where to look out."
     parser = argparse.ArgumentParser(prog="vlm_vla_app", description=about)
     add = parser.add_argument
-    run = "a run's folder, or a checkpoint; by default the newest run in OUTPUT_DIR"
-    add("run", nargs="?", help=f"{run}; where there is none, the page offers to train one")
+    add("run", nargs="?", help=f"{_RUN}; where there is none, the page offers to train one")
     host = "address to answer on, 0.0.0.0 for all who can reach this machine"
     add("--host", help=f"{host}; by default this machine only")
     add("--port", type=int, help="by default the first free one from 7860 on")

@@ -11,7 +11,6 @@ from ..data.facts import FACTS, Fact, say
 # %% ../../nbs/app/words.ipynb #81f7e054
 LANGUAGES = {"English": "en", "中文": "zh"}  # as the switch on the page calls them
 _TEXTS = dict(  # key: English, Chinese
-    title=("Two dates, one sentence: where is it?", "两期影像，一句话：变化在哪里？"),
     intro=(
         "Give two pictures of one place (PNG, JPEG or GeoTIFF) and say what changed. The agent "
         "shows where. Without a sentence it looks for changes itself.",

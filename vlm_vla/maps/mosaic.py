@@ -9,7 +9,6 @@ __all__ = ['CELL', 'Tile', 'starts', 'tiles', 'Answers', 'Strip', 'strips', 'wri
 import json
 import math
 import sqlite3
-import warnings
 import zlib
 from contextlib import contextmanager
 from itertools import pairwise
@@ -21,13 +20,15 @@ import rasterio
 import rasterio.shutil
 from fastcore.basics import patch
 from rasterio._err import CPLE_BaseError
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.features import rasterize, shapes
 from rasterio.transform import Affine
 from rasterio.windows import Window
 from shapely import STRtree, make_valid
 from shapely.affinity import affine_transform
 from shapely.geometry import box, shape
+
+from .ground import unplaced
 
 # %% ../../nbs/maps/mosaic.ipynb #76b9da83
 CELL = 4  # pixels: side of a cell of the map of probabilities
@@ -177,8 +178,7 @@ def strips(
 def _raster(path, size, crs=None, affine=None, **more):
     "A file with a byte for each cell, to be written."
     grid = dict(height=size[0], width=size[1], count=1, dtype="uint8", crs=crs, transform=affine)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with unplaced():
         with rasterio.open(path, "w", driver="GTiff", compress="deflate", **grid, **more) as f:
             yield lambda s, values: f.write(values, 1, window=Window(0, s.top, *values.T.shape))
 
@@ -196,8 +196,7 @@ def write_percent(
     with _raster(plain, size, crs, affine, nodata=255) as write:
         for s in parts:
             write(s, np.where(s.valid, (s.p * 100).round(), 255).astype(np.uint8))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with unplaced():
         try:
             rasterio.shutil.copy(plain, path, driver="COG", compress="deflate")
         except CPLE_BaseError as e:  # what GDAL says when it cannot
@@ -232,8 +231,7 @@ def trace(
             mask = s.valid & (s.p >= threshold)
             write(s, mask.astype(np.uint8))
             cells += mask.sum()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with unplaced():
         with rasterio.open(work / "mask.tif") as f:
             band = rasterio.band(f, 1)
             found = shapes(band, band, 8, Affine.identity())
